@@ -1,0 +1,1 @@
+"""Flow control: who may start, and when. Pure."""

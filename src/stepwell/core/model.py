@@ -1,0 +1,213 @@
+"""What the platform knows: functions, runs, steps, work items, events. Times are integer milliseconds since the epoch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import msgspec
+
+from stepwell.wire.constants import DISCOVERY, UNKNOWN_VERSION
+
+
+class RunStatus(StrEnum):
+    """Where a run is. The last three are ends and never change."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has ended."""
+        return self in _ENDED
+
+
+_ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+class StepStatus(StrEnum):
+    """Where a step is: known and to be run, under way or waiting, between attempts, or ended."""
+
+    PLANNED = "planned"
+    WAITING = "waiting"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class WorkKind(StrEnum):
+    """What a work item asks for: call the app, perform a request, or wake up."""
+
+    CALL = "call"
+    FETCH = "fetch"
+    TIMER = "timer"
+
+
+class Limit(msgspec.Struct, frozen=True, gc=False):
+    """At most ``limit`` claimed items at once in ``bucket``, over all runs and processes."""
+
+    bucket: str
+    limit: int
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One attempt of a step. ``status`` is the HTTP status of a fetch; ``delay_ms`` what was waited for afterwards."""
+
+    number: int
+    started_at: int
+    ended_at: int
+    status: int | None = None
+    error: str | None = None
+    delay_ms: int | None = None
+    reason: str | None = None
+    phases: dict[str, float] | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a run. ``memo`` is the JSON that the app gets for it once it has ended (wire wrapper form).
+
+    ``position`` is its place in the run's completion order (the stack), from 0; None while it has not ended. ``group`` is
+    the coalescing group it belongs to, 0 for none. ``info`` is JSON for people (masked): url and method, wake-up time.
+    """
+
+    run_id: str
+    step_id: str
+    name: str
+    op: str
+    status: StepStatus
+    number: int
+    """Order of creation in the run, from 0."""
+    group: int = 0
+    race: bool = False
+    checkpointed: bool = False
+    attempt: int = 0
+    """Attempts made so far."""
+    position: int | None = None
+    memo: bytes | None = None
+    created_at: int = 0
+    started_at: int | None = None
+    ended_at: int | None = None
+    due_at: int | None = None
+    """What it waits for: the time of its wake-up or next attempt."""
+    info: bytes | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the step has its one recorded result."""
+        return self.position is not None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """The header of a run; small, written at each transition. ``version`` counts the transitions and fences them."""
+
+    run_id: str
+    function_id: str
+    app_id: str
+    status: RunStatus = RunStatus.QUEUED
+    version: int = 0
+    req_version: int = UNKNOWN_VERSION
+    generation: int = 0
+    event_ids: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    max_attempts: int = 5
+    steps: int = 0
+    """Steps known so far."""
+    completed: int = 0
+    """Steps ended so far: the length of the stack."""
+    group: int = 0
+    """Number of the newest coalescing group; ``group_left`` of its steps have not ended."""
+    group_left: int = 0
+    pending: int = 0
+    """Steps that have not ended."""
+    force_plan: bool = False
+    discovering: bool = False
+    """Whether a discovery item exists, queued or in flight."""
+    queued_at: int = 0
+    started_at: int | None = None
+    ended_at: int | None = None
+    output: bytes | None = None
+    """JSON: the result of a completed run, the error object of a failed one."""
+    state_bytes: int = 0
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """A work item: something to do for a run, at ``due_at`` or later. At most one exists for (run_id, key).
+
+    ``key`` is ``"step"`` for a discovery, else the hashed id of the step. ``claim`` counts the claims made of the item; who
+    reports an outcome names the claim that it holds, so that a late owner is rejected. ``payload`` is msgpack of what the
+    kind needs (a FetchRequest).
+    """
+
+    run_id: str
+    key: str
+    kind: WorkKind
+    due_at: int
+    attempt: int = 0
+    limits: tuple[Limit, ...] = ()
+    payload: bytes | None = None
+    claim: int = 0
+
+    @property
+    def is_discovery(self) -> bool:
+        """Whether this item is the run's discovery call."""
+        return self.key == DISCOVERY
+
+
+class ItemRef(msgspec.Struct, frozen=True):
+    """Names a held claim of an item."""
+
+    run_id: str
+    key: str
+    claim: int
+
+
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted event. ``internal_id`` is our ULID; ``body`` the normalised JSON object that functions see."""
+
+    internal_id: str
+    event_id: str
+    name: str
+    received_at: int
+    body: bytes
+
+
+class RunKey(msgspec.Struct, frozen=True):
+    """Idempotency: while it is stored, no second run of the function starts for the same event id (protocol 5.9)."""
+
+    function_id: str
+    key: str
+    expires_at: int
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A fetched body that is kept beside the run's state, under ``ref``."""
+
+    ref: str
+    run_id: str
+    data: bytes
+
+
+@dataclass(slots=True)
+class RunView:
+    """A run as the engine holds it: header, events (JSON each, first is the trigger), steps by id, completion order.
+
+    ``steps`` and ``stack`` only grow while the view is alive, so that a reader who knows a length has a stable snapshot.
+    """
+
+    run: Run
+    events: list[bytes]
+    steps: dict[str, Step] = field(default_factory=dict[str, Step])
+    stack: list[str] = field(default_factory=list[str])
+    memos: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+    def apply(self, run: Run, steps: Sequence[Step]) -> None:
+        """Take over what a transition wrote."""
+        self.run = run
+        for step in steps:
+            self.steps[step.step_id] = step
+            if step.position is not None and step.position >= len(self.stack):
+                self.stack.append(step.step_id)
+                self.memos[step.step_id] = step.memo or b"null"

@@ -1,0 +1,35 @@
+"""What a decision comes to: writes that a store applies in one transaction."""
+
+import msgspec
+
+from stepwell.core.model import Body, Item, ItemRef, Run, RunKey, Step, StoredEvent
+
+
+class Commit(msgspec.Struct, kw_only=True):
+    """The writes of one transition; applied whole or not at all.
+
+    A store checks first, in this order, and writes nothing of this commit when a check fails:
+
+    * ``key`` is not stored, or has expired at ``now`` -> else DUPLICATE (an event or signal that came twice);
+    * each of ``done`` is stored and held under that claim number -> else CONFLICT;
+    * ``run`` given: the stored header's version is ``expected``, or no header exists when ``expected`` is None -> else
+      CONFLICT.
+
+    Then: store ``events``, ``key``, ``run`` and ``steps`` (insert or replace), ``bodies``; delete the ``done`` items and free
+    the slots that they held; ``drop`` deletes every other item of the run, claimed or not; ``put`` inserts or replaces items,
+    unclaimed (``claim`` of the stored item is kept and counts on, so that an old owner stays fenced); ``touch`` sets the
+    attempt number of an item without disturbing its claim (no such item: nothing happens).
+    """
+
+    now: int
+    run: Run | None = None
+    expected: int | None = None
+    events: tuple[StoredEvent, ...] = ()
+    key: RunKey | None = None
+    steps: tuple[Step, ...] = ()
+    done: tuple[ItemRef, ...] = ()
+    put: tuple[Item, ...] = ()
+    drop: bool = False
+    touch: tuple[tuple[str, int], ...] = ()
+    """(item key, attempt) of the run's items."""
+    bodies: tuple[Body, ...] = ()

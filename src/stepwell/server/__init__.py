@@ -1,0 +1,1 @@
+"""The platform's edges: stores, outbound HTTP, calls to apps, loops, the API. Async, and deciding nothing."""

@@ -1,0 +1,17 @@
+"""The caller's seam: hand one call request to an app, bring its answer back. In wire terms, so that either side may move."""
+
+from typing import Protocol
+
+from stepwell.wire.calls import Answer, CallRequest
+
+
+class Caller(Protocol):
+    """Calls apps; a failure on the way is an ERROR answer with ``transport`` set, never an exception."""
+
+    async def call(self, request: CallRequest) -> Answer:
+        """One call. Cancelling the task abandons it."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...

@@ -1,0 +1,138 @@
+"""The verbs of a store. The memory store defines what they mean; one conformance suite holds every other to it."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent
+from stepwell.core.outputs import Commit
+
+
+class StoreError(Exception):
+    """The store can not do its work: disk full, file locked or damaged. The message says what to do about it."""
+
+
+class Outcome(StrEnum):
+    """How one commit of a transaction went."""
+
+    APPLIED = "applied"
+    CONFLICT = "conflict"
+    DUPLICATE = "duplicate"
+
+
+class ClaimRequest(msgspec.Struct, frozen=True):
+    """``owner`` takes up to ``limit`` items that are due at ``now`` (ms), oldest ``due_at`` first, within their limits."""
+
+    owner: str
+    limit: int
+    now: int
+
+
+class Transacted(msgspec.Struct):
+    """What a transaction brought: an outcome per commit, the items claimed, and when the next unclaimed item is due.
+
+    ``next_due`` looks at items that wait for their time only, not at those that are due and held back by a limit or by the
+    size of the claim; None when there is none.
+    """
+
+    outcomes: list[Outcome]
+    claimed: list[Item]
+    next_due: int | None
+
+
+class AppRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An app as it registered. ``functions`` is the JSON array of its function configs (protocol 1.3)."""
+
+    app_id: str
+    url: str
+    sdk: str
+    checksum: str
+    functions: bytes
+    synced_at: int
+    error: str | None = None
+
+
+class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs, newest first. ``before`` is the run id to go on from; all given conditions must hold."""
+
+    limit: int = 50
+    before: str | None = None
+    status: str | None = None
+    function_id: str | None = None
+    event_id: str | None = None
+    """Internal id of an event: runs that it triggered."""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """For health: runs by status, and work items unclaimed and claimed."""
+
+    runs: dict[str, int]
+    queued: int
+    claimed: int
+
+
+class Store(Protocol):
+    """All verbs. Each either did all of its work durably when it returns, or raised :class:`StoreError` and did nothing."""
+
+    async def open(self) -> None:
+        """Take hold of the storage, bring its schema up to date. Raises StoreError with one clear sentence."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it. Idempotent."""
+        ...
+
+    async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
+        """Apply the commits in order, each whole or not at all, then claim work; all in one durable transaction.
+
+        An item is claimed only when each of its limits has room, counting every claimed item of the bucket. Items held back
+        by a limit wait without being looked at again until a slot of the bucket that stopped them is freed.
+        A claim increments the item's ``claim``; the returned item carries the new number.
+        """
+        ...
+
+    async def load_runs(self, run_ids: Sequence[str]) -> list[RunView]:
+        """The runs with their events and steps; unknown ids are left out."""
+        ...
+
+    async def heartbeat(self, owner: str, expires_at: int) -> None:
+        """Extend the owner's lease on everything that it has claimed, until ``expires_at`` (ms)."""
+        ...
+
+    async def rescue(self, now: int) -> int:
+        """Free the items claimed by owners whose lease has ended, or who never had one; the number of items freed."""
+        ...
+
+    async def release(self, refs: Sequence[ItemRef]) -> None:
+        """Give claims back unworked; the items can be claimed again at once. Claims no longer held are ignored."""
+        ...
+
+    async def get_event(self, internal_id: str) -> StoredEvent | None:
+        """One event."""
+        ...
+
+    async def list_runs(self, query: RunQuery) -> list[Run]:
+        """Run headers, newest first by run id."""
+        ...
+
+    async def save_app(self, app: AppRecord) -> None:
+        """Insert or replace an app."""
+        ...
+
+    async def load_apps(self) -> list[AppRecord]:
+        """Every app, by id."""
+        ...
+
+    async def load_body(self, ref: str, start: int = 0, end: int | None = None) -> bytes | None:
+        """Bytes ``start:end`` of a body kept beside the state; None when there is no such body."""
+        ...
+
+    async def list_items(self, run_id: str) -> list[Item]:
+        """The work items of a run, claimed or not, by due time."""
+        ...
+
+    async def counts(self) -> Counts:
+        """Figures for health."""
+        ...

@@ -1,0 +1,43 @@
+"""Header names, limits and version numbers of the protocol (reference: the wire protocol, sections 0 to 3)."""
+
+from typing import Final
+
+SDK_NAME: Final = "stepwell-py"
+VERSION: Final = "0.1.0"
+
+DISCOVERY: Final = "step"
+"""The ``stepId`` of a discovery call; any other value targets one step."""
+
+REQUEST_VERSION: Final = 2
+UNKNOWN_VERSION: Final = -1
+
+H_SDK: Final = "x-inngest-sdk"
+H_SIGNATURE: Final = "x-inngest-signature"
+H_REQ_VERSION: Final = "x-inngest-req-version"
+H_NO_RETRY: Final = "x-inngest-no-retry"
+H_RETRY_AFTER: Final = "retry-after"
+H_SERVER_KIND: Final = "x-inngest-server-kind"
+H_EXPECTED_KIND: Final = "x-inngest-expected-server-kind"
+H_SYNC_KIND: Final = "x-inngest-sync-kind"
+H_FRAMEWORK: Final = "x-inngest-framework"
+H_ENV: Final = "x-inngest-env"
+H_RUN_ID: Final = "x-run-id"
+H_REQUEST_ID: Final = "x-request-id"
+H_GENERATION: Final = "x-inngest-generation-id"
+H_STEP_ID: Final = "x-inngest-step-id"
+H_JOB_ID: Final = "x-inngest-job-id"
+H_EVENT_SEED: Final = "x-inngest-event-id-seed"
+
+MAX_EVENT_BYTES: Final = 3 * 1024 * 1024
+MAX_EVENTS: Final = 5_000
+MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
+MAX_STEP_OUTPUT: Final = 4 * 1024 * 1024
+MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
+MAX_FETCH_BODY: Final = 64 * 1024 * 1024
+MAX_STATE_BYTES: Final = 4 * 1024 * 1024
+MAX_STEPS: Final = 10_000
+INLINE_BODY_BYTES: Final = 256 * 1024
+CALL_TIMEOUT_S: Final = 2 * 3600.0
+MAX_WAIT_MS: Final = 366 * 24 * 3600 * 1000
+DEFAULT_RETRIES: Final = 4
+MAX_RETRIES: Final = 20

@@ -1,0 +1,91 @@
+"""The shapes of a durable HTTP request and of its recorded result (protocol section 4, contract: docs/durable-http.md)."""
+
+import msgspec
+
+from stepwell.wire.constants import MAX_FETCH_BODY
+
+RETRY_STATUSES: frozenset[int] = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+Header = tuple[str, str]
+
+
+class Timeouts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Seconds for each phase of one attempt; None means the default of the platform."""
+
+    connect: float | None = None
+    read: float | None = None
+    write: float | None = None
+    pool: float | None = None
+
+
+class FetchPolicy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How a request is tried. ``attempts`` counts all tries (None: the function's); delays in milliseconds."""
+
+    attempts: int | None = None
+    retry_on: tuple[int, ...] | None = None
+    min_delay_ms: int = 500
+    max_delay_ms: int = 60_000
+    deadline_ms: int | None = None
+    timeouts: Timeouts = Timeouts()
+    follow_redirects: bool = True
+    idempotency_key: str | None = None
+    """None: a generated key for non-idempotent methods; "" : no key; else the user's own."""
+    idempotency_header: str = "Idempotency-Key"
+    at_most_once: bool = False
+    max_body: int = MAX_FETCH_BODY
+
+
+class FetchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One durable request. ``headers`` are ordered and may repeat. ``rich``: our own SDK asked, exact bytes go back."""
+
+    url: str
+    method: str = "GET"
+    headers: tuple[Header, ...] = ()
+    body: bytes | None = None
+    policy: FetchPolicy = FetchPolicy()
+    rich: bool = False
+
+
+class Phases(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Milliseconds that an attempt spent in each phase; None where it was not measured or did not happen."""
+
+    dns: float | None = None
+    connect: float | None = None
+    first_byte: float | None = None
+    transfer: float | None = None
+
+
+class Hop(msgspec.Struct, frozen=True):
+    """One redirect that was followed: the answer that said where to go."""
+
+    status: int
+    url: str
+    headers: tuple[Header, ...] = ()
+
+
+class FetchResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """What the upstream answered: exact header order, bytes as received (still encoded), final ``url``."""
+
+    status: int
+    url: str
+    headers: tuple[Header, ...] = ()
+    body: bytes = b""
+    history: tuple[Hop, ...] = ()
+    http_version: str = "1.1"
+    elapsed_ms: float = 0.0
+    phases: Phases = Phases()
+
+
+class FetchBroken(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt that got no response. ``kind``: dns, connect, tls, write, read, timeout, protocol, too_large, guard,
+    redirect, invalid, aborted, unknown. ``sent``: a byte of the request may have left. ``final``: trying again is no use."""
+
+    kind: str
+    message: str
+    sent: bool = False
+    final: bool = False
+    elapsed_ms: float = 0.0
+    phases: Phases = Phases()
+
+
+FetchOutcome = FetchResponse | FetchBroken

@@ -1,0 +1,40 @@
+"""Identifiers: step ids (SHA-1 of the user's id) and ULIDs. Protocol section 0 and 3.3."""
+
+import hashlib
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def step_hash(user_id: str, index: int = 0) -> str:
+    """The wire id of the step called ``user_id``; ``index`` counts its repeats from 0 (protocol 3.3)."""
+    text = user_id if index == 0 else f"{user_id}:{index}"
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def ulid(millis: int, entropy: bytes) -> str:
+    """A ULID from milliseconds since the epoch and 10 bytes of entropy: 26 upper-case Crockford characters."""
+    if len(entropy) != 10:
+        raise ValueError("a ULID takes 10 bytes of entropy")
+    number = (millis << 80) | int.from_bytes(entropy, "big")
+    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def ulid_millis(text: str) -> int:
+    """The milliseconds in a ULID. Raises ``ValueError`` on anything that is not one."""
+    if not is_ulid(text):
+        raise ValueError(f"{text!r} is not a ULID")
+    number = 0
+    for char in text[:10]:
+        number = number * 32 + _CROCKFORD.index(char)
+    return number
+
+
+def is_ulid(text: str) -> bool:
+    """Whether ``text`` is a 26-character upper-case ULID."""
+    return len(text) == 26 and text[0] <= "7" and all(c in _CROCKFORD for c in text)
+
+
+def seeded_entropy(entropy: bytes, index: int) -> bytes:
+    """The n-th event's entropy from a request's seed: its last 4 bytes, big-endian, plus ``index`` (protocol 1.2)."""
+    tail = (int.from_bytes(entropy[6:], "big") + index) & 0xFFFFFFFF
+    return entropy[:6] + tail.to_bytes(4, "big")
