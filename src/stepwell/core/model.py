@@ -131,6 +131,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     output: bytes | None = None
     """JSON: the result of a completed run, the error object of a failed one."""
     state_bytes: int = 0
+    """Bytes of all memos: what a call has to carry."""
+    error: str | None = None
+    """What went wrong in the newest failed call, while it is retried; ``retry_at`` says when."""
+    retry_at: int | None = None
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +153,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[Limit, ...] = ()
     payload: bytes | None = None
     claim: int = 0
+    rescues: int = 0
+    """How often the item was taken from an owner that died with it: its work may have been done in part."""
 
     @property
     def is_discovery(self) -> bool:

@@ -38,3 +38,12 @@ def seeded_entropy(entropy: bytes, index: int) -> bytes:
     """The n-th event's entropy from a request's seed: its last 4 bytes, big-endian, plus ``index`` (protocol 1.2)."""
     tail = (int.from_bytes(entropy[6:], "big") + index) & 0xFFFFFFFF
     return entropy[:6] + tail.to_bytes(4, "big")
+
+
+def stable_uuid(*parts: str) -> str:
+    """A UUID (version 5 layout) that is the same for the same parts: function and app ids (protocol section 0)."""
+    digest = bytearray(hashlib.sha1("\x00".join(parts).encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = (digest[6] & 0x0F) | 0x50
+    digest[8] = (digest[8] & 0x3F) | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

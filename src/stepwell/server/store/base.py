@@ -76,6 +76,9 @@ class Counts(msgspec.Struct, frozen=True):
 class Store(Protocol):
     """All verbs. Each either did all of its work durably when it returns, or raised :class:`StoreError` and did nothing."""
 
+    exclusive: bool
+    """Whether one process at a time owns the storage, so that at opening every claim is known to be dead."""
+
     async def open(self) -> None:
         """Take hold of the storage, bring its schema up to date. Raises StoreError with one clear sentence."""
         ...
@@ -102,7 +105,10 @@ class Store(Protocol):
         ...
 
     async def rescue(self, now: int) -> int:
-        """Free the items claimed by owners whose lease has ended, or who never had one; the number of items freed."""
+        """Free the items claimed by owners whose lease has ended, or who never had one; the number of items freed.
+
+        Adds one to each item's ``rescues``, which a ``put`` that replaces the item sets anew and a ``release`` leaves alone.
+        """
         ...
 
     async def release(self, refs: Sequence[ItemRef]) -> None:
