@@ -1,0 +1,70 @@
+# Two commands are all that a new user needs: `make demo` and `make test`. Both set up what they need, once.
+.DEFAULT_GOAL := help
+.PHONY: help setup check test bench demo format lock clean node
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN  := $(VENV)/bin
+NODE := examples/typescript
+PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+help:
+	@echo 'make demo    install, run the examples on a local platform, show what happens (KEEP=1 stays up)'
+	@echo 'make test    all checks and all tests'
+	@echo 'make check   the static gates alone: ruff, basedpyright, import-linter, size budgets'
+	@echo 'make bench   the benchmark table'
+	@echo 'make setup   only the installation, into .venv;  make format: ruff, with fixes;  make lock: new lock files'
+
+# ---- installation: a stamp for each, so that the second time costs nothing ------------------------------------------
+
+$(BIN)/python:
+	@python=$$(sh scripts/find_python.sh) && echo "making .venv with $$python" && "$$python" -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'installing stepwell and what its examples need'
+	@$(PIP) -e '.[examples]' && touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo 'installing stepwell and its development tools'
+	@$(PIP) -e '.[dev]' && touch $@ $(VENV)/.demo
+
+$(NODE)/node_modules/.stamp: $(NODE)/package.json $(NODE)/package-lock.json
+	@echo 'installing the npm packages of the TypeScript examples'
+	@cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.stamp
+
+setup: $(VENV)/.dev
+
+# Without Node 20 the TypeScript parts are left out, with a line that says so; on CI that is a failure.
+node:
+	@if sh scripts/has_node.sh; then $(MAKE) $(NODE)/node_modules/.stamp; \
+	elif [ "$$CI" = true ]; then echo 'Node 20 or newer is needed where CI=true: install it' >&2; exit 1; \
+	else echo 'no Node 20 or newer found: the TypeScript examples and their tests are skipped'; fi
+
+# ---- gates -----------------------------------------------------------------------------------------------------------
+
+check: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/basedpyright --level error
+	@$(BIN)/lint-imports | tail -n 12
+	@$(BIN)/python -m pytest -q tests/test_budgets.py
+
+test: check node
+	@if [ -e $(NODE)/node_modules/.stamp ]; then cd $(NODE) && npm run --silent typecheck; fi
+	@$(BIN)/python -m pytest -n 2
+
+bench: setup
+	@$(BIN)/python -m benchmarks
+
+demo: $(VENV)/.demo
+	@$(BIN)/python scripts/demo.py $(if $(filter 1,$(KEEP)),--keep)
+
+format: setup
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+lock: setup
+	@$(BIN)/python scripts/lock.py
+
+clean:
+	rm -rf $(VENV) $(NODE)/node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache .stepwell

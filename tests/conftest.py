@@ -1,0 +1,30 @@
+"""What all tests share: quick Hypothesis defaults, and what a missing Node means."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+NODE_MODULES = Path(__file__).parent.parent / "examples" / "typescript" / "node_modules"
+MISSING = "Node 20+ or the npm packages of examples/typescript are missing: run `make test`, which installs them"
+
+# No deadline: the machine may be busy, and a slow example is not a wrong one.
+settings.register_profile("quick", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("long", deadline=None, max_examples=2_000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def has_node() -> bool:
+    """Whether the TypeScript examples can be run."""
+    return shutil.which("node") is not None and NODE_MODULES.is_dir()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked ``node`` where there is no Node; on CI a skip would hide a hole, so it is a failure there."""
+    if item.get_closest_marker("node") is None or has_node():
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(MISSING, pytrace=False)
+    pytest.skip(MISSING)
