@@ -1,0 +1,178 @@
+"""The API as one ASGI application: hot paths by hand, the rest through Starlette; headers and errors in one place."""
+
+import logging
+from collections.abc import Callable
+from typing import cast
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stepwell.server.api.bodies import Bodies
+from stepwell.server.api.body import ClientGone
+from stepwell.server.api.checkpoint import Checkpoint
+from stepwell.server.api.facade import EngineFacade
+from stepwell.server.api.health import Health
+from stepwell.server.api.ingest import Ingest
+from stepwell.server.api.problems import Problem, unavailable
+from stepwell.server.api.register import Register
+from stepwell.server.api.runs import Runs
+from stepwell.server.clock import SystemClock
+from stepwell.server.settings import Settings
+from stepwell.server.store.base import StoreError
+from stepwell.wire.constants import H_SERVER_KIND
+
+_log = logging.getLogger("stepwell.api")
+_CHECKPOINTS = ("/v1/checkpoint/", "/v1/http/runs/")
+_JSON = (b"content-type", b"application/json")
+_ALLOW_ANY = (b"access-control-allow-origin", b"*")
+_FAILED = Problem(500, "The platform failed to answer; its log says why.")
+_METHODS = b"GET, POST, PUT, DELETE, OPTIONS"
+
+
+def create_app(engine: EngineFacade, settings: Settings, now: Callable[[], int] | None = None) -> ASGIApp:
+    """The API of ``engine``. ``now`` gives the time in ms since the epoch (default: the system's clock).
+
+    It has no lifespan work of its own: who starts the engine also stops it.
+    """
+    return _Api(engine, settings, now or SystemClock().now)
+
+
+class _Api:
+    def __init__(self, engine: EngineFacade, settings: Settings, now: Callable[[], int]) -> None:
+        self._ingest = Ingest(engine, settings, now)
+        self._checkpoint = Checkpoint(engine, settings)
+        self._rest = _rest(engine, settings)
+        self._headers = [(H_SERVER_KIND.encode(), settings.kind.encode()), _ALLOW_ANY]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, _Marked(send, self._headers))
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _http(self, scope: Scope, receive: Receive, send: "_Marked") -> None:
+        try:
+            await self._dispatch(scope, receive, send)
+        except ClientGone:
+            return
+        except Problem as problem:
+            await send.problem(problem)
+        except StoreError as error:
+            await send.problem(unavailable(error))
+        except Exception:
+            _log.exception("A request to %s failed", scope["path"])
+            await send.problem(_FAILED)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: "_Marked") -> None:
+        method, path = cast(str, scope["method"]), cast(str, scope["path"])
+        if method == "POST":
+            if path.startswith("/e/"):
+                await send.json(*await self._ingest(scope, receive, path[3:]))
+                return
+            run_id = _checkpointed(path)
+            if run_id is not None:
+                await self._checkpoint(scope, receive, run_id)
+                await send.json(200, b"{}", {})
+                return
+        elif method == "OPTIONS":
+            await send.preflight(scope)
+            return
+        await self._rest(scope, receive, send)
+
+
+class _Marked:
+    """A ``send`` that adds the headers that every response has."""
+
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self._send = send
+        self._headers = headers
+        self._started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._started = True
+            message["headers"] = [*message.get("headers", ()), *self._headers]
+        await self._send(message)
+
+    async def json(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        """A whole JSON response."""
+        more = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        length = (b"content-length", str(len(body)).encode())
+        await self({"type": "http.response.start", "status": status, "headers": [_JSON, length, *more]})
+        await self({"type": "http.response.body", "body": body})
+
+    async def problem(self, problem: Problem) -> None:
+        """An error, unless the response is under way already."""
+        if not self._started:
+            await self.json(problem.status, problem.body(), problem.headers)
+
+    async def preflight(self, scope: Scope) -> None:
+        """Any origin may ask anything, without credentials (protocol section 1)."""
+        asked = dict(cast("list[tuple[bytes, bytes]]", scope["headers"])).get(b"access-control-request-headers", b"*")
+        headers = [
+            (b"access-control-allow-methods", _METHODS),
+            (b"access-control-allow-headers", asked),
+            (b"access-control-max-age", b"600"),
+        ]
+        await self({"type": "http.response.start", "status": 204, "headers": headers})
+        await self({"type": "http.response.body", "body": b""})
+
+
+def _checkpointed(path: str) -> str | None:
+    if path.endswith("/async"):
+        for prefix in _CHECKPOINTS:
+            if path.startswith(prefix):
+                return path[len(prefix) : -len("/async")]
+    return None
+
+
+def _rest(engine: EngineFacade, settings: Settings) -> Starlette:
+    health = Health(engine, settings)
+    register = Register(engine, settings)
+    bodies = Bodies(engine, settings)
+    routes = [
+        Route("/fn/register", register.post, methods=["POST", "PUT"]),
+        Route("/health", health.health),
+        Route("/dev", health.dev),
+        Route("/v1/bodies/{ref:path}", bodies.get),
+        *Runs(engine, settings).routes(),
+    ]
+    handlers = {HTTPException: _http_error, Problem: _problem, StoreError: _store_error, Exception: _failed}
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+async def _problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response()
+
+
+async def _store_error(_request: Request, error: Exception) -> Response:
+    return unavailable(error).response()
+
+
+async def _failed(_request: Request, _error: Exception) -> Response:
+    return _FAILED.response()
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return Problem(404, f"There is nothing at {request.url.path}.").response()
+    if error.status_code == 405:
+        message = f"{request.method} is not allowed at {request.url.path}."
+        return Problem(405, message, headers=dict(error.headers or {})).response()
+    return Problem(error.status_code, error.detail).response()
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,70 @@
+"""What the API asks of an engine. The engine implements it; tests bring an engine of their own."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from stepwell.core.model import Run, RunView, StoredEvent
+from stepwell.server.store.base import AppRecord, Counts, RunQuery
+from stepwell.wire.events import IncomingEvent
+from stepwell.wire.functions import FunctionConfig, Registration
+from stepwell.wire.ops import Op
+
+CHECKPOINT_OK = "ok"
+CHECKPOINT_STALE = "stale"
+CHECKPOINT_UNKNOWN = "unknown"
+
+
+class EngineFacade(Protocol):
+    """The engine, as the API sees it. Every verb may raise ``StoreError`` when the store can not do its work."""
+
+    async def ingest(self, events: Sequence[IncomingEvent], ids: Sequence[str]) -> list[str]:
+        """Accept events under the internal ULIDs ``ids``; they are durable when this returns. The ids, in order."""
+        ...
+
+    async def register(self, registration: Registration) -> tuple[bool, str]:
+        """Take an app's functions over: whether that changed anything, and the app's UUID."""
+        ...
+
+    async def view(self, run_id: str) -> RunView | None:
+        """A run with its events and steps."""
+        ...
+
+    async def cancel(self, run_id: str) -> bool:
+        """End a run now. False when it is unknown or has ended already."""
+        ...
+
+    async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
+        """Record steps that an app reports while its call is in flight: ``ok``, ``stale`` or ``unknown``."""
+        ...
+
+    async def runs(self, query: RunQuery) -> list[Run]:
+        """Run headers, newest first."""
+        ...
+
+    async def event(self, internal_id: str) -> StoredEvent | None:
+        """One event."""
+        ...
+
+    async def body(self, ref: str, start: int, end: int | None) -> bytes | None:
+        """Bytes ``start:end`` of a fetched body; None when there is no such body."""
+        ...
+
+    def functions(self) -> list[FunctionConfig]:
+        """Every function that is registered."""
+        ...
+
+    def apps(self) -> list[AppRecord]:
+        """Every app that has registered."""
+        ...
+
+    async def counts(self) -> Counts:
+        """Figures for health."""
+        ...
+
+    async def wait_run(self, run_id: str, timeout_s: float) -> RunView | None:
+        """The run as soon as it has ended, or as it is after ``timeout_s`` seconds; None when it is unknown."""
+        ...
+
+    def new_ids(self, n: int) -> list[str]:
+        """``n`` new ULIDs, ascending."""
+        ...

@@ -1,0 +1,56 @@
+"""``GET /health`` and ``GET /dev``: is it well, and what is here."""
+
+import asyncio
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stepwell.server.api.facade import EngineFacade
+from stepwell.server.api.problems import Problem, bare
+from stepwell.server.settings import Settings
+from stepwell.server.store.base import AppRecord
+from stepwell.wire.constants import VERSION
+
+HEALTH_TIMEOUT_S = 5.0
+
+
+class Health:
+    """The two endpoints that anybody may ask."""
+
+    def __init__(self, engine: EngineFacade, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+
+    async def health(self, request: Request) -> Response:
+        """200 when the store answers, else 503. On a dev platform with figures."""
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                counts = await self._engine.counts()
+        except TimeoutError:
+            raise Problem(503, "The store does not answer.", code="store", headers={"Retry-After": "1"}) from None
+        shape: dict[str, object] = {"status": 200, "message": "OK", "product": "stepwell", "version": VERSION}
+        shape["kind"] = self._settings.kind
+        if self._settings.dev:
+            shape |= {"runs": counts.runs, "queued": counts.queued, "in_flight": counts.claimed}
+        return bare(shape)
+
+    async def dev(self, request: Request) -> Response:
+        """What is registered; 404 in production."""
+        if not self._settings.dev:
+            raise Problem(404, "This is not a development platform.")
+        functions = [{"id": function.id, "name": function.name} for function in self._engine.functions()]
+        apps = [_app(app) for app in self._engine.apps()]
+        shape = {"product": "stepwell", "version": VERSION, "kind": "dev", "functions": functions, "handlers": apps}
+        return bare(shape)
+
+
+def _app(app: AppRecord) -> dict[str, object]:
+    return {
+        "app": app.app_id,
+        "url": app.url,
+        "sdk": app.sdk,
+        "functions": len(msgspec.json.decode(app.functions, type=list[msgspec.Raw])),
+        "synced_at": app.synced_at,
+        "error": app.error,
+    }

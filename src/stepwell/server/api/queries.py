@@ -1,0 +1,42 @@
+"""Path and query parameters, read strictly: what is not understood is named in a 400."""
+
+from starlette.requests import Request
+
+from stepwell.server.api.problems import Problem
+from stepwell.wire.ids import is_ulid
+
+
+def ulid_param(request: Request, name: str) -> str:
+    """The path parameter ``name``, which must be a ULID; else :class:`Problem` 400."""
+    text = str(request.path_params[name])
+    if not is_ulid(text):
+        raise Problem(400, f"{text[:80]!r} is not an id; ids are ULIDs of 26 characters.", code="bad_id")
+    return text
+
+
+def ulid_query(request: Request, name: str) -> str | None:
+    """The query parameter ``name`` when given, which must be a ULID."""
+    text = request.query_params.get(name)
+    if text and not is_ulid(text):
+        raise Problem(400, f"{name}={text[:80]!r} is not an id; ids are ULIDs of 26 characters.", code="bad_id")
+    return text or None
+
+
+def number_query(request: Request, name: str, default: float, low: float, high: float) -> float:
+    """The number in the query parameter ``name``, or ``default``; :class:`Problem` 400 outside of ``low`` to ``high``."""
+    text = request.query_params.get(name)
+    if not text:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not low <= number <= high:
+        raise Problem(400, f"{name}={text[:80]!r} must be a number from {low:g} to {high:g}.")
+    return number
+
+
+def flag_query(request: Request, name: str, *, default: bool) -> bool:
+    """The query parameter ``name`` as yes or no."""
+    text = request.query_params.get(name)
+    return default if text is None else text.lower() not in ("0", "false", "no", "off")

@@ -1,0 +1,148 @@
+"""Runs and events, read and cancelled (protocol 1.4 and 1.6)."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from stepwell.core.model import RunStatus, RunView
+from stepwell.server.api.auth import require_bearer
+from stepwell.server.api.facade import EngineFacade
+from stepwell.server.api.problems import JSON, Problem, wrapped
+from stepwell.server.api.queries import flag_query, number_query, ulid_param, ulid_query
+from stepwell.server.api.render import render_event, render_run, render_step
+from stepwell.server.settings import Settings
+from stepwell.server.store.base import RunQuery
+
+MAX_WAIT_S = 60.0
+"""How long a reader may wait for a run to end in one request, seconds."""
+_RUNS_OF_EVENT = 1000
+
+
+class Runs:
+    """The read side, and the cancelling, of runs."""
+
+    def __init__(self, engine: EngineFacade, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+
+    def routes(self) -> list[Route]:
+        """Where each is mounted."""
+        run = "/{run_id:str}"
+        return [
+            Route("/v1/runs", self.list),
+            Route(f"/v1/runs{run}", self.show, methods=["GET"]),
+            Route(f"/v1/runs{run}", self.cancel, methods=["DELETE"]),
+            Route(f"/v0/runs{run}", self.cancel_v0, methods=["DELETE"]),
+            Route(f"/v1/runs{run}/steps", self.steps),
+            Route(f"/v0/runs{run}/actions", self.actions),
+            Route(f"/v0/runs{run}/batch", self.batch),
+            Route("/v1/events/{event_id:str}", self.event),
+            Route("/v1/events/{event_id:str}/runs", self.event_runs),
+        ]
+
+    async def list(self, request: Request) -> Response:
+        """Runs, newest first; ``limit``, ``cursor`` (a run id), ``status``, ``function`` (slug) and ``event_id`` narrow it."""
+        require_bearer(self._settings, request.scope)
+        limit = int(number_query(request, "limit", 50, 1, 1000))
+        query = RunQuery(
+            limit=limit,
+            before=ulid_query(request, "cursor"),
+            status=_status(request),
+            function_id=request.query_params.get("function") or None,
+            event_id=ulid_query(request, "event_id"),
+        )
+        found = await self._engine.runs(query)
+        cursor = found[-1].run_id if len(found) == limit else None
+        return wrapped([render_run(run) for run in found], cursor=cursor)
+
+    async def show(self, request: Request) -> Response:
+        """One run; ``wait`` (seconds) holds the answer back until it has ended."""
+        return wrapped(render_run((await self._view(request)).run))
+
+    async def steps(self, request: Request) -> Response:
+        """Every step in the order of its creation; ``outputs=false`` leaves the results out; ``wait`` as for a run."""
+        outputs = flag_query(request, "outputs", default=True)
+        view = await self._view(request)
+        ordered = sorted(view.steps.values(), key=lambda step: step.number)
+        return wrapped([render_step(step, outputs=outputs) for step in ordered], run=render_run(view.run))
+
+    async def cancel(self, request: Request) -> Response:
+        """End a run. Doing so twice is fine; a run that ended on its own is a 409."""
+        require_bearer(self._settings, request.scope)
+        run_id = ulid_param(request, "run_id")
+        if not await self._engine.cancel(run_id):
+            view = await self._engine.view(run_id)
+            if view is None:
+                raise _unknown(run_id)
+            if view.run.status is not RunStatus.CANCELLED:
+                raise Problem(409, f"Run {run_id} has already {view.run.status.value}; it can not be cancelled.", code="ended")
+        return Response(status_code=200)
+
+    async def cancel_v0(self, request: Request) -> Response:
+        """The same with the answer of the older endpoint."""
+        await self.cancel(request)
+        return Response(status_code=204)
+
+    async def actions(self, request: Request) -> Response:
+        """The ``steps`` object of a call, for an app that was told to ask for it. 410 when the run is not known."""
+        view = await self._state(request)
+        ids = view.stack[:]
+        parts = (b'"%s":%s' % (step_id.encode(), view.memos.get(step_id, b"null")) for step_id in ids)
+        return Response(b"{" + b",".join(parts) + b"}", media_type=JSON)
+
+    async def batch(self, request: Request) -> Response:
+        """The events of a call, likewise."""
+        view = await self._state(request)
+        return Response(b"[" + b",".join(view.events) + b"]", media_type=JSON)
+
+    async def event(self, request: Request) -> Response:
+        """One event by its internal id."""
+        require_bearer(self._settings, request.scope)
+        event_id = ulid_param(request, "event_id")
+        found = await self._engine.event(event_id)
+        if found is None:
+            raise Problem(404, f"There is no event {event_id}.", code="event_unknown")
+        return wrapped(render_event(found))
+
+    async def event_runs(self, request: Request) -> Response:
+        """The runs that an event started."""
+        require_bearer(self._settings, request.scope)
+        event_id = ulid_param(request, "event_id")
+        found = await self._engine.runs(RunQuery(limit=_RUNS_OF_EVENT, event_id=event_id))
+        if not found and await self._engine.event(event_id) is None:
+            raise Problem(404, f"There is no event {event_id}.", code="event_unknown")
+        return wrapped([render_run(run) for run in found])
+
+    async def _view(self, request: Request) -> RunView:
+        require_bearer(self._settings, request.scope)
+        run_id = ulid_param(request, "run_id")
+        wait = number_query(request, "wait", 0, 0, MAX_WAIT_S)
+        view = await (self._engine.wait_run(run_id, wait) if wait else self._engine.view(run_id))
+        if view is None:
+            raise _unknown(run_id)
+        return view
+
+    async def _state(self, request: Request) -> RunView:
+        require_bearer(self._settings, request.scope)
+        run_id = ulid_param(request, "run_id")
+        view = await self._engine.view(run_id)
+        if view is None:
+            raise Problem(410, f"The state of run {run_id} is gone.", code="state_gone")
+        return view
+
+
+def _unknown(run_id: str) -> Problem:
+    return Problem(404, f"There is no run {run_id}.", code="run_unknown")
+
+
+def _status(request: Request) -> str | None:
+    text = request.query_params.get("status")
+    if not text:
+        return None
+    try:
+        return RunStatus({"scheduled": "queued"}.get(text.lower(), text.lower())).value
+    except ValueError:
+        known = ", ".join(status.value for status in RunStatus)
+        raise Problem(400, f"status={text[:80]!r} is not one of {known}.") from None
+
+

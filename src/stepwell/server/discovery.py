@@ -1,0 +1,136 @@
+"""Finds apps and keeps them in sync: the URLs that it is given, or the usual ports of this machine (protocol 1.3)."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from stepwell.server.settings import Settings
+from stepwell.server.syncing import NotAnApp, Synced, sync_app
+from stepwell.wire.constants import H_SDK, H_SERVER_KIND
+from stepwell.wire.functions import Registration
+
+_log = logging.getLogger("stepwell.discovery")
+
+INTERVAL_S = 5.0
+"""How often an app is asked for its functions, seconds."""
+PROBE_TIMEOUT_S = 1.0
+PORTS = (3000, 5000, 8000, 8080)
+PATHS = ("/api/stepwell", "/api/inngest", "/x/inngest")
+
+
+class Registrar(Protocol):
+    """The part of the engine that takes functions over."""
+
+    async def register(self, registration: Registration) -> tuple[bool, str]:
+        """Whether it changed anything, and the app's UUID."""
+        ...
+
+
+@dataclass(slots=True)
+class AppState:
+    """What is known of one URL. ``error`` is one sentence while it can not be synced, ``mode`` how it was last."""
+
+    url: str
+    found: bool = False
+    """Whether it was probed for, rather than asked for: such a one is forgotten when it goes away."""
+    connected: bool = False
+    error: str | None = None
+    mode: str | None = None
+    app: str | None = None
+    fingerprint: str | None = None
+
+
+class Discovery:
+    """Syncs each app when it appears, changes or comes back. ``states`` says how each URL is doing."""
+
+    def __init__(
+        self, engine: Registrar, settings: Settings, *, interval_s: float = INTERVAL_S, probes: Sequence[str] | None = None
+    ) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._interval_s = interval_s
+        self._probes = tuple(probes) if probes is not None else usual_places(settings.port)
+        self.states: dict[str, AppState] = {url: AppState(url) for url in settings.app_urls}
+
+    @property
+    def probing(self) -> bool:
+        """Whether it looks for apps by itself."""
+        return self._settings.discovery and self._settings.dev and not self._settings.app_urls
+
+    async def run(self) -> None:
+        """Go on until cancelled. Returns at once when there is nothing to look for."""
+        if not self.states and not self.probing:
+            return
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+            while True:
+                await self.look(session)
+                await asyncio.sleep(self._interval_s)
+
+    async def look(self, session: aiohttp.ClientSession) -> None:
+        """One round over every URL."""
+        if self.probing:
+            await self._probe(session)
+        await asyncio.gather(*(self._sync(session, state) for state in list(self.states.values())))
+
+    async def _sync(self, session: aiohttp.ClientSession, state: AppState) -> None:
+        try:
+            await self._take(state, await sync_app(session, state.url, self._settings, state.mode))
+        except NotAnApp as error:
+            self._lost(state, str(error))
+        except Exception as error:
+            _log.debug("Syncing %s failed", state.url, exc_info=True)
+            self._lost(state, f"{type(error).__name__}: {error}")
+
+    async def _take(self, state: AppState, synced: Synced) -> None:
+        changed = synced.modified
+        registration = synced.registration
+        if registration is not None and (registration.checksum != state.fingerprint or not state.connected):
+            changed, _ = await self._engine.register(registration)
+            state.app, state.fingerprint = registration.app_name, registration.checksum
+        state.mode = synced.mode
+        if not state.connected or changed:
+            name = f"{state.app} at {state.url}" if state.app else f"at {state.url}"
+            count = f", {len(registration.functions)} functions" if registration is not None else ""
+            _log.info("App %s %s%s", name, "is in sync" if not state.connected else "has changed and is in sync", count)
+        state.connected, state.error = True, None
+
+    def _lost(self, state: AppState, error: str) -> None:
+        if state.found:
+            self.states.pop(state.url, None)
+        elif error != state.error:
+            _log.warning("%s Trying again every %g s.", error, self._interval_s)
+        state.connected, state.error, state.mode = False, error, None
+
+    async def _probe(self, session: aiohttp.ClientSession) -> None:
+        ports: dict[str, list[str]] = {}
+        for url in self._probes:
+            ports.setdefault(urlsplit(url).netloc, []).append(url)
+        for url in await asyncio.gather(*(first_app(session, urls, self._settings) for urls in ports.values())):
+            if url is not None and url not in self.states:
+                self.states[url] = AppState(url, found=True)
+
+
+def usual_places(own_port: int) -> tuple[str, ...]:
+    """The URLs on this machine where apps usually are, without the platform's own port."""
+    return tuple(f"http://localhost:{port}{path}" for port in PORTS if port != own_port for path in PATHS)
+
+
+async def first_app(session: aiohttp.ClientSession, urls: Sequence[str], settings: Settings) -> str | None:
+    """The first of ``urls`` (of one host) behind which an SDK answers. Quiet about everything else."""
+    headers = {H_SERVER_KIND: settings.kind}
+    timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+    for url in urls:
+        try:
+            async with session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
+                if H_SDK in response.headers:
+                    return url
+        except aiohttp.ClientConnectorError:
+            return None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            continue
+    return None

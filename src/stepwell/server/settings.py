@@ -1,0 +1,211 @@
+"""What a platform is told at its start. Flags win over the environment, the environment over the defaults."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal, cast
+
+import msgspec
+
+from stepwell.wire.durations import parse_duration
+
+Kind = Literal["dev", "cloud"]
+
+DEFAULT_PORT = 8288
+DEFAULT_DB = "sqlite:///.stepwell/stepwell.db"
+_PREFIXES = ("STEPWELL_", "INNGEST_")
+_KEY = re.compile(r"(?:signkey-\w+-)?(?:[0-9a-fA-F]{2})+")
+_HOST_NAMES = re.compile(r"[A-Za-z0-9_.:\-\[\]%]+")
+
+
+class SettingsError(ValueError):
+    """A setting makes no sense. One sentence: which, why, and what would."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a platform can be told.
+
+    ``kind``: ``dev`` trusts everybody, ``cloud`` asks for keys. ``retry_interval_ms``: a flat delay between attempts, None
+    for the usual back-off. ``drain_s``: how long work in flight may go on after a stop was asked for. ``discovery``: look for
+    apps on the usual ports of this machine when no ``app_urls`` are given. ``allow``: hosts, networks (CIDR) and ports that
+    functions may call although they are not public. ``fetch_function``: host the function behind ``stepwell fetch``.
+    """
+
+    kind: Kind = "dev"
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    db: str = DEFAULT_DB
+    retry_interval_ms: int | None = None
+    drain_s: float = 30.0
+    signing_key: str | None = None
+    signing_key_fallback: str | None = None
+    event_keys: tuple[str, ...] = ()
+    discovery: bool = True
+    app_urls: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    fetch_function: bool = True
+
+    @property
+    def dev(self) -> bool:
+        """Whether this is a development platform."""
+        return self.kind == "dev"
+
+    @property
+    def db_path(self) -> str | None:
+        """The path of the SQLite file; None for a store in memory."""
+        return database_path(self.db)
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches the API."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def signing_keys(self) -> tuple[str, ...]:
+        """The configured signing keys, the current one first."""
+        return tuple(key for key in (self.signing_key, self.signing_key_fallback) if key)
+
+
+def database_path(db: str) -> str | None:
+    """The file in ``sqlite:///relative/path`` or ``sqlite:////absolute/path``; None for ``memory:``. Raises SettingsError."""
+    if db in ("memory:", ":memory:", "sqlite://:memory:", "sqlite:///:memory:"):
+        return None
+    path = db.removeprefix("sqlite:///")
+    if path == db or not path:
+        raise SettingsError(
+            f"The database {db!r} is not understood; use sqlite:///path/to/file.db (four slashes for an absolute path) "
+            "or memory:."
+        )
+    return path
+
+
+def load_settings(flags: Mapping[str, object], env: Mapping[str, str]) -> Settings:
+    """Settings from ``flags`` (field names; None and missing mean not given), then ``STEPWELL_*``, then ``INNGEST_*``.
+
+    Raises :class:`SettingsError` with one sentence about the first value that makes no sense.
+    """
+    values: dict[str, object] = {}
+    for field, read in _READERS.items():
+        value = flags.get(field)
+        if value is None:
+            text = _from_env(env, *_ENV_NAMES.get(field, (field.upper(),)))
+            value = None if text is None else read(field, text)
+        elif isinstance(value, str):
+            value = read(field, value)
+        if value is not None:
+            values[field] = value
+    return check(_convert(values))
+
+
+def _convert(values: dict[str, object]) -> Settings:
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"A setting has the wrong type: {error}.") from None
+
+
+def check(settings: Settings) -> Settings:
+    """The settings themselves when they make sense together; else raises :class:`SettingsError`."""
+    if not 0 <= settings.port <= 65535:
+        raise SettingsError(f"Port {settings.port} does not exist; choose one from 1 to 65535, or 0 for any free one.")
+    if not _HOST_NAMES.fullmatch(settings.host):
+        raise SettingsError(f"Host {settings.host!r} is not a host name or address.")
+    if settings.drain_s < 0:
+        raise SettingsError("The drain time must not be negative.")
+    database_path(settings.db)
+    for key in settings.signing_keys:
+        if not _KEY.fullmatch(key):
+            raise SettingsError("A signing key must look like signkey-prod-<hex digits>; `openssl rand -hex 32` makes some.")
+    for url in settings.app_urls:
+        if not re.match(r"https?://[^/\s]", url):
+            raise SettingsError(f"The app URL {url!r} must begin with http:// or https:// and name a host.")
+    return settings
+
+
+def require_keys(settings: Settings) -> Settings:
+    """The settings, when they hold the keys that a production platform needs; else raises :class:`SettingsError`."""
+    if not settings.signing_key:
+        raise SettingsError(
+            "`stepwell serve` needs a signing key: set STEPWELL_SIGNING_KEY=signkey-prod-$(openssl rand -hex 32) here and in "
+            "your apps."
+        )
+    if not settings.event_keys:
+        raise SettingsError("`stepwell serve` needs an event key: set STEPWELL_EVENT_KEY to a random text, here and in your apps.")
+    return settings
+
+
+def _from_env(env: Mapping[str, str], *names: str) -> str | None:
+    for name in names:
+        for prefix in _PREFIXES:
+            value = env.get(prefix + name)
+            if value:
+                return value
+    return None
+
+
+def _text(_field: str, text: str) -> object:
+    return text
+
+
+def _integer(field: str, text: str) -> object:
+    try:
+        return int(text)
+    except ValueError:
+        raise SettingsError(f"{_said(field)} must be a whole number, not {text!r}.") from None
+
+
+def _seconds(field: str, text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return cast(int, _duration(field, text)) / 1000
+
+
+def _duration(field: str, text: str) -> object:
+    try:
+        if text.strip():
+            return int(float(text) * 1000) if re.fullmatch(r"\d+(\.\d+)?", text.strip()) else parse_duration(text.strip())
+    except ValueError:
+        pass
+    raise SettingsError(f"{_said(field)} must be a duration such as 500ms, 1s or 2m, not {text!r}.")
+
+
+def _flag(field: str, text: str) -> object:
+    word = text.strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
+    raise SettingsError(f"{_said(field)} must be true or false, not {text!r}.")
+
+
+def _words(_field: str, text: str) -> object:
+    return tuple(word for word in re.split(r"[,\s]+", text) if word)
+
+
+def _said(field: str) -> str:
+    return field.removesuffix("_ms").removesuffix("_s").replace("_", " ").capitalize()
+
+
+_READERS: dict[str, Callable[[str, str], object]] = {
+    "kind": _text,
+    "host": _text,
+    "port": _integer,
+    "db": _text,
+    "retry_interval_ms": _duration,
+    "drain_s": _seconds,
+    "signing_key": _text,
+    "signing_key_fallback": _text,
+    "event_keys": _words,
+    "discovery": _flag,
+    "app_urls": _words,
+    "allow": _words,
+    "fetch_function": _flag,
+}
+
+_ENV_NAMES: dict[str, tuple[str, ...]] = {
+    "retry_interval_ms": ("RETRY_INTERVAL",),
+    "drain_s": ("DRAIN_SECONDS",),
+    "event_keys": ("EVENT_KEYS", "EVENT_KEY"),
+    "allow": ("FETCH_ALLOW",),
+}

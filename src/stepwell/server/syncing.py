@@ -1,0 +1,111 @@
+"""Asks one app for its functions: in-band when it can, else it is told to register itself (protocol 1.3)."""
+
+import time
+from dataclasses import dataclass
+from typing import cast
+
+import aiohttp
+import msgspec
+
+from stepwell.server.settings import Settings
+from stepwell.wire.constants import H_SDK, H_SERVER_KIND, H_SIGNATURE, H_SYNC_KIND, MAX_ANSWER_BYTES
+from stepwell.wire.functions import BadRegistration, Registration, parse_registration
+from stepwell.wire.signing import sign
+
+IN_BAND = "in_band"
+OUT_OF_BAND = "out_of_band"
+SYNC_TIMEOUT_S = 15.0
+
+
+class NotAnApp(Exception):
+    """Nothing at the URL can be synced. One sentence: what is there instead, what to do."""
+
+
+@dataclass(slots=True, frozen=True)
+class Synced:
+    """How it went. ``registration`` is set in-band; out of band the app has registered itself by now."""
+
+    mode: str
+    registration: Registration | None = None
+    modified: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class _Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+async def sync_app(session: aiohttp.ClientSession, url: str, settings: Settings, mode: str | None = None) -> Synced:
+    """Sync the app at ``url``; ``mode`` is the one that worked before. Raises :class:`NotAnApp`.
+
+    In-band is tried first: it works even where the app has been told nothing about this platform's address.
+    """
+    if mode != OUT_OF_BAND:
+        reply = await _put(session, url, settings, IN_BAND)
+        if reply.status not in (400, 401, 403, 405, 500):
+            return _read(url, reply)
+    return _read(url, await _put(session, url, settings, OUT_OF_BAND))
+
+
+async def _put(session: aiohttp.ClientSession, url: str, settings: Settings, mode: str) -> _Reply:
+    body = msgspec.json.encode({"url": url}) if mode == IN_BAND else b""
+    headers = {H_SERVER_KIND: settings.kind, H_SYNC_KIND: mode, "content-type": "application/json"}
+    if settings.signing_key:
+        headers[H_SIGNATURE] = sign(body, settings.signing_key, int(time.time()))
+    timeout = aiohttp.ClientTimeout(total=SYNC_TIMEOUT_S)
+    try:
+        async with session.put(url, data=body, headers=headers, timeout=timeout) as response:
+            content = await response.content.read(MAX_ANSWER_BYTES + 1)
+            while len(content) <= MAX_ANSWER_BYTES and (more := await response.content.read(MAX_ANSWER_BYTES)):
+                content += more
+            return _Reply(response.status, {k.lower(): v for k, v in response.headers.items()}, content)
+    except TimeoutError:
+        raise NotAnApp(f"The app at {url} did not answer within {SYNC_TIMEOUT_S:g} s.") from None
+    except aiohttp.ClientConnectorError:
+        raise NotAnApp(f"Nothing answers at {url}; is the app running?") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise NotAnApp(f"The app at {url} can not be reached: {type(error).__name__}.") from None
+
+
+def _read(url: str, reply: _Reply) -> Synced:
+    if H_SDK not in reply.headers:
+        raise NotAnApp(f"What answers at {url} (HTTP {reply.status}) is not an app; check the path.")
+    if not 200 <= reply.status < 300:
+        raise NotAnApp(f"The app at {url} could not sync (HTTP {reply.status}): {_why(reply.body)}")
+    if reply.headers.get(H_SYNC_KIND) == IN_BAND:
+        return Synced(IN_BAND, in_band_registration(url, reply.body))
+    return Synced(OUT_OF_BAND, modified=_members(reply.body).get("modified") is True)
+
+
+def in_band_registration(url: str, body: bytes) -> Registration:
+    """The registration in an in-band answer. ``url`` wins over the app's own idea of its URL. Raises NotAnApp."""
+    answer = _members(body)
+    lowered = {key.lower(): value for key, value in answer.items()}
+    shape = {
+        "url": url,
+        "appName": lowered.get("app_id") or lowered.get("appname"),
+        "appVersion": lowered.get("appversion"),
+        "sdk": lowered.get("sdk") or f"{lowered.get('sdk_language', '')}:v{lowered.get('sdk_version', '')}",
+        "framework": lowered.get("framework"),
+        "functions": lowered.get("functions"),
+    }
+    try:
+        return parse_registration(msgspec.json.encode({k: v for k, v in shape.items() if v is not None}))
+    except BadRegistration as error:
+        raise NotAnApp(f"The app at {url} was not accepted: {error}") from None
+
+
+def _members(body: bytes) -> dict[str, object]:
+    try:
+        value: object = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _why(body: bytes) -> str:
+    said = _members(body)
+    text = said.get("message") or said.get("error")
+    return str(text)[:300] if text else "it gave no reason."
