@@ -18,9 +18,7 @@ CLOCKS = {"now", "utcnow", "today", "uuid1", "uuid4", "open", "print", "input"}
 LOCKS = ["constraints.txt", "examples/typescript/package-lock.json"]
 # Spelt in pieces, so that this file may be read like the others.
 MACHINE = re.compile(r"(?<![\w.:/-])/(?:work|root|home|Users|opt)" + r"/[a-z]", re.IGNORECASE)
-WORKPLACE = re.compile(
-    "|".join([r"\bsub-?" + "agent", r"\bLLM" + "-written", "Claude" + " Code", r"\bissue " + r"#?\d"])
-)
+WORKPLACE = re.compile(r"\bsub-?" + r"agent|\bLLM" + "-written|Claude" + r" Code|\bissue " + r"#?\d")
 
 
 def tracked() -> list[Path]:
