@@ -1,0 +1,79 @@
+"""Where a redirect leads, and what goes with it (RFC 9110, 15.4; the credentials' rules of the Fetch standard)."""
+
+from urllib.parse import urljoin, urlsplit
+
+from msgspec.structs import replace
+
+from stepwell.wire.fetch import FetchBroken, FetchRequest, FetchResponse, Header
+from stepwell.wire.fetch_headers import find, is_sensitive
+from stepwell.wire.urls import BadUrl, clean_url, origin, place
+
+MAX_REDIRECTS = 20
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_OF_THE_BODY = frozenset(
+    {
+        "content-type",
+        "content-length",
+        "content-encoding",
+        "content-language",
+        "content-location",
+        "content-disposition",
+    }
+)
+
+
+def next_hop(request: FetchRequest, response: FetchResponse) -> FetchRequest | None | FetchBroken:
+    """The request that follows a redirect; None where ``response`` is the result; broken where it leads nowhere.
+
+    ``response.history`` holds the hops made so far: at most 20 are followed. A 303, and a 301 or 302 to a POST, turn into a
+    GET without body. Another origin gets no credentials; https never goes down to http.
+    """
+    location = find(response.headers, "location")
+    if not request.policy.follow_redirects or response.status not in _REDIRECTS or not location:
+        return None
+    if len(response.history) >= MAX_REDIRECTS:
+        return _refused(request, f"more than {MAX_REDIRECTS} redirects")
+    try:
+        url = _target(request.url, location)
+    except ValueError as error:
+        reason = str(error) if isinstance(error, BadUrl) else "the Location can not be read"
+        return _refused(request, f"it redirects to a place that can not be used: {reason}")
+    if origin(request.url)[0] == "https" and origin(url)[0] == "http":
+        return _refused(request, f"it redirects from https down to {place(url)}, which would lose the encryption")
+    return _follow(request, response.status, url)
+
+
+def _target(base: str, location: str) -> str:
+    try:
+        location = location.encode("latin-1").decode()
+    except UnicodeError:
+        pass
+    url, _ = clean_url(urljoin(base, location.strip()))
+    fragment = urlsplit(base).fragment
+    return f"{url}#{fragment}" if fragment and not urlsplit(url).fragment else url
+
+
+def _follow(request: FetchRequest, status: int, url: str) -> FetchRequest:
+    headers, method, body = request.headers, request.method, request.body
+    if origin(url) != origin(request.url):
+        headers = tuple(pair for pair in headers if not is_sensitive(pair[0]) and pair[0].lower() != "host")
+    if _becomes_get(status, method):
+        method, body = "GET", None
+        headers = _without_body(headers, request.policy.idempotency_header.lower())
+    return replace(request, url=url, method=method, headers=headers, body=body)
+
+
+def _becomes_get(status: int, method: str) -> bool:
+    if status == 303:
+        return method not in ("GET", "HEAD")
+    return status in (301, 302) and method == "POST"
+
+
+def _without_body(headers: tuple[Header, ...], key_header: str) -> tuple[Header, ...]:
+    return tuple(pair for pair in headers if pair[0].lower() not in _OF_THE_BODY and pair[0].lower() != key_header)
+
+
+def _refused(request: FetchRequest, why: str) -> FetchBroken:
+    message = f"{request.method} {place(request.url)}: {why}."
+    return FetchBroken(kind="redirect", message=message, sent=True, final=True)

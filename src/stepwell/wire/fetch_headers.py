@@ -1,0 +1,103 @@
+"""Headers of a durable request: what may be sent, what must not, and which of them are credentials."""
+
+import re
+from collections.abc import Iterable
+
+from stepwell.wire.fetch import Header
+
+SENSITIVE: frozenset[str] = frozenset(
+    {
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "cookie2",
+        "set-cookie",
+        "x-api-key",
+        "api-key",
+        "x-auth-token",
+        "x-access-token",
+        "x-amz-security-token",
+        "x-csrf-token",
+        "x-goog-api-key",
+        "x-xsrf-token",
+    }
+)
+"""Lower-case names whose values are credentials: never sent to another origin, never shown."""
+
+_SECRET_WORDS = re.compile(r"(^|[-_])(api[-_]?key|secret|token|password|credential|auth)s?($|[-_])")
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_DROPPED = frozenset({"connection", "keep-alive", "proxy-connection", "expect"})
+"""Belong to one connection, which is ours: harmless, and left out."""
+_REFUSED = frozenset({"upgrade", "trailer", "te", "http2-settings"})
+
+
+class BadHeader(ValueError):
+    """A header that would break the request's framing; the message names it."""
+
+
+def is_sensitive(name: str) -> bool:
+    """Whether the header's value is a credential, by its name."""
+    lower = name.lower()
+    return lower in SENSITIVE or _SECRET_WORDS.search(lower) is not None
+
+
+def find(headers: Iterable[Header], name: str) -> str | None:
+    """The first value of a header, in any case of its name."""
+    return next((value for key, value in headers if key.lower() == name), None)
+
+
+def find_all(headers: Iterable[Header], name: str) -> list[str]:
+    """All values of a header, in order."""
+    return [value for key, value in headers if key.lower() == name]
+
+
+def without(headers: Iterable[Header], names: frozenset[str]) -> tuple[Header, ...]:
+    """The headers but for these lower-case names."""
+    return tuple(pair for pair in headers if pair[0].lower() not in names)
+
+
+def clean_headers(headers: Iterable[Header], body: bytes | None) -> tuple[Header, ...]:
+    """The headers that are sent: checked (RFC 9110, 5.5 and 5.6.2), without those that belong to one connection.
+
+    Raises :class:`BadHeader` for bad names, CR, LF or NUL in values, an upgrade, a transfer coding other than chunked, and a
+    Content-Length that is not the body's length.
+    """
+    kept: list[Header] = []
+    lengths = 0
+    for name, value in headers:
+        _check(name, value)
+        lower = name.lower()
+        if lower in _DROPPED or _dropped(lower, value):
+            continue
+        if lower == "content-length":
+            lengths += 1
+            _check_length(value, body, lengths)
+        kept.append((name, value.strip(" \t")))
+    return tuple(kept)
+
+
+def _check(name: str, value: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise BadHeader(f"{name[:60]!r} is not a valid header name")
+    if _BAD_VALUE.search(value):
+        raise BadHeader(f"the value of the header {name!r} holds a line break or another control character")
+    if name.lower() in _REFUSED and value.strip().lower() != "trailers":
+        raise BadHeader(f"the header {name!r} belongs to one connection and can not be part of a durable request")
+
+
+def _dropped(lower: str, value: str) -> bool:
+    if lower == "te":
+        return True
+    if lower != "transfer-encoding":
+        return False
+    if value.strip().lower() not in ("chunked", "identity"):
+        raise BadHeader("the header 'transfer-encoding' can only be 'chunked'; the platform frames the body itself")
+    return True
+
+
+def _check_length(value: str, body: bytes | None, count: int) -> None:
+    size = len(body or b"")
+    if count > 1 or not (value.strip().isascii() and value.strip().isdigit() and int(value) == size):
+        raise BadHeader(f"the header 'content-length' does not fit the body, which has {size} bytes; leave it out")
