@@ -7,24 +7,8 @@ A stepwell is a well with stairs. You go down to the water step by step, and eac
 when you come back. In a dry year the water is low and there are more steps; in a wet year there are few.
 Nobody starts again at the top because of rain. The step you stand on is the step you keep.
 """
-WORDS = [
-    "water",
-    "step",
-    "well",
-    "stone",
-    "stair",
-    "rain",
-    "river",
-    "bucket",
-    "rope",
-    "shade",
-    "light",
-    "noon",
-    "evening",
-    "traveller",
-    "market",
-    "song",
-]
+WORDS = ("water", "step", "well", "stone", "stair", "rain", "river", "bucket")
+WORDS += ("rope", "shade", "light", "noon", "evening", "traveller", "market", "song")
 
 
 def text_of(name: str) -> str:
