@@ -2,7 +2,7 @@
 
 
 def full_jitter(attempt: int, low_ms: int, high_ms: int, jitter: float) -> int:
-    """The delay in ms after the ``attempt``-th try (from 0): anywhere from ``low_ms`` to a ceiling that doubles each time.
+    """The delay in ms after the ``attempt``-th try (from 0): from ``low_ms`` up to a ceiling that doubles each time.
 
     The first ceiling is twice ``low_ms``, the last ``high_ms``. ``jitter`` in [0, 1) picks the place.
     """

@@ -1,5 +1,6 @@
 """Where a redirect leads, and what goes with it (RFC 9110, 15.4; the credentials' rules of the Fetch standard)."""
 
+from contextlib import suppress
 from urllib.parse import urljoin, urlsplit
 
 from msgspec.structs import replace
@@ -23,11 +24,11 @@ _OF_THE_BODY = frozenset(
 )
 
 
-def next_hop(request: FetchRequest, response: FetchResponse) -> FetchRequest | None | FetchBroken:
+def next_hop(request: FetchRequest, response: FetchResponse) -> FetchRequest | FetchBroken | None:
     """The request that follows a redirect; None where ``response`` is the result; broken where it leads nowhere.
 
-    ``response.history`` holds the hops made so far: at most 20 are followed. A 303, and a 301 or 302 to a POST, turn into a
-    GET without body. Another origin gets no credentials; https never goes down to http.
+    ``response.history`` holds the hops made so far: at most 20 are followed. A 303, and a 301 or 302 to a POST, turn
+    into a GET without body. Another origin gets no credentials; https never goes down to http.
     """
     location = find(response.headers, "location")
     if not request.policy.follow_redirects or response.status not in _REDIRECTS or not location:
@@ -45,10 +46,8 @@ def next_hop(request: FetchRequest, response: FetchResponse) -> FetchRequest | N
 
 
 def _target(base: str, location: str) -> str:
-    try:
+    with suppress(UnicodeError):
         location = location.encode("latin-1").decode()
-    except UnicodeError:
-        pass
     url, _ = clean_url(urljoin(base, location.strip()))
     fragment = urlsplit(base).fragment
     return f"{url}#{fragment}" if fragment and not urlsplit(url).fragment else url

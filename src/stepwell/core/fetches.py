@@ -1,4 +1,4 @@
-"""The policy of durable requests: what is sent, and what an attempt's outcome leads to (docs/durable-http.md, Policy)."""
+"""The policy of durable requests: what is sent, and what an attempt's outcome leads to (durable-http, Policy)."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from stepwell.wire.encodings import accepted
 from stepwell.wire.fetch import RETRY_STATUSES, FetchBroken, FetchOutcome, FetchPolicy, FetchRequest, FetchResponse
 from stepwell.wire.fetch_headers import find
 from stepwell.wire.retry_after import parse_millis, parse_reset, parse_retry_after
-from stepwell.wire.urls import place
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """RFC 9110, 9.2.2."""
@@ -37,9 +36,9 @@ class FetchRetry:
 def prepare(request: FetchRequest, run_id: str, step_id: str) -> FetchRequest:
     """The request as every attempt sends it: with its idempotency key, the same for each attempt, replay and re-send.
 
-    Non-idempotent methods (POST, PATCH and unknown ones) get a generated key unless the user set one or turned it off; a key
-    that the user chose goes with any method; a header of the user is never replaced. SDKs that take text only get the
-    ``Accept`` and ``Accept-Encoding`` that a plain ``fetch`` would send.
+    Non-idempotent methods (POST, PATCH and unknown ones) get a generated key unless the user set one or turned it
+    off; a key that the user chose goes with any method; a header of the user is never replaced. SDKs that take text
+    only get the ``Accept`` and ``Accept-Encoding`` that a plain ``fetch`` would send.
     """
     added: list[tuple[str, str]] = []
     key = _idempotency_key(request, run_id, step_id)
@@ -52,23 +51,12 @@ def prepare(request: FetchRequest, run_id: str, step_id: str) -> FetchRequest:
 
 
 def narrowed(request: FetchRequest, first_started_ms: int, now: int) -> FetchRequest:
-    """The request for one attempt: its deadline counted from ``now``, which is how the fetcher takes it (at least 1 ms)."""
+    """The request for one attempt: its deadline counted from ``now``, as the fetcher takes it (at least 1 ms)."""
     deadline = request.policy.deadline_ms
     if deadline is None:
         return request
     left = max(1, first_started_ms + deadline - now)
     return replace(request, policy=replace(request.policy, deadline_ms=left))
-
-
-def unknown(request: FetchRequest) -> FetchBroken:
-    """The end of an at-most-once request whose process died after it had begun: nobody knows whether it was sent."""
-    message = f"{request.method} {place(request.url)}: the platform stopped while this request was under way"
-    return FetchBroken(
-        kind="unknown",
-        message=f"{message}; it may have been sent, and at_most_once forbids to send it again",
-        sent=True,
-        final=True,
-    )
 
 
 def after(
@@ -83,8 +71,9 @@ def after(
 ) -> FetchEnd | FetchRetry:
     """What follows from the outcome of the ``attempt``-th try (from 0).
 
-    ``max_attempts`` is the function's and holds where the policy has none. ``flat_ms`` takes the place of the exponential
-    delay, never of what the upstream asks for. A retry that would start after the deadline is not made: the outcome stands.
+    ``max_attempts`` is the function's and holds where the policy has none. ``flat_ms`` takes the place of the
+    exponential delay, never of what the upstream asks for. A retry that would start after the deadline is not made:
+    the outcome stands.
     """
     trouble = _trouble(policy, outcome)
     if trouble is None or attempt + 1 >= (policy.attempts or max_attempts):

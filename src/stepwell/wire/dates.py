@@ -3,12 +3,13 @@
 import re
 from datetime import UTC, datetime
 
-_MONTHS = {name: i for i, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+_MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = {name: i for i, name in enumerate(_MONTH_NAMES, 1)}
 _TIME = r"(?P<h>\d{2}):(?P<m>\d{2}):(?P<s>\d{2})"
 _FORMS = (
-    re.compile(rf"\w{{3}}, (?P<d>\d{{1,2}}) (?P<mon>\w{{3}}) (?P<y>\d{{4}}) {_TIME} (?:GMT|UTC)", re.I),
-    re.compile(rf"\w{{6,9}}, (?P<d>\d{{2}})-(?P<mon>\w{{3}})-(?P<y>\d{{2}}) {_TIME} (?:GMT|UTC)", re.I),
-    re.compile(rf"\w{{3}} (?P<mon>\w{{3}}) +(?P<d>\d{{1,2}}) {_TIME} (?P<y>\d{{4}})", re.I),
+    re.compile(rf"\w{{3}}, (?P<d>\d{{1,2}}) (?P<mon>\w{{3}}) (?P<y>\d{{4}}) {_TIME} (?:GMT|UTC)", re.IGNORECASE),
+    re.compile(rf"\w{{6,9}}, (?P<d>\d{{2}})-(?P<mon>\w{{3}})-(?P<y>\d{{2}}) {_TIME} (?:GMT|UTC)", re.IGNORECASE),
+    re.compile(rf"\w{{3}} (?P<mon>\w{{3}}) +(?P<d>\d{{1,2}}) {_TIME} (?P<y>\d{{4}})", re.IGNORECASE),
 )
 _RFC3339 = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(\.\d+)?([Zz]|[+-]\d{2}:\d{2})")
 

@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 
 class CannotDecode(ValueError):
-    """A body that can not be made plain: unknown coding, damaged data, or more than the limit. The message says which."""
+    """A body that can not be made plain: unknown coding, damaged data, or over the limit; the message says which."""
 
 
 class _Decompressor(Protocol):
@@ -72,15 +72,15 @@ def _check(size: int, limit: int) -> None:
 
 
 def _gzip(body: bytes, limit: int) -> bytes:
-    return _drain(lambda: cast(_Decompressor, zlib.decompressobj(31)), body, limit)
+    return _drain(lambda: cast("_Decompressor", zlib.decompressobj(31)), body, limit)
 
 
 def _deflate(body: bytes, limit: int) -> bytes:
     """Zlib as the standard has it, or the bare stream that some servers send."""
     try:
-        return _drain(lambda: cast(_Decompressor, zlib.decompressobj(15)), body, limit)
+        return _drain(lambda: cast("_Decompressor", zlib.decompressobj(15)), body, limit)
     except zlib.error:
-        return _drain(lambda: cast(_Decompressor, zlib.decompressobj(-15)), body, limit)
+        return _drain(lambda: cast("_Decompressor", zlib.decompressobj(-15)), body, limit)
 
 
 def _make_brotli(start: Callable[[], _Brotli]) -> Callable[[bytes, int], bytes]:
@@ -109,9 +109,9 @@ def _optional(names: tuple[str, ...], attribute: str) -> object | None:
 def _decoders() -> dict[str, Callable[[bytes, int], bytes]]:
     found: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate}
     if (brotli := _optional(("brotli", "brotlicffi"), "Decompressor")) is not None:
-        found["br"] = _make_brotli(cast(Callable[[], _Brotli], brotli))
+        found["br"] = _make_brotli(cast("Callable[[]", _Brotli], brotli))
     if (zstd := _optional(("compression.zstd", "backports.zstd"), "ZstdDecompressor")) is not None:
-        start = cast(Callable[[], _Decompressor], zstd)
+        start = cast("Callable[[]", _Decompressor], zstd)
         found["zstd"] = lambda body, limit: _drain(start, body, limit)
     return found
 

@@ -61,8 +61,8 @@ def without(headers: Iterable[Header], names: frozenset[str]) -> tuple[Header, .
 def clean_headers(headers: Iterable[Header], body: bytes | None) -> tuple[Header, ...]:
     """The headers that are sent: checked (RFC 9110, 5.5 and 5.6.2), without those that belong to one connection.
 
-    Raises :class:`BadHeader` for bad names, CR, LF or NUL in values, an upgrade, a transfer coding other than chunked, and a
-    Content-Length that is not the body's length.
+    Raises :class:`BadHeader` for bad names, CR, LF or NUL in values, an upgrade, a transfer coding other than
+    chunked, and a Content-Length that is not the body's length.
     """
     kept: list[Header] = []
     lengths = 0

@@ -26,7 +26,8 @@ class BadPolicy(ValueError):
 def split_policy(headers: Iterable[Header], policy: FetchPolicy) -> tuple[tuple[Header, ...], FetchPolicy]:
     """Take the ``stepwell-*`` headers out; the headers left, and ``policy`` with what they say on top.
 
-    Raises :class:`BadPolicy` for an unknown one too, so that a misspelt ``stepwell-at-most-once`` does not pass in silence.
+    Raises :class:`BadPolicy` for an unknown one too, so that a misspelt ``stepwell-at-most-once`` does not pass in
+    silence.
     """
     kept: list[Header] = []
     for name, value in headers:
@@ -45,7 +46,7 @@ def split_policy(headers: Iterable[Header], policy: FetchPolicy) -> tuple[tuple[
 
 
 def check_policy(policy: FetchPolicy) -> None:
-    """Raise :class:`BadPolicy` for values outside their range; a policy from our own SDK comes as data and not as text."""
+    """Raise :class:`BadPolicy` for values outside their range; our own SDK sends a policy as data."""
     if policy.attempts is not None and not 1 <= policy.attempts <= MAX_ATTEMPTS:
         raise BadPolicy(f"a request takes 1 to {MAX_ATTEMPTS} attempts, not {policy.attempts}")
     if policy.deadline_ms is not None and not 0 < policy.deadline_ms <= MAX_WAIT_MS:

@@ -1,7 +1,7 @@
 """The options of a Gateway op: read from any SDK, written by ours (protocol 4.1 and 4.2).
 
-Ours adds a ``stepwell`` member, which wins over the rest and keeps what the protocol's members lose: order and repeats of
-headers, exact bytes of the body, the policy.
+Ours adds a ``stepwell`` member, which wins over the rest and keeps what the protocol's members lose: order and
+repeats of headers, exact bytes of the body, the policy.
 """
 
 import base64
@@ -54,7 +54,8 @@ class _Rich(msgspec.Struct, frozen=True, kw_only=True):
 def parse_gateway(opts: bytes) -> FetchRequest:
     """The request that a Gateway op asks for. Raises :class:`BadGateway`.
 
-    The method may be of any case; absent or empty means POST (protocol 4.2). The ``stepwell-*`` headers become the policy.
+    The method may be of any case; absent or empty means POST (protocol 4.2). The ``stepwell-*`` headers become the
+    policy.
     """
     options = _options(opts)
     rich = _rich(options.get("stepwell"))
@@ -99,7 +100,7 @@ def _options(opts: bytes) -> dict[str, Any]:
         raise BadGateway("The options of this request are not valid JSON.") from None
     if not isinstance(found, dict):
         raise BadGateway("The options of this request are not a JSON object.")
-    return cast(dict[str, Any], found)
+    return cast("dict[str, Any]", found)
 
 
 def _rich(raw: Any) -> _Rich | None:
@@ -130,7 +131,7 @@ def _method(options: dict[str, Any]) -> str:
 def _headers(raw: Any) -> tuple[Header, ...]:
     if raw is None:
         return ()
-    pairs: Any = list(cast(dict[str, Any], raw).items()) if isinstance(raw, dict) else raw
+    pairs: Any = list(cast("dict[str, Any]", raw).items()) if isinstance(raw, dict) else raw
     try:
         return msgspec.convert(pairs, tuple[Header, ...])
     except msgspec.ValidationError:
@@ -144,7 +145,7 @@ def _body(raw: Any) -> bytes | None:
         return raw.encode("utf-8", "replace")
     data: Any = raw
     if isinstance(raw, dict):
-        data = _from_object(cast(dict[str, Any], raw))
+        data = _from_object(cast("dict[str, Any]", raw))
     try:
         return bytes(msgspec.convert(data, list[int]))
     except (msgspec.ValidationError, ValueError):

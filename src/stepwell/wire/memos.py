@@ -43,8 +43,8 @@ class _PlainData(msgspec.Struct, frozen=True):
 def memo(response: FetchResponse, rich: bool, body_ref: str | None = None) -> bytes:
     """The memo of a response: ``{"data": ...}``, or ``{"error": ...}`` where a text-only SDK can not take its body.
 
-    ``rich``: our own SDK asked; body as received, or ``body_ref`` where it is kept beside the state. Else: decoded text, the
-    stale headers removed, null for a status that has no body.
+    ``rich``: our own SDK asked; body as received, or ``body_ref`` where it is kept beside the state. Else: decoded
+    text, the stale headers removed, null for a status that has no body.
     """
     return _rich(response, body_ref) if rich else _plain(response)
 
@@ -61,7 +61,7 @@ def error_memo(broken: FetchBroken, attempts: int, rich: bool) -> bytes:
 
 
 def parse_memo(data: bytes) -> tuple[FetchResponse, str | None]:
-    """A response memo, rich or not, and the reference of its body where that is kept elsewhere. Raises :class:`BadMemo`."""
+    """A response memo, rich or not, and the reference of a body kept elsewhere. Raises :class:`BadMemo`."""
     try:
         raw: Any = msgspec.json.decode(data)["data"]
         if "status_code" in raw:

@@ -17,7 +17,8 @@ _EPOCH_S = 1_000_000_000
 def parse_retry_after(text: str, now_ms: int, at_least_ms: int = 0) -> int | None:
     """The delay in ms that a ``Retry-After`` asks for (RFC 9110, 10.2.3): seconds, an HTTP date or an RFC 3339 instant.
 
-    Clipped to ``at_least_ms`` .. 24 h; a date in the past comes to ``at_least_ms``. None for garbage, which callers ignore.
+    Clipped to ``at_least_ms`` .. 24 h; a date in the past comes to ``at_least_ms``. None for garbage, which callers
+    ignore.
     """
     text = text.strip()
     if _NUMBER.fullmatch(text):

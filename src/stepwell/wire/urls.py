@@ -14,8 +14,8 @@ class BadUrl(ValueError):
 def clean_url(url: str) -> tuple[str, str | None]:
     """The URL as it is sent, and the ``Authorization`` value of the user and password in it, if it has some.
 
-    Only what may not stand in a URL is percent-encoded (UTF-8), an empty path becomes ``/``, a host of other letters its IDNA
-    form; all else keeps its bytes. Raises :class:`BadUrl` with one clear sentence.
+    Only what may not stand in a URL is percent-encoded (UTF-8), an empty path becomes ``/``, a host of other letters
+    its IDNA form; all else keeps its bytes. Raises :class:`BadUrl` with one clear sentence.
     """
     if any(char < " " or char == "\x7f" for char in url):
         raise BadUrl("the URL holds a control character")
