@@ -109,9 +109,9 @@ def _optional(names: tuple[str, ...], attribute: str) -> object | None:
 def _decoders() -> dict[str, Callable[[bytes, int], bytes]]:
     found: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate}
     if (brotli := _optional(("brotli", "brotlicffi"), "Decompressor")) is not None:
-        found["br"] = _make_brotli(cast("Callable[[]", _Brotli], brotli))
+        found["br"] = _make_brotli(cast("Callable[[], _Brotli]", brotli))
     if (zstd := _optional(("compression.zstd", "backports.zstd"), "ZstdDecompressor")) is not None:
-        start = cast("Callable[[]", _Decompressor], zstd)
+        start = cast("Callable[[], _Decompressor]", zstd)
         found["zstd"] = lambda body, limit: _drain(start, body, limit)
     return found
 
