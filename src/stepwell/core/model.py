@@ -82,6 +82,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     group: int = 0
     race: bool = False
     checkpointed: bool = False
+    """Whether the app reported it from within a call, and so knows of it already."""
+    own_item: bool = False
+    """Whether a work item of its own works on it, rather than the run's discovery call."""
     attempt: int = 0
     """Attempts made so far."""
     position: int | None = None
@@ -178,6 +181,8 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     received_at: int
     body: bytes
+    ts: int = 0
+    """The event's own time; in the future, it delays the runs that it starts."""
 
 
 class RunKey(msgspec.Struct, frozen=True):

@@ -12,6 +12,10 @@ class Caller(Protocol):
         """One call. Cancelling the task abandons it."""
         ...
 
+    def ended(self, run_id: str) -> None:
+        """The run has ended: whatever the app's side keeps for it can go."""
+        ...
+
     async def close(self) -> None:
         """Let go of connections."""
         ...

@@ -1,0 +1,146 @@
+"""A transition while it is being made: the header's new values and the writes collected so far."""
+
+from msgspec.structs import replace
+
+from stepwell.core.inputs import Env
+from stepwell.core.model import Body, Item, ItemRef, Run, RunStatus, RunView, Step, StepStatus, WorkKind
+from stepwell.core.outputs import Commit
+from stepwell.wire.constants import DISCOVERY
+
+
+class Draft:
+    """Collects what inputs change in one run, and comes to one commit. Reads through to the view it was made from."""
+
+    def __init__(self, view: RunView, env: Env) -> None:
+        self.env = env
+        self.run: Run = view.run
+        self._view = view
+        self._expected = view.run.version
+        self._steps: dict[str, Step] = {}
+        self._ended: list[str] = []
+        self._done: list[ItemRef] = []
+        self._put: dict[str, Item] = {}
+        self._touch: dict[str, int] = {}
+        self._bodies: list[Body] = []
+        self._drop = False
+
+    # reading
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has ended."""
+        return self.run.status.ended
+
+    def step(self, step_id: str) -> Step | None:
+        """The step as it is by now."""
+        return self._steps.get(step_id) or self._view.steps.get(step_id)
+
+    def stack_after(self, sent: int) -> list[Step]:
+        """The steps that ended after the first ``sent``, in that order."""
+        ids = self._view.stack[sent:] + self._ended[max(0, sent - len(self._view.stack)) :]
+        return [step for step in map(self.step, ids) if step is not None]
+
+    # writing
+
+    def header(self, **changes: object) -> None:
+        """Set fields of the run's header."""
+        self.run = replace(self.run, **changes)
+
+    def save(self, step: Step) -> None:
+        """Insert or replace a step."""
+        self._steps[step.step_id] = step
+
+    def add_step(self, step_id: str, name: str, op: str, status: StepStatus) -> Step:
+        """A step that was not known before."""
+        step = Step(
+            run_id=self.run.run_id,
+            step_id=step_id,
+            name=name,
+            op=op,
+            status=status,
+            number=self.run.steps,
+            created_at=self.env.now,
+        )
+        self.header(steps=self.run.steps + 1)
+        self.save(step)
+        return step
+
+    def end_step(self, step: Step, memo: bytes, status: StepStatus) -> Step:
+        """Record a step's one result: it takes the next place in the completion order."""
+        run = self.run
+        pending = run.pending - 1 if step.own_item else run.pending
+        ended = replace(
+            step,
+            status=status,
+            memo=memo,
+            position=run.completed,
+            ended_at=self.env.now,
+            due_at=None,
+            started_at=step.started_at if step.started_at is not None else step.created_at,
+        )
+        self.run = replace(
+            run, completed=run.completed + 1, state_bytes=run.state_bytes + len(memo), pending=pending
+        )
+        self._ended.append(step.step_id)
+        self.save(ended)
+        return ended
+
+    def done(self, item: Item) -> None:
+        """The item has been worked on."""
+        self._done.append(ItemRef(item.run_id, item.key, item.claim))
+
+    def put(self, item: Item) -> None:
+        """A new item, or the next attempt of an old one."""
+        self._put[item.key] = item
+
+    def work_on(self, step: Step, kind: WorkKind, due_at: int, payload: bytes | None = None) -> None:
+        """Give the step a work item of its own. Calls and requests count against the run's limits, timers do not."""
+        self.save(replace(step, own_item=True, due_at=due_at))
+        self.header(pending=self.run.pending + 1)
+        limits = () if kind is WorkKind.TIMER else self.run.limits
+        self.put(
+            Item(
+                run_id=step.run_id, key=step.step_id, kind=kind, due_at=due_at, limits=limits, payload=payload
+            )
+        )
+
+    def put_discovery(self) -> None:
+        """Have the app called for the next steps, once."""
+        if self.run.discovering or self.ended:
+            return
+        self.header(discovering=True)
+        run = self.run
+        self.put(
+            Item(run_id=run.run_id, key=DISCOVERY, kind=WorkKind.CALL, due_at=self.env.now, limits=run.limits),
+        )
+
+    def touch(self, key: str, attempt: int) -> None:
+        """Set the attempt number of an item in flight."""
+        self._touch[key] = attempt
+
+    def body(self, body: Body) -> None:
+        """Keep a body beside the state."""
+        self._bodies.append(body)
+
+    def finish(self, status: RunStatus, output: bytes) -> None:
+        """End the run, and drop whatever it still had to do."""
+        self.header(status=status, output=output, ended_at=self.env.now, discovering=False, error=None, retry_at=None)
+        self._put.clear()
+        self._drop = True
+
+    # the end of it
+
+    def commit(self) -> Commit:
+        """All of it as one commit."""
+        self.header(version=self._expected + 1)
+        return Commit(
+            now=self.env.now,
+            run=self.run,
+            expected=self._expected,
+            steps=tuple(self._steps.values()),
+            done=tuple(self._done),
+            put=tuple(self._put.values()),
+            drop=self._drop,
+            touch=tuple(self._touch.items()),
+            bodies=tuple(self._bodies),
+        )

@@ -1,0 +1,83 @@
+"""What can happen to a run. Each is the outcome of a work item, or a word from outside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stepwell.core.model import Item
+from stepwell.wire.calls import Answer
+from stepwell.wire.fetch import FetchOutcome
+from stepwell.wire.ops import Op
+
+
+@dataclass(slots=True, frozen=True)
+class Env:
+    """What a decision may know besides the state: the time (ms), a random number in [0, 1), the flat retry interval."""
+
+    now: int
+    jitter: float = 0.5
+    flat_retry_ms: int | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Answered:
+    """The app answered the call of ``item``, which carried the first ``sent`` entries of the stack."""
+
+    item: Item
+    sent: int
+    answer: Answer
+    started_at: int
+
+
+@dataclass(slots=True, frozen=True)
+class Fetched:
+    """An attempt of a request ended."""
+
+    item: Item
+    outcome: FetchOutcome
+    started_at: int
+
+
+@dataclass(slots=True, frozen=True)
+class Fired:
+    """A timer's time has come."""
+
+    item: Item
+
+
+@dataclass(slots=True, frozen=True)
+class Held:
+    """The item could not be worked on now (its app is not connected); it comes back after ``delay_ms``, uncounted."""
+
+    item: Item
+    delay_ms: int
+    reason: str
+
+
+@dataclass(slots=True, frozen=True)
+class Checkpointed:
+    """The app reports steps while its call is still in flight (protocol 1.8)."""
+
+    ops: Sequence[Op]
+
+
+@dataclass(slots=True, frozen=True)
+class Poked:
+    """The app has found something new on its own and wants to be called."""
+
+
+@dataclass(slots=True, frozen=True)
+class Cancelled:
+    """Somebody wants the run to end now."""
+
+    reason: str = "cancelled"
+
+
+@dataclass(slots=True, frozen=True)
+class Broken:
+    """The platform itself failed on the item; better an ended run that says so than one that hangs."""
+
+    item: Item | None
+    message: str
+
+
+Input = Broken | Answered | Fetched | Fired | Held | Checkpointed | Poked | Cancelled

@@ -1,0 +1,131 @@
+"""The engine's decision: what a run's inputs come to. ``step(view, inputs, env) -> Commit``, pure."""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from stepwell.core.draft import Draft
+from stepwell.core.fetchsteps import fetched
+from stepwell.core.groups import completed, unseen
+from stepwell.core.inputs import Answered, Broken, Cancelled, Checkpointed, Env, Fetched, Fired, Held, Input, Poked
+from stepwell.core.model import RunStatus, RunView, StepStatus
+from stepwell.core.ops import UnknownOp, apply_ops, checkpoint
+from stepwell.core.outputs import Commit
+from stepwell.core.stepcalls import call_failed
+from stepwell.wire.calls import Answer, AnswerKind
+from stepwell.wire.constants import DISCOVERY, UNKNOWN_VERSION
+from stepwell.wire.errors import ErrorInfo
+
+
+def step(view: RunView, inputs: Sequence[Input], env: Env) -> Commit:
+    """The writes that follow from the inputs, taken in order. The view is only read."""
+    draft = Draft(view, env)
+    for given in inputs:
+        _take(draft, given)
+    return draft.commit()
+
+
+def _take(draft: Draft, given: Input) -> None:
+    match given:
+        case Answered():
+            _answered(draft, given)
+        case Fetched():
+            draft.done(given.item)
+            if not draft.ended:
+                fetched(draft, given)
+        case Fired():
+            draft.done(given.item)
+            _fired(draft, given)
+        case Held():
+            draft.done(given.item)
+            if not draft.ended:
+                due = draft.env.now + given.delay_ms
+                draft.put(replace(given.item, due_at=due, claim=0))
+                draft.header(error=given.reason, retry_at=due)
+        case Checkpointed():
+            if not draft.ended:
+                checkpoint(draft, given.ops)
+                draft.touch(DISCOVERY, 0)
+        case Broken():
+            if given.item is not None:
+                draft.done(given.item)
+            if not draft.ended:
+                error = ErrorInfo(name="InternalError", message=given.message)
+                draft.finish(RunStatus.FAILED, msgspec.json.encode(error))
+        case Poked():
+            draft.put_discovery()
+        case Cancelled():
+            if not draft.ended:
+                error = ErrorInfo(name="RunCancelled", message=given.reason)
+                draft.finish(RunStatus.CANCELLED, msgspec.json.encode(error))
+
+
+def _fired(draft: Draft, given: Fired) -> None:
+    found = draft.step(given.item.key)
+    if found is not None and not found.ended and not draft.ended:
+        completed(draft, draft.end_step(found, b"null", StepStatus.COMPLETED))
+
+
+def _answered(draft: Draft, given: Answered) -> None:
+    item, answer = given.item, given.answer
+    draft.done(item)
+    if draft.ended:
+        return
+    _note_call(draft, given)
+    if item.is_discovery:
+        draft.header(discovering=False)
+    if answer.kind is AnswerKind.RETURNED and item.is_discovery:
+        draft.finish(RunStatus.COMPLETED, answer.data)
+    elif answer.kind is AnswerKind.OPS:
+        _ops(draft, given)
+    else:
+        _call_failed(draft, given, answer.error or _no_step(item.key))
+
+
+def _note_call(draft: Draft, given: Answered) -> None:
+    run = draft.run
+    version = given.answer.req_version
+    if run.started_at is None:
+        draft.header(status=RunStatus.RUNNING, started_at=given.started_at)
+    if version is not None and run.req_version == UNKNOWN_VERSION and given.answer.kind is AnswerKind.OPS:
+        draft.header(req_version=version)
+    if run.error is not None:
+        draft.header(error=None, retry_at=None)
+
+
+def _ops(draft: Draft, given: Answered) -> None:
+    item, answer = given.item, given.answer
+    if not item.is_discovery and not any(op.id == item.key for op in answer.ops):
+        _call_failed(draft, given, _no_step(item.key))
+        return
+    try:
+        apply_ops(draft, item, answer.ops, answer.no_retry, answer.retry_after)
+    except UnknownOp as problem:
+        _call_failed(draft, given, ErrorInfo(name="UnknownOpcode", message=str(problem)))
+        return
+    if draft.ended or not item.is_discovery or draft.run.discovering:
+        return
+    if unseen(draft, given.sent):
+        draft.put_discovery()
+    elif draft.run.pending == 0:
+        _stuck(draft, given)
+
+
+def _stuck(draft: Draft, given: Answered) -> None:
+    """The app neither finished nor asked for anything, and nothing is under way: nothing would ever call it again."""
+    message = (
+        "the app answered with no new steps while none is pending, so the run could never go on: look for a step that is "
+        "skipped in a replay, or for code that waits for something that only the earlier process knew"
+    )
+    _call_failed(draft, given, ErrorInfo(name="NoProgress", message=message))
+
+
+def _call_failed(draft: Draft, given: Answered, error: ErrorInfo) -> None:
+    answer: Answer = given.answer
+    call_failed(draft, given.item, error, answer.no_retry, answer.retry_after, given.started_at)
+
+
+def _no_step(key: str) -> ErrorInfo:
+    message = f"the app was asked to run the step {key} and answered with something else: its code may have changed"
+    return ErrorInfo(name="StepNotFound", message=message)

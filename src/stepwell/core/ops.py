@@ -1,0 +1,182 @@
+"""What each op of an answer does to the run (protocol 3.4)."""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from stepwell.core.draft import Draft
+from stepwell.core.fetches import prepare
+from stepwell.core.groups import completed, joins_group, open_group
+from stepwell.core.model import Item, RunStatus, Step, StepStatus, WorkKind
+from stepwell.core.stepcalls import step_failed
+from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_STEPS, MAX_WAIT_MS
+from stepwell.wire.durations import parse_duration_or_date
+from stepwell.wire.errors import ErrorInfo
+from stepwell.wire.gateway import BadGateway, parse_gateway
+from stepwell.wire.ops import Op, Opcode, opcode
+
+_NULL = b"null"
+_LAZY = frozenset({Opcode.DEFER_ADD, Opcode.DEFER_ABORT, Opcode.NONE})
+_RUN_OPS = frozenset({Opcode.RUN_COMPLETE, Opcode.SYNC_RUN_COMPLETE, Opcode.DISCOVERY})
+_OUTCOMES = frozenset({Opcode.STEP, Opcode.STEP_RUN, Opcode.STEP_ERROR, Opcode.STEP_FAILED})
+
+
+class UnknownOp(ValueError):
+    """The answer has an opcode that the platform does not know."""
+
+
+def apply_ops(draft: Draft, item: Item | None, ops: Sequence[Op], no_retry: bool | None, retry_after: str | None) -> None:
+    """Apply the ops of one answer. ``item`` is the call that brought them. Raises UnknownOp before anything is changed."""
+    known = [(_code(op), op) for op in ops]
+    reports = [(code, op) for code, op in known if code not in _LAZY and code not in _RUN_OPS]
+    if draft.run.steps + len(reports) > MAX_STEPS and _too_many(draft, reports):
+        return
+    open_group(draft, reports)
+    for code, op in known:
+        if draft.ended:
+            return
+        if code is Opcode.RUN_COMPLETE or code is Opcode.SYNC_RUN_COMPLETE:
+            draft.finish(RunStatus.COMPLETED, _raw(op.data))
+        elif code is Opcode.DISCOVERY:
+            draft.put_discovery()
+        elif code not in _LAZY:
+            _report(draft, item, code, op, no_retry, retry_after)
+
+
+def checkpoint(draft: Draft, ops: Sequence[Op]) -> None:
+    """Record steps that the app ran within a call that is still in flight. A step that has ended is left as it is."""
+    for op in ops:
+        if _code(op) not in (Opcode.STEP, Opcode.STEP_RUN):
+            continue
+        step = draft.step(op.id) or draft.add_step(op.id, step_name(op), Opcode.STEP_RUN, StepStatus.PLANNED)
+        if not step.ended:
+            _completed(draft, replace(step, checkpointed=True), op)
+
+
+def step_name(op: Op) -> str:
+    """What people call the step."""
+    if op.display_name:
+        return op.display_name
+    if op.userland and op.userland.id:
+        return op.userland.id
+    return op.name or op.id
+
+
+def _code(op: Op) -> Opcode:
+    code = opcode(op.op)
+    if code is None:
+        raise UnknownOp(f"the app answered with the unknown opcode {op.op[:80]!r}: update the platform, or the app's SDK")
+    return code
+
+
+def _too_many(draft: Draft, reports: list[tuple[Opcode, Op]]) -> bool:
+    new = sum(1 for _, op in reports if draft.step(op.id) is None)
+    if draft.run.steps + new <= MAX_STEPS:
+        return False
+    message = f"the run has more than {MAX_STEPS} steps: split the work over several runs"
+    draft.finish(RunStatus.FAILED, msgspec.json.encode(ErrorInfo(name="TooManySteps", message=message)))
+    return True
+
+
+def _report(
+    draft: Draft, item: Item | None, code: Opcode, op: Op, no_retry: bool | None, retry_after: str | None
+) -> None:
+    if not op.id:
+        raise UnknownOp(f"the app answered with a {code.value} op that has no id")
+    step = draft.step(op.id)
+    if step is not None and step.ended:
+        return
+    if code in _OUTCOMES:
+        step = step or draft.add_step(op.id, step_name(op), Opcode.STEP_RUN, StepStatus.PLANNED)
+        _outcome(draft, item, step, code, op, no_retry, retry_after)
+    elif step is None or not step.own_item:
+        _begin(draft, step, code, op)
+
+
+def _outcome(
+    draft: Draft,
+    item: Item | None,
+    step: Step,
+    code: Opcode,
+    op: Op,
+    no_retry: bool | None,
+    retry_after: str | None,
+) -> None:
+    if code in (Opcode.STEP, Opcode.STEP_RUN):
+        _completed(draft, step, op)
+        return
+    final = code is Opcode.STEP_FAILED or no_retry is True
+    step_failed(draft, item, step, op.error or op.data, final, retry_after)
+
+
+def _completed(draft: Draft, step: Step, op: Op) -> None:
+    data = _raw(op.data)
+    if len(data) > MAX_STEP_OUTPUT:
+        message = (
+            f"step {step.name!r} returned {len(data)} bytes, more than the {MAX_STEP_OUTPUT} that a step may return: "
+            "store the data elsewhere and return a reference to it"
+        )
+        error = msgspec.json.encode(ErrorInfo(name="OutputTooLarge", message=message))
+        completed(draft, draft.end_step(step, b'{"error":' + error + b"}", StepStatus.FAILED))
+        return
+    memo = data if opcode(op.op) is Opcode.STEP else b'{"data":' + data + b"}"
+    completed(draft, draft.end_step(step, memo, StepStatus.COMPLETED))
+
+
+def _begin(draft: Draft, step: Step | None, code: Opcode, op: Op) -> None:
+    """A step that the platform has to do something about, and knew nothing of."""
+    if step is None:
+        kind = Opcode.STEP_RUN if code is Opcode.STEP_PLANNED else code
+        status = StepStatus.PLANNED if code is Opcode.STEP_PLANNED else StepStatus.WAITING
+        step = draft.add_step(op.id, step_name(op), kind, status)
+    step = joins_group(draft, step, op)
+    if code is Opcode.STEP_PLANNED:
+        draft.work_on(step, WorkKind.CALL, draft.env.now)
+    elif code is Opcode.SLEEP:
+        _sleep(draft, step, op)
+    elif code is Opcode.GATEWAY:
+        _gateway(draft, step, op)
+    else:
+        _refuse(draft, step, "UnsupportedStep", f"{code.value} steps are not supported by this version of the platform")
+
+
+def _sleep(draft: Draft, step: Step, op: Op) -> None:
+    text = op.name or _option(op, "duration") or ""
+    try:
+        delay = parse_duration_or_date(text, draft.env.now)
+    except ValueError as problem:
+        _refuse(draft, step, "InvalidDuration", f"step {step.name!r} can not sleep: {problem}")
+        return
+    if delay > MAX_WAIT_MS:
+        _refuse(draft, step, "InvalidDuration", f"step {step.name!r} can not sleep for {text}: a year is the most")
+        return
+    draft.work_on(step, WorkKind.TIMER, draft.env.now + max(0, delay))
+
+
+def _gateway(draft: Draft, step: Step, op: Op) -> None:
+    try:
+        request = prepare(parse_gateway(_raw(op.opts)), draft.run.run_id, step.step_id)
+    except BadGateway as problem:
+        _refuse(draft, step, "GatewayError", str(problem))
+        return
+    info = msgspec.json.encode({"method": request.method, "url": request.url.split("?", 1)[0].split("#", 1)[0]})
+    payload = msgspec.msgpack.encode(request)
+    draft.work_on(replace(step, info=info), WorkKind.FETCH, draft.env.now, payload)
+
+
+def _refuse(draft: Draft, step: Step, name: str, message: str) -> None:
+    error = msgspec.json.encode(ErrorInfo(name=name, message=message))
+    completed(draft, draft.end_step(step, b'{"error":' + error + b"}", StepStatus.FAILED))
+
+
+def _raw(value: msgspec.Raw | None) -> bytes:
+    return bytes(value) if value else _NULL
+
+
+def _option(op: Op, key: str) -> str | None:
+    if not op.opts:
+        return None
+    value: object = msgspec.json.decode(op.opts)
+    found = value.get(key) if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return found if isinstance(found, str) else None

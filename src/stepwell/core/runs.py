@@ -1,0 +1,40 @@
+"""How a run begins."""
+
+from msgspec.structs import replace
+
+from stepwell.core.inputs import Env
+from stepwell.core.model import Item, Limit, Run, RunKey, RunView, StoredEvent, WorkKind
+from stepwell.core.outputs import Commit
+from stepwell.wire.constants import DISCOVERY
+
+KEY_LIFETIME_MS = 24 * 3600 * 1000
+"""How long the same event id starts no second run of a function (protocol 5.9)."""
+
+
+def start(
+    env: Env, *, run_id: str, app_id: str, function_id: str, event: StoredEvent, limits: tuple[Limit, ...], attempts: int
+) -> tuple[RunView, Commit]:
+    """A run of ``function_id`` for ``event``: its view, and the commit that creates it with its first call.
+
+    A commit that turns out DUPLICATE means that this event has had its run already.
+    """
+    run = Run(
+        run_id=run_id,
+        function_id=function_id,
+        app_id=app_id,
+        version=1,
+        event_ids=(event.internal_id,),
+        limits=limits,
+        max_attempts=attempts,
+        discovering=True,
+        queued_at=env.now,
+    )
+    item = Item(run_id=run_id, key=DISCOVERY, kind=WorkKind.CALL, due_at=start_time(env, event), limits=limits)
+    key = RunKey(function_id, event.event_id, env.now + KEY_LIFETIME_MS)
+    commit = Commit(now=env.now, run=replace(run), expected=None, key=key, put=(item,))
+    return RunView(run=run, events=[event.body]), commit
+
+
+def start_time(env: Env, event: StoredEvent) -> int:
+    """When the first call is due: at once, or at the event's own time when that lies in the future (protocol 5.2)."""
+    return max(env.now, event.ts)

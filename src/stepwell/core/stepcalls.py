@@ -1,0 +1,62 @@
+"""Failed calls and failed steps: who tries again, and when it is over (protocol 5.4)."""
+
+import msgspec
+from msgspec.structs import replace
+
+from stepwell.core.draft import Draft
+from stepwell.core.groups import completed
+from stepwell.core.model import Attempt, Item, RunStatus, Step, StepStatus
+from stepwell.core.retries import call_delay
+from stepwell.wire.errors import ErrorInfo, parse_error
+
+
+def step_failed(
+    draft: Draft, item: Item | None, step: Step, error: msgspec.Raw | None, final: bool, retry_after: str | None
+) -> None:
+    """A step's attempt failed. The call that made it is repeated while attempts are left, else the error is its result."""
+    info = parse_error(error)
+    number = item.attempt if item is not None else step.attempt
+    over = final or item is None or number + 1 >= draft.run.max_attempts
+    delay = None if over else call_delay(number, retry_after, draft.env)
+    attempt = Attempt(
+        number=number, started_at=draft.env.now, ended_at=draft.env.now, error=_short(info), delay_ms=delay
+    )
+    step = replace(step, attempt=number + 1, attempts=(*step.attempts, attempt))
+    if over or item is None or delay is None:
+        memo = b'{"error":' + (bytes(error) if error else msgspec.json.encode(info)) + b"}"
+        completed(draft, draft.end_step(step, memo, StepStatus.FAILED))
+        return
+    draft.save(replace(step, status=StepStatus.RETRYING, due_at=draft.env.now + delay))
+    _again(draft, item, delay)
+
+
+def call_failed(
+    draft: Draft, item: Item, error: ErrorInfo, no_retry: bool | None, retry_after: str | None, started_at: int
+) -> None:
+    """A call failed as a whole: it is repeated while attempts are left, else the run fails with the error."""
+    if no_retry is True or item.attempt + 1 >= draft.run.max_attempts:
+        draft.finish(RunStatus.FAILED, msgspec.json.encode(error))
+        return
+    delay = call_delay(item.attempt, retry_after, draft.env)
+    step = None if item.is_discovery else draft.step(item.key)
+    if step is not None:
+        record = Attempt(
+            number=item.attempt, started_at=started_at, ended_at=draft.env.now, error=_short(error), delay_ms=delay
+        )
+        due = draft.env.now + delay
+        attempts = (*step.attempts, record)
+        draft.save(
+            replace(step, status=StepStatus.RETRYING, attempt=item.attempt + 1, due_at=due, attempts=attempts)
+        )
+    draft.header(error=_short(error), retry_at=draft.env.now + delay)
+    _again(draft, item, delay)
+
+
+def _again(draft: Draft, item: Item, delay: int) -> None:
+    draft.put(replace(item, attempt=item.attempt + 1, due_at=draft.env.now + delay, claim=0, rescues=0))
+    if item.is_discovery:
+        draft.header(discovering=True)
+
+
+def _short(error: ErrorInfo) -> str:
+    return f"{error.name}: {error.message}"[:500]

@@ -1,0 +1,32 @@
+"""Makes an engine from its settings."""
+
+from pathlib import Path
+
+from stepwell.server.caller.http import HttpCaller
+from stepwell.server.clock import SystemClock
+from stepwell.server.fetcher.client import AiohttpFetcher
+from stepwell.server.fetcher.guard import Guard
+from stepwell.server.runtime.engine import Engine
+from stepwell.server.settings import Settings, database_path
+from stepwell.server.store.base import Store
+from stepwell.server.store.memory import MemoryStore
+from stepwell.server.store.sqlite import SQLiteStore
+
+
+def open_store(url: str) -> Store:
+    """The store behind ``memory:`` or ``sqlite:///path``. Raises SettingsError for anything else."""
+    path = database_path(url)
+    return MemoryStore() if path is None else SQLiteStore(Path(path))
+
+
+def build_engine(settings: Settings) -> Engine:
+    """An engine that has not been started. Belongs to the running loop."""
+    clock = SystemClock()
+    guard = Guard(allow_private=settings.kind == "dev", allow=settings.allow)
+    return Engine(
+        open_store(settings.db),
+        AiohttpFetcher(guard),
+        HttpCaller(clock, kind=settings.kind, signing_key=settings.signing_key),
+        clock=clock,
+        retry_interval_ms=settings.retry_interval_ms,
+    )

@@ -1,0 +1,120 @@
+"""Calls apps over HTTP, signed when a key is configured (protocol sections 0.1, 2 and 3)."""
+
+import asyncio
+from collections.abc import Mapping
+
+import aiohttp
+from yarl import URL
+
+from stepwell.server.clock import Clock
+from stepwell.wire import constants as wire
+from stepwell.wire.calls import Answer, AnswerKind, CallRequest
+from stepwell.wire.codec import parse_answer, render_call
+from stepwell.wire.errors import ErrorInfo
+from stepwell.wire.signing import sign
+
+_MAX_REDIRECTS = 60
+_CONNECT_S = 10.0
+
+
+class HttpCaller:
+    """``kind`` is dev or cloud; ``signing_key`` None sends unsigned calls."""
+
+    def __init__(
+        self, clock: Clock, *, kind: str = "dev", signing_key: str | None = None, timeout_s: float = wire.CALL_TIMEOUT_S
+    ) -> None:
+        self._clock = clock
+        self._kind = kind
+        self._key = signing_key
+        self._timeout_s = timeout_s
+        self._open: aiohttp.ClientSession | None = None
+
+    async def call(self, request: CallRequest) -> Answer:
+        """POST the call; whatever goes wrong on the way is an ERROR answer with ``transport`` set."""
+        url = request.url or ""
+        try:
+            return await self._post(self._target(request, url), request)
+        except TimeoutError:
+            return _failed(f"the app at {_short(url)} gave no answer within {self._timeout_s:g} s")
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            return _failed(f"the app at {_short(url)} could not be called: {_cause(problem)}")
+
+    def ended(self, run_id: str) -> None:
+        """Apps behind HTTP are not told: they drop what they keep on their own."""
+
+    async def close(self) -> None:
+        """Close connections."""
+        if self._open is not None:
+            session, self._open = self._open, None
+            await session.close()
+
+    async def _post(self, url: URL, request: CallRequest) -> Answer:
+        body = render_call(request, canonical=self._key is not None)
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=_CONNECT_S)
+        async with self._session().post(
+            url, data=body, headers=self._headers(request, body), timeout=timeout, max_redirects=_MAX_REDIRECTS
+        ) as response:
+            data = await _read(response)
+            if data is None:
+                return _failed(
+                    f"the app at {_short(str(url))} answered with more than {wire.MAX_ANSWER_BYTES} bytes: "
+                    "return less from the function or its steps"
+                )
+            headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+            return parse_answer(response.status, headers, data)
+
+    def _target(self, request: CallRequest, url: str) -> URL:
+        target = URL(url)
+        if not target.host:
+            raise ValueError("it has no address: sync it again")
+        return target.update_query({"fnId": request.function_id, "stepId": request.step_id})
+
+    def _headers(self, request: CallRequest, body: bytes) -> dict[str, str]:
+        headers = {
+            "content-type": "application/json",
+            "user-agent": f"Stepwell/{wire.VERSION}",
+            wire.H_SERVER_KIND: self._kind,
+            wire.H_RUN_ID: request.run_id,
+            wire.H_REQUEST_ID: request.request_id,
+            wire.H_GENERATION: str(request.generation),
+            wire.H_JOB_ID: request.qi_id,
+            wire.H_STEP_ID: request.step_id,
+            wire.H_REQ_VERSION: str(request.req_version),
+        }
+        if self._key is not None:
+            headers[wire.H_SIGNATURE] = sign(body, self._key, self._clock.now() // 1000)
+        return headers
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._open is None:
+            connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=15, ttl_dns_cache=10)
+            self._open = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=65536
+            )
+        return self._open
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    """The body, or None when it is larger than an answer may be."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > wire.MAX_ANSWER_BYTES:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _failed(message: str) -> Answer:
+    return Answer(kind=AnswerKind.ERROR, error=ErrorInfo(name="AppUnreachable", message=message), transport=True)
+
+
+def _short(url: str) -> str:
+    return url.split("?", 1)[0]
+
+
+def _cause(problem: BaseException) -> str:
+    if isinstance(problem, asyncio.TimeoutError):
+        return "it timed out"
+    return str(problem) or type(problem).__name__

@@ -1,0 +1,102 @@
+"""A thread of its own for the engine and its API, so that user code never runs on the engine's loop."""
+
+import asyncio
+import concurrent.futures
+import logging
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from stepwell.server.runtime.engine import Engine
+
+logger = logging.getLogger("stepwell")
+
+T = TypeVar("T")
+
+_START_S = 30.0
+
+
+class HostError(Exception):
+    """The platform could not be started; the message says why and what to do."""
+
+
+class Host:
+    """Owns the thread and its loop; ``build`` makes the engine there, so that everything belongs to that loop."""
+
+    def __init__(self, build: Callable[[], Engine]) -> None:
+        self._build = build
+        self._ready: concurrent.futures.Future[Engine] = concurrent.futures.Future()
+        self._thread = threading.Thread(target=self._run, name="stepwell-engine", daemon=True)
+        self.loop: asyncio.AbstractEventLoop = new_loop()
+        self.engine: Engine | None = None
+
+    def begin(self) -> Engine:
+        """Start the thread and make the engine; it does not work yet."""
+        self._thread.start()
+        self.engine = self._ready.result(_START_S)
+        return self.engine
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Run a coroutine on the engine's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    async def ask(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the engine's loop, and wait for it on this one."""
+        return await asyncio.wrap_future(self.submit(work))
+
+    def end(self) -> None:
+        """Stop the loop and the thread. The engine has to be stopped before."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.call_soon(self._make)
+        try:
+            self.loop.run_forever()
+            self.loop.run_until_complete(_cancel_rest())
+        finally:
+            self.loop.close()
+
+    def _make(self) -> None:
+        try:
+            self._ready.set_result(self._build())
+        except BaseException as problem:
+            self._ready.set_exception(problem)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """An event loop: uvloop's where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises HostError when the address is taken or can not be used."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as problem:
+        listener.close()
+        raise HostError(
+            f"can not listen on {host}:{port}: {problem.strerror or problem}; "
+            "stop the program that uses it, or choose another with --port"
+        ) from problem
+    listener.setblocking(False)
+    return listener
+
+
+async def _cancel_rest() -> None:
+    rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in rest:
+        task.cancel()
+    if rest:
+        await asyncio.wait(rest, timeout=5)

@@ -1,0 +1,216 @@
+"""Runs in memory: one actor each, that takes inputs in order and commits what follows from them."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from stepwell.core.inputs import Broken, Env, Input
+from stepwell.core.machine import step
+from stepwell.core.model import Item, Run, RunView
+from stepwell.core.outputs import Commit
+from stepwell.server.runtime.committer import Committer
+from stepwell.server.store.base import Outcome, Store, StoreError
+
+logger = logging.getLogger("stepwell.engine")
+
+_RETRY_S = 1.0
+
+
+@dataclass(slots=True)
+class Work:
+    """An item in flight, and the task that works on it."""
+
+    item: Item
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
+class Letter:
+    """An input on its way, who waits for it to be recorded, and how often its commit was refused."""
+
+    given: Input
+    recorded: asyncio.Future[bool] | None = None
+    refused: int = 0
+
+    def settle(self, taken: bool) -> None:
+        """Tell who waits."""
+        if self.recorded is not None and not self.recorded.done():
+            self.recorded.set_result(taken)
+
+
+@dataclass(slots=True)
+class Actor:
+    """One run: its state as it is stored, what is in flight for it, and the inputs not yet decided on."""
+
+    view: RunView
+    inflight: dict[str, Work] = field(default_factory=dict[str, Work])
+    inbox: list[Letter] = field(default_factory=list[Letter])
+    waiters: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
+    busy: bool = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing would be lost by forgetting it."""
+        return not (self.busy or self.inbox or self.inflight or self.waiters)
+
+
+class Actors:
+    """The runs in memory, a bounded number of idle ones; the coldest are forgotten and loaded again when needed."""
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        env: Callable[[], Env],
+        ended: Callable[[Run], None],
+        keep: int = 2_000,
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._env = env
+        self._ended = ended
+        self._keep = keep
+        self._actors: OrderedDict[str, Actor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._actors)
+
+    def all(self) -> list[Actor]:
+        """Every actor in memory."""
+        return list(self._actors.values())
+
+    def peek(self, run_id: str) -> Actor | None:
+        """The actor if it is in memory."""
+        return self._actors.get(run_id)
+
+    def adopt(self, view: RunView) -> Actor:
+        """Keep a run that was just stored."""
+        actor = self._actors.get(view.run.run_id)
+        if actor is None:
+            actor = self._actors[view.run.run_id] = Actor(view)
+            if len(self._actors) > self._keep:
+                self._forget_coldest()
+        return actor
+
+    async def get(self, run_ids: Sequence[str]) -> dict[str, Actor]:
+        """The actors of these runs, loading those that are not in memory; unknown runs are left out."""
+        missing = [run_id for run_id in run_ids if run_id not in self._actors]
+        if missing:
+            for view in await self._store.load_runs(missing):
+                self.adopt(view)
+        return {run_id: self._actors[run_id] for run_id in run_ids if run_id in self._actors}
+
+    def give(self, actor: Actor, given: Input, recorded: asyncio.Future[bool] | None = None) -> None:
+        """An input for the run. ``recorded`` becomes True once it is stored, False if it came too late."""
+        if actor.view.run.status.ended:
+            Letter(given, recorded).settle(False)
+            return
+        actor.inbox.append(Letter(given, recorded))
+        if not actor.busy:
+            self._pump(actor)
+
+    def _pump(self, actor: Actor) -> None:
+        letters, actor.inbox = actor.inbox, []
+        self._actors.move_to_end(actor.view.run.run_id, last=True)
+        self._decide(actor, letters)
+
+    def _decide(self, actor: Actor, letters: list[Letter]) -> None:
+        actor.busy = True
+        try:
+            commit = step(actor.view, [letter.given for letter in letters], self._env())
+        except Exception as problem:
+            logger.exception("could not decide on run %s", actor.view.run.run_id)
+            letters = [_broken(letter, problem) for letter in letters]
+            commit = step(actor.view, [letter.given for letter in letters], self._env())
+
+        def settled(result: list[Outcome] | StoreError) -> None:
+            self._settled(actor, letters, commit, result)
+
+        self._committer.submit((commit,), settled)
+
+    def _settled(
+        self, actor: Actor, letters: list[Letter], commit: Commit, result: list[Outcome] | StoreError
+    ) -> None:
+        if isinstance(result, StoreError):
+            asyncio.get_running_loop().call_later(_RETRY_S, self._reload_soon, actor, letters)
+            return
+        if result[0] is not Outcome.APPLIED:
+            for letter in letters:
+                letter.refused += 1
+            self._reload_soon(actor, letters)
+            return
+        self._applied(actor, letters, commit)
+
+    def _applied(self, actor: Actor, letters: list[Letter], commit: Commit) -> None:
+        if commit.run is not None:
+            actor.view.apply(commit.run, commit.steps)
+        for ref in commit.done:
+            work = actor.inflight.get(ref.key)
+            if work is not None and work.item.claim == ref.claim:
+                del actor.inflight[ref.key]
+        actor.busy = False
+        for letter in letters:
+            letter.settle(True)
+        if actor.view.run.status.ended:
+            self._over(actor)
+        if actor.inbox:
+            self._pump(actor)
+        elif actor.view.run.status.ended and actor.idle:
+            self._actors.pop(actor.view.run.run_id, None)
+
+    def _over(self, actor: Actor) -> None:
+        """The run has ended: nothing that is still in flight for it matters."""
+        self._ended(actor.view.run)
+        for work in actor.inflight.values():
+            if work.task is not None:
+                work.task.cancel()
+        actor.inflight.clear()
+        for waiter in actor.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        actor.waiters.clear()
+
+    def _reload_soon(self, actor: Actor, letters: list[Letter]) -> None:
+        task = asyncio.get_running_loop().create_task(self._reload(actor, letters))
+        _background.add(task)
+        task.add_done_callback(_background.discard)
+
+    async def _reload(self, actor: Actor, letters: list[Letter]) -> None:
+        """Decide again, on the state as it is stored now. Who is refused alone was too late: somebody else has the work."""
+        try:
+            views = await self._store.load_runs([actor.view.run.run_id])
+        except StoreError:
+            asyncio.get_running_loop().call_later(_RETRY_S, self._reload_soon, actor, letters)
+            return
+        if views:
+            actor.view = views[0]
+        stale = [letter for letter in letters if letter.refused > 1 and len(letters) == 1] if views else letters
+        for letter in stale:
+            logger.warning("run %s: a late result was dropped: its lease had ended", actor.view.run.run_id)
+            letter.settle(False)
+        rest = [letter for letter in letters if letter not in stale]
+        if len(rest) > 1:
+            actor.inbox = rest[1:] + actor.inbox
+            rest = rest[:1]
+        if rest:
+            self._decide(actor, rest)
+            return
+        actor.busy = False
+        if actor.inbox:
+            self._pump(actor)
+
+    def _forget_coldest(self) -> None:
+        for run_id, actor in list(self._actors.items())[: max(16, self._keep // 20)]:
+            if actor.idle:
+                del self._actors[run_id]
+
+
+_background: set[asyncio.Task[None]] = set()
+
+
+def _broken(letter: Letter, problem: Exception) -> Letter:
+    item = getattr(letter.given, "item", None)
+    message = f"the platform failed on this run ({type(problem).__name__}: {problem}); this is a defect: please report it"
+    return Letter(Broken(item, message), letter.recorded)

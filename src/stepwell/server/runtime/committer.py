@@ -1,0 +1,140 @@
+"""Group commit and claim: everything decided since the last transaction goes into the next one, and work comes back."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from stepwell.core.model import Item
+from stepwell.core.outputs import Commit
+from stepwell.server.clock import Clock
+from stepwell.server.store.base import ClaimRequest, Outcome, Store, StoreError
+
+logger = logging.getLogger("stepwell.store")
+
+Settled = Callable[[list[Outcome] | StoreError], None]
+
+_MAX_BATCH = 2_000
+_MAX_CLAIM = 500
+_RETRY_S = 1.0
+
+
+class Committer:
+    """Feeds one store with transactions, one after the other, and hands claimed items to ``take``.
+
+    ``room()`` says how many more items this process can work on now. ``submit`` never blocks; ``settled`` is called once
+    with the outcomes, in order, or with the store's error, after which nothing of that submission is stored.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, owner: str, room: Callable[[], int], take: Callable[[list[Item]], None]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._owner = owner
+        self._room = room
+        self._take = take
+        self._queue: list[tuple[Sequence[Commit], Settled]] = []
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due: int | None = None
+        self._failing = False
+        self.claiming = True
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="stepwell-committer")
+        self.wake()
+
+    async def stop(self) -> None:
+        """Write what was submitted, claim nothing more, and end."""
+        self.claiming = False
+        self._set_timer(None)
+        if self._task is not None:
+            task, self._task = self._task, None
+            self.wake()
+            await task
+
+    def submit(self, commits: Sequence[Commit], settled: Settled) -> None:
+        """Have the commits written, together, in the next transaction."""
+        self._queue.append((commits, settled))
+        self._wake.set()
+
+    async def write(
+        self, commits: Sequence[Commit], applied: Callable[[list[Outcome]], None] | None = None
+    ) -> list[Outcome]:
+        """As ``submit``, and wait. ``applied`` sees the outcomes before any work is handed out. Raises StoreError."""
+        done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+
+        def settled(result: list[Outcome] | StoreError) -> None:
+            if applied is not None and not isinstance(result, StoreError):
+                applied(result)
+            if done.done():
+                return
+            if isinstance(result, StoreError):
+                done.set_exception(result)
+            else:
+                done.set_result(result)
+
+        self.submit(commits, settled)
+        return await done
+
+    def wake(self) -> None:
+        """There may be work to claim."""
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while self._task is not None or self._queue:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._cycle()
+
+    async def _cycle(self) -> None:
+        batch, self._queue = self._queue[:_MAX_BATCH], self._queue[_MAX_BATCH:]
+        now = self._clock.now()
+        room = min(self._room(), _MAX_CLAIM) if self.claiming else 0
+        claim = ClaimRequest(self._owner, room, now) if room > 0 else None
+        commits = [commit for part, _ in batch for commit in part]
+        if not commits and claim is None:
+            return
+        try:
+            result = await self._store.transact(commits, claim)
+        except StoreError as problem:
+            self._failed(batch, problem)
+            return
+        if self._failing:
+            self._failing = False
+            logger.warning("the store works again")
+        at = 0
+        for part, settled in batch:
+            settled(result.outcomes[at : at + len(part)])
+            at += len(part)
+        if result.claimed:
+            self._take(result.claimed)
+        if self._queue or (claim is not None and len(result.claimed) >= claim.limit):
+            self._wake.set()
+        if claim is not None:
+            self._set_timer(result.next_due)
+
+    def _failed(self, batch: list[tuple[Sequence[Commit], Settled]], problem: StoreError) -> None:
+        if not self._failing:
+            logger.error("%s", problem)
+        self._failing = True
+        for _, settled in batch:
+            settled(problem)
+        asyncio.get_running_loop().call_later(_RETRY_S, self._wake.set)
+
+    def _set_timer(self, due: int | None) -> None:
+        if due == self._timer_due and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_due = due
+        if due is not None:
+            delay = max(0.0, (due - self._clock.now()) / 1000)
+            self._timer = asyncio.get_running_loop().call_later(min(delay, 3600.0), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._wake.set()

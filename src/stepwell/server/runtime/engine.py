@@ -1,0 +1,253 @@
+"""The engine: puts store, committer, worker and registry together, and is what the API and the embedding code talk to."""
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import Sequence
+
+import msgspec
+
+from stepwell.core.inputs import Cancelled, Checkpointed, Env, Input, Poked
+from stepwell.core.model import Run, RunStatus, RunView, StoredEvent
+from stepwell.core.outputs import Commit
+from stepwell.core.runs import start
+from stepwell.server.caller.base import Caller
+from stepwell.server.clock import Clock, SystemClock
+from stepwell.server.fetcher.base import Fetcher
+from stepwell.server.runtime.actors import Actors
+from stepwell.server.runtime.committer import Committer
+from stepwell.server.runtime.leases import Leases
+from stepwell.server.runtime.registry import Registry
+from stepwell.server.runtime.worker import Worker
+from stepwell.server.store.base import AppRecord, Counts, Outcome, RunQuery, Store
+from stepwell.wire.constants import DISCOVERY
+from stepwell.wire.events import IncomingEvent, finish
+from stepwell.wire.functions import FunctionConfig, Registration
+from stepwell.wire.ids import stable_uuid, ulid
+from stepwell.wire.ops import Op
+
+logger = logging.getLogger("stepwell.engine")
+
+
+class Engine:
+    """One engine on one store. All methods belong to the loop that called ``start``."""
+
+    def __init__(
+        self,
+        store: Store,
+        fetcher: Fetcher,
+        http: Caller,
+        *,
+        clock: Clock | None = None,
+        retry_interval_ms: int | None = None,
+        capacity: int = 2_000,
+    ) -> None:
+        self.store = store
+        self._id_time = 0
+        self._id_tail = 0
+        self._clock = clock or SystemClock()
+        self._random = random.Random()  # noqa: S311 - jitter, no secret
+        self._flat_retry_ms = retry_interval_ms
+        self._fetcher = fetcher
+        self._http = http
+        self.registry = Registry(http)
+        owner = self.new_id()
+        self.worker = Worker(fetcher, self.registry, self._clock, self.new_id, capacity)
+        self._committer = Committer(store, self._clock, owner, self.worker.room, self.worker.take)
+        self._actors = Actors(store, self._committer, self._env, self._ended)
+        self.worker.actors = self._actors
+        self.worker.committer = self._committer
+        self._leases = Leases(store, self._clock, owner, self._committer)
+
+    # life
+
+    async def start(self) -> None:
+        """Open the store, free what dead processes held, and begin to work. Raises StoreError."""
+        await self.store.open()
+        for record in await self.store.load_apps():
+            try:
+                self.registry.put(record, None)
+            except ValueError as problem:
+                logger.error("the app %s is left out until it is synced again: %s", record.app_id, problem)
+        freed = await self._leases.start()
+        if freed:
+            logger.info("took up %d work items of an earlier process", freed)
+        self._committer.start()
+
+    async def stop(self, drain_s: float = 30.0) -> bool:
+        """Take no new work, let what is in flight end within ``drain_s``, give the rest back. Whether all ended."""
+        self._committer.claiming = False
+        drained = await self.worker.wait_idle(drain_s)
+        if not drained:
+            await self.worker.abort()
+        await self._committer.stop()
+        await self._leases.stop()
+        await self._fetcher.close()
+        await self._http.close()
+        await self.store.close()
+        return drained
+
+    # events in
+
+    async def ingest(self, events: Sequence[IncomingEvent], ids: Sequence[str]) -> list[str]:
+        """Store the events and the runs that they start, in one transaction; the internal ids. Raises StoreError."""
+        env = self._env()
+        commits: list[Commit] = []
+        begun: list[tuple[int, RunView]] = []
+        for event, internal_id in zip(events, ids, strict=True):
+            stored = _stored(event, internal_id, env.now)
+            commits.append(Commit(now=env.now, events=(stored,)))
+            for view, commit in self._runs_for(env, stored):
+                begun.append((len(commits), view))
+                commits.append(commit)
+
+        def applied(outcomes: list[Outcome]) -> None:
+            for index, view in begun:
+                if outcomes[index] is Outcome.APPLIED:
+                    self._actors.adopt(view)
+
+        if commits:
+            await self._committer.write(commits, applied)
+        return list(ids)
+
+    def _runs_for(self, env: Env, event: StoredEvent) -> list[tuple[RunView, Commit]]:
+        value: dict[str, object] = msgspec.json.decode(event.body)
+        return [
+            start(
+                env,
+                run_id=self.new_id(),
+                app_id=app_id,
+                function_id=config.id,
+                event=event,
+                limits=limits,
+                attempts=config.max_attempts,
+            )
+            for app_id, config, limits in self.registry.matches(event.name, value)
+        ]
+
+    # apps
+
+    async def register(self, registration: Registration, caller: Caller | None = None) -> tuple[bool, str]:
+        """Take over an app's functions; whether anything changed, and the app's UUID. Raises StoreError."""
+        app_id = registration.app_name
+        old = self.registry.get(app_id)
+        record = AppRecord(
+            app_id=app_id,
+            url=registration.url,
+            sdk=registration.sdk,
+            checksum=registration.checksum,
+            functions=registration.functions_json(),
+            synced_at=self._clock.now(),
+        )
+        modified = old is None or old.checksum != record.checksum or old.url != record.url
+        self.registry.put(record, caller)
+        if modified:
+            await self.store.save_app(record)
+        return modified, stable_uuid(app_id)
+
+    def functions(self) -> list[FunctionConfig]:
+        """Every function."""
+        return self.registry.functions()
+
+    def apps(self) -> list[AppRecord]:
+        """Every app."""
+        return self.registry.apps()
+
+    # runs
+
+    async def view(self, run_id: str) -> RunView | None:
+        """A run with its steps."""
+        actor = self._actors.peek(run_id)
+        if actor is not None:
+            return actor.view
+        views = await self.store.load_runs([run_id])
+        return views[0] if views else None
+
+    async def cancel(self, run_id: str) -> bool:
+        """End the run now; False when it is unknown or has ended."""
+        return await self._tell(run_id, Cancelled("cancelled through the API"))
+
+    async def poke(self, run_id: str) -> bool:
+        """Have the app called for the run: it has found something new on its own."""
+        return await self._tell(run_id, Poked())
+
+    async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
+        """Record steps of a call in flight: "ok", "stale" (another call has taken over) or "unknown"."""
+        actor = (await self._actors.get([run_id])).get(run_id)
+        if actor is None:
+            return "unknown"
+        work = actor.inflight.get(DISCOVERY)
+        if generation and (work is None or work.item.claim != generation):
+            return "stale"
+        return "ok" if await self._tell(run_id, Checkpointed(ops)) else "stale"
+
+    async def wait_run(self, run_id: str, timeout_s: float) -> RunView | None:
+        """The run once it has ended, or as it is when time runs out."""
+        actor = (await self._actors.get([run_id])).get(run_id)
+        if actor is None:
+            return None
+        if not actor.view.run.status.ended:
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            actor.waiters.append(ended)
+            await asyncio.wait([ended], timeout=timeout_s)
+            if ended in actor.waiters:
+                actor.waiters.remove(ended)
+        return actor.view
+
+    async def runs(self, query: RunQuery) -> list[Run]:
+        """Run headers, newest first."""
+        return await self.store.list_runs(query)
+
+    async def event(self, internal_id: str) -> StoredEvent | None:
+        """One event."""
+        return await self.store.get_event(internal_id)
+
+    async def body(self, ref: str, start: int = 0, end: int | None = None) -> bytes | None:
+        """Part of a body that is kept beside a run's state."""
+        return await self.store.load_body(ref, start, end)
+
+    async def counts(self) -> Counts:
+        """Figures for health."""
+        return await self.store.counts()
+
+    def new_ids(self, count: int) -> list[str]:
+        """Fresh ULIDs."""
+        return [self.new_id() for _ in range(count)]
+
+    def new_id(self) -> str:
+        """A fresh ULID, greater than every one before."""
+        now = self._clock.now()
+        if now > self._id_time:
+            self._id_time, self._id_tail = now, int.from_bytes(os.urandom(9), "big")
+        else:
+            self._id_tail += 1
+        return ulid(self._id_time, self._id_tail.to_bytes(10, "big"))
+
+    async def _tell(self, run_id: str, given: Input) -> bool:
+        actor = (await self._actors.get([run_id])).get(run_id)
+        if actor is None:
+            return False
+        recorded: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._actors.give(actor, given, recorded)
+        return await recorded
+
+    def _ended(self, run: Run) -> None:
+        """A run that completed has told the app's side itself by returning."""
+        route = self.registry.route(run.app_id, run.function_id)
+        if route is not None and run.status is not RunStatus.COMPLETED:
+            route[0].ended(run.run_id)
+
+    def _env(self) -> Env:
+        return Env(now=self._clock.now(), jitter=self._random.random(), flat_retry_ms=self._flat_retry_ms)
+
+
+def _stored(event: IncomingEvent, internal_id: str, now: int) -> StoredEvent:
+    return StoredEvent(
+        internal_id=internal_id,
+        event_id=event.id or internal_id,
+        name=event.name,
+        received_at=now,
+        body=finish(event, internal_id),
+        ts=event.ts,
+    )

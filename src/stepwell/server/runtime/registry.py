@@ -1,0 +1,78 @@
+"""The apps that are known, how they are reached, and which functions an event starts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from stepwell.core.flow.keys import limits_for
+from stepwell.core.model import Limit
+from stepwell.core.triggers import TriggerIndex
+from stepwell.server.caller.base import Caller
+from stepwell.server.store.base import AppRecord
+from stepwell.wire.functions import FunctionConfig, parse_function
+from stepwell.wire.ids import stable_uuid
+
+
+@dataclass(slots=True)
+class App:
+    """One app: its record, its functions by id, and its own caller when it lives in this process."""
+
+    record: AppRecord
+    functions: dict[str, FunctionConfig] = field(default_factory=dict[str, FunctionConfig])
+    caller: Caller | None = None
+
+
+class Registry:
+    """Apps by id. ``http`` calls every app that has no caller of its own."""
+
+    def __init__(self, http: Caller) -> None:
+        self._http = http
+        self._apps: dict[str, App] = {}
+        self._owners: dict[str, str] = {}
+        self._index = TriggerIndex([])
+
+    def put(self, record: AppRecord, caller: Caller | None = None) -> None:
+        """Insert or replace an app, with the functions of its record. Raises ValueError when they can not be read."""
+        objects: list[object] = msgspec.json.decode(record.functions)
+        functions = [parse_function(item) for item in objects]
+        old = self._apps.get(record.app_id)
+        kept = caller or (old.caller if old is not None else None)
+        self._apps[record.app_id] = App(record, {config.id: config for config in functions}, kept)
+        self._owners = {fn: app_id for app_id, app in self._apps.items() for fn in app.functions}
+        self._index = TriggerIndex(self.functions())
+
+    def apps(self) -> list[AppRecord]:
+        """Every app, by id."""
+        return [self._apps[app_id].record for app_id in sorted(self._apps)]
+
+    def functions(self) -> list[FunctionConfig]:
+        """Every function of every app."""
+        return [config for app in self._apps.values() for config in app.functions.values()]
+
+    def get(self, app_id: str) -> AppRecord | None:
+        """One app."""
+        app = self._apps.get(app_id)
+        return app.record if app is not None else None
+
+    def route(self, app_id: str, function_id: str) -> tuple[Caller, str, str] | None:
+        """How to call a function: caller, url, UUID. None while the app is not connected."""
+        app = self._apps.get(app_id)
+        if app is None:
+            return None
+        uuid = stable_uuid(app_id, function_id)
+        if app.caller is not None:
+            return app.caller, app.record.url, uuid
+        if app.record.url.startswith("inprocess:"):
+            return None
+        config = app.functions.get(function_id)
+        return self._http, config.url if config is not None else app.record.url, uuid
+
+    def matches(self, name: str, event: Mapping[str, object]) -> list[tuple[str, FunctionConfig, tuple[Limit, ...]]]:
+        """What an event starts: (app id, function, concurrency limits of the run)."""
+        found: list[tuple[str, FunctionConfig, tuple[Limit, ...]]] = []
+        for function_id in self._index.match(name, event):
+            app_id = self._owners[function_id]
+            config = self._apps[app_id].functions[function_id]
+            found.append((app_id, config, limits_for(config, event)))
+        return found

@@ -1,0 +1,172 @@
+"""Works on claimed items: calls apps, performs requests, lets timers fire; the outcome goes to the run as an input."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from stepwell.core.fetchsteps import attempt_of, lost
+from stepwell.core.inputs import Answered, Fetched, Fired, Held, Input
+from stepwell.core.model import Item, ItemRef, RunView, WorkKind
+from stepwell.core.outputs import Commit
+from stepwell.server.caller.base import Caller
+from stepwell.server.clock import Clock
+from stepwell.server.fetcher.base import Fetcher
+from stepwell.server.runtime.actors import Actor, Actors, Work
+from stepwell.server.runtime.committer import Committer
+from stepwell.server.store.base import StoreError
+from stepwell.wire.calls import CallRequest
+from stepwell.wire.constants import MAX_STATE_BYTES
+
+logger = logging.getLogger("stepwell.engine")
+
+_HOLD_MS = 2_000
+_RETRY_S = 1.0
+
+
+class Routes(Protocol):
+    """Which caller reaches an app, and under which address a function is called."""
+
+    def route(self, app_id: str, function_id: str) -> tuple[Caller, str, str] | None:
+        """The caller, the function's url and its UUID; None while the app is not connected."""
+        ...
+
+
+class Worker:
+    """At most ``capacity`` items in flight at once in this process."""
+
+    def __init__(
+        self, fetcher: Fetcher, routes: Routes, clock: Clock, new_id: Callable[[], str], capacity: int = 2_000
+    ) -> None:
+        self._fetcher = fetcher
+        self._routes = routes
+        self._clock = clock
+        self._new_id = new_id
+        self._capacity = capacity
+        self._tasks: dict[asyncio.Task[None], Item] = {}
+        self.actors: Actors
+        self.committer: Committer
+
+    def room(self) -> int:
+        """How many more items can be taken."""
+        return self._capacity - len(self._tasks)
+
+    def inflight(self) -> list[Item]:
+        """The items that are being worked on."""
+        return list(self._tasks.values())
+
+    def take(self, items: list[Item]) -> None:
+        """Begin with items that were just claimed."""
+        cold: list[Item] = []
+        for item in items:
+            actor = self.actors.peek(item.run_id)
+            if actor is None:
+                cold.append(item)
+            else:
+                self._begin(actor, item)
+        if cold:
+            self._spawn(self._take_cold(cold), cold[0])
+
+    async def wait_idle(self, seconds: float) -> bool:
+        """Wait until nothing is in flight; False when time ran out."""
+        end = asyncio.get_running_loop().time() + seconds
+        while self._tasks:
+            left = end - asyncio.get_running_loop().time()
+            if left <= 0:
+                return False
+            await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        return True
+
+    async def abort(self) -> list[ItemRef]:
+        """Stop everything in flight; the claims that are still held."""
+        refs = [ItemRef(item.run_id, item.key, item.claim) for item in self._tasks.values()]
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
+        return refs
+
+    async def _take_cold(self, items: list[Item]) -> None:
+        while True:
+            try:
+                actors = await self.actors.get(list({item.run_id for item in items}))
+                break
+            except StoreError as problem:
+                logger.error("%s", problem)
+                await asyncio.sleep(_RETRY_S)
+        for item in items:
+            actor = actors.get(item.run_id)
+            if actor is None:
+                self._discard(item)
+            else:
+                self._begin(actor, item)
+
+    def _discard(self, item: Item) -> None:
+        """The item's run has ended, or is gone."""
+        ref = ItemRef(item.run_id, item.key, item.claim)
+        self.committer.submit((Commit(now=self._clock.now(), done=(ref,)),), lambda _: None)
+
+    def _begin(self, actor: Actor, item: Item) -> None:
+        if actor.view.run.status.ended:
+            self._discard(item)
+            return
+        if item.kind is WorkKind.TIMER:
+            self.actors.give(actor, Fired(item))
+            return
+        work = self._fetch(actor.view, item) if item.kind is WorkKind.FETCH else self._call(actor.view, item)
+        task = self._spawn(self._run(actor, item, work), item)
+        actor.inflight[item.key] = Work(item, task)
+
+    def _spawn(self, work: Awaitable[None], item: Item) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._tasks[task] = item
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        full = self.room() <= 0
+        self._tasks.pop(task, None)
+        if full:
+            self.committer.wake()
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a work item failed in the platform", exc_info=task.exception())
+
+    async def _run(self, actor: Actor, item: Item, work: Awaitable[Input]) -> None:
+        given = await work
+        self.actors.give(actor, given)
+
+    async def _fetch(self, view: RunView, item: Item) -> Input:
+        started = self._clock.now()
+        request = attempt_of(item, view, started)
+        outcome = lost(item, request) or await self._fetcher.fetch(request, item.attempt)
+        return Fetched(item, outcome, started)
+
+    async def _call(self, view: RunView, item: Item) -> Input:
+        run = view.run
+        route = self._routes.route(run.app_id, run.function_id)
+        if route is None:
+            return Held(item, _HOLD_MS, f"the app {run.app_id!r} is not connected: start it, or sync it again")
+        caller, url, uuid = route
+        sent = len(view.stack)
+        started = self._clock.now()
+        request = CallRequest(
+            function_id=run.function_id,
+            run_id=run.run_id,
+            events=view.events,
+            steps=view.memos,
+            stack=view.stack,
+            current=sent,
+            step_id=item.key,
+            attempt=item.attempt,
+            max_attempts=run.max_attempts,
+            disable_immediate=run.force_plan,
+            use_api=run.state_bytes > MAX_STATE_BYTES,
+            req_version=run.req_version,
+            request_id=self._new_id(),
+            generation=item.claim,
+            fn_uuid=uuid,
+            qi_id=f"{item.run_id}/{item.key}/{item.claim}",
+            url=url,
+        )
+        return Answered(item, sent, await caller.call(request), started)
