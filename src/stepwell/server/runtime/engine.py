@@ -31,7 +31,7 @@ logger = logging.getLogger("stepwell.engine")
 
 
 class Engine:
-    """One engine on one store. All methods belong to the loop that called ``start``."""
+    """One engine on one store. All methods belong to the loop that called ``open``, then ``start``."""
 
     def __init__(
         self,
@@ -62,31 +62,39 @@ class Engine:
 
     # life
 
-    async def start(self) -> None:
-        """Open the store, free what dead processes held, and begin to work. Raises StoreError."""
+    async def open(self) -> None:
+        """Open the store and read the apps. Events can not come in yet. Raises StoreError."""
         await self.store.open()
         for record in await self.store.load_apps():
             try:
                 self.registry.put(record, None)
             except ValueError as problem:
                 logger.error("the app %s is left out until it is synced again: %s", record.app_id, problem)
+
+    async def start(self) -> None:
+        """Free what dead processes held, and begin to work. Raises StoreError."""
         freed = await self._leases.start()
         if freed:
             logger.info("took up %d work items of an earlier process", freed)
         self._committer.start()
 
-    async def stop(self, drain_s: float = 30.0) -> bool:
-        """Take no new work, let what is in flight end within ``drain_s``, give the rest back. Whether all ended."""
+    async def drain(self, seconds: float = 30.0) -> bool:
+        """Take no new work, let what is in flight end within ``seconds``, abort the rest. Whether all of it ended."""
         self._committer.claiming = False
-        drained = await self.worker.wait_idle(drain_s)
+        drained = await self.worker.wait_idle(seconds)
         if not drained:
             await self.worker.abort()
+        return drained
+
+    async def close(self) -> None:
+        """Write what was decided, and let go of everything. After ``drain``, or for a quick end without it."""
+        self._committer.claiming = False
+        await self.worker.abort()
         await self._committer.stop()
         await self._leases.stop()
         await self._fetcher.close()
         await self._http.close()
         await self.store.close()
-        return drained
 
     # events in
 
@@ -198,6 +206,14 @@ class Engine:
     async def runs(self, query: RunQuery) -> list[Run]:
         """Run headers, newest first."""
         return await self.store.list_runs(query)
+
+    async def runs_of(self, event_id: str) -> list[str]:
+        """The ids of the runs that an event (internal id) started."""
+        return [run.run_id for run in await self.store.list_runs(RunQuery(event_id=event_id, limit=1_000))]
+
+    def now(self) -> int:
+        """The engine's time, milliseconds since the epoch."""
+        return self._clock.now()
 
     async def event(self, internal_id: str) -> StoredEvent | None:
         """One event."""

@@ -32,10 +32,15 @@ class Leases:
         return freed
 
     async def stop(self) -> None:
-        """End the loop; claims that are still held run out on their own."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=5)
+        """End the loop, and the lease with it: claims that are still held can be rescued at once."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.wait([self._task], timeout=5)
+        try:
+            await self._store.heartbeat(self._owner, 0)
+        except StoreError as problem:
+            logger.error("%s", problem)
 
     async def _beat(self) -> None:
         await self._store.heartbeat(self._owner, self._clock.now() + LEASE_MS)

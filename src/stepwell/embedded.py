@@ -1,0 +1,266 @@
+"""Puts a client's functions and the engine together in one process.
+
+``async with stepwell.embedded(client)`` is for people's own programs and tests; ``serve_forever`` is what ``stepwell dev`` and
+``stepwell serve`` run. The engine has a thread and a loop of its own; functions run on the loop of the caller.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from stepwell.sdk.client import Client
+from stepwell.sdk.drivers.aio import Executor
+from stepwell.server.build import build_engine
+from stepwell.server.caller.inprocess import InProcessCaller
+from stepwell.server.host import Host, HostError, bind, new_loop
+from stepwell.server.platform import Platform
+from stepwell.server.settings import Settings
+from stepwell.server.store.base import StoreError
+from stepwell.wire.events import event_ids, parse_events
+from stepwell.wire.functions import Registration, parse_registration
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+    from stepwell.core.model import RunView
+
+logger = logging.getLogger("stepwell")
+
+_START_S = 60.0
+
+
+class Result(msgspec.Struct, frozen=True):
+    """How a run stands. ``status`` is queued, running, completed, failed or cancelled; ``output`` the decoded JSON."""
+
+    run_id: str
+    function_id: str
+    status: str
+    output: Any = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over."""
+        return self.status in ("completed", "failed", "cancelled")
+
+
+class Embedded:
+    """The platform inside of this program."""
+
+    def __init__(self, settings: Settings, clients: Sequence[Client]) -> None:
+        self.settings = settings
+        self._clients = list(clients)
+        self._host = Host(lambda: build_engine(settings))
+        self._executors: list[Executor] = []
+        self._platform: Platform | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the API listens; meaningful only when it was given a port."""
+        return self.settings.url
+
+    async def start(self, listener: "socket.socket | None" = None) -> None:
+        """Begin. Raises StoreError when the database can not be used."""
+        engine = self._host.begin()
+        loop = asyncio.get_running_loop()
+        platform = Platform(engine, self.settings)
+        apps = [(registration(client, f"inprocess:{client.app_id}"), self._caller(client, loop)) for client in self._clients]
+        try:
+            await asyncio.wait_for(self._host.ask(platform.start(apps, listener)), _START_S)
+        except BaseException:
+            await asyncio.to_thread(self._host.end)
+            raise
+        self._platform = platform
+        for client in self._clients:
+            client._send_override = self._send  # noqa: SLF001 - the hook made for this  # pyright: ignore[reportPrivateUsage]
+
+    async def stop(self, drain_s: float | None = None) -> bool:
+        """Drain and end; whether everything in flight ended in time."""
+        for client in self._clients:
+            client._send_override = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        drained = True
+        if self._platform is not None:
+            drained = await self._host.ask(self._platform.stop(drain_s))
+        for executor in self._executors:
+            await executor.close()
+        await asyncio.to_thread(self._host.end)
+        return drained
+
+    async def send(self, name: str, data: Mapping[str, Any] | None = None, *, id: str | None = None) -> str:  # noqa: A002
+        """Send one event; its internal id. Raises ValueError for an event that is not one, StoreError."""
+        event: dict[str, Any] = {"name": name, "data": dict(data or {})}
+        if id is not None:
+            event["id"] = id
+        return (await self._send(msgspec.json.encode([event])))[0]
+
+    async def sync(self, app_id: str, url: str, functions: Sequence[Mapping[str, Any]], sdk: str = "unknown") -> None:
+        """Register an app that is called over HTTP at ``url``, with function configs as in the protocol's section 1.3."""
+        body = {"appName": app_id, "url": url, "sdk": sdk, "framework": "", "v": "0.1", "functions": list(functions)}
+        await self._host.ask(self._host_engine().register(parse_registration(msgspec.json.encode(body))))
+
+    async def wait(self, event_id: str, timeout: float = 60.0) -> list[Result]:
+        """The runs that an event started, once all of them have ended. Raises TimeoutError after ``timeout`` seconds."""
+        views = await self._host.ask(self._wait(event_id, timeout))
+        return [_result(view) for view in views]
+
+    async def run(self, run_id: str) -> Result | None:
+        """How a run stands; None when it is unknown."""
+        view = await self._host.ask(self._host_engine().view(run_id))
+        return _result(view) if view is not None else None
+
+    # inside
+
+    def _host_engine(self) -> Any:
+        if self._platform is None:
+            raise RuntimeError("the platform has not been started")
+        return self._platform.engine
+
+    async def _wait(self, event_id: str, timeout: float) -> "list[RunView]":
+        engine = self._host_engine()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        views: list[RunView] = []
+        for run in await engine.runs_of(event_id):
+            view = await engine.wait_run(run, end - loop.time())
+            if view is None or not view.run.status.ended:
+                raise TimeoutError(f"the run {run} has not ended within {timeout:g} s")
+            views.append(view)
+        return views
+
+    async def _send(self, body: bytes, seed: str | None = None) -> list[str]:
+        return await self._host.ask(self._ingest(body, seed))
+
+    async def _ingest(self, body: bytes, seed: str | None) -> list[str]:
+        engine = self._host_engine()
+        now = engine.now()
+        events = parse_events(body, "application/json", now)
+        ids = engine.new_ids(len(events)) if seed is None else event_ids(seed, len(events), now, [])
+        return await engine.ingest(events, ids)
+
+    def _caller(self, client: Client, loop: asyncio.AbstractEventLoop) -> InProcessCaller:
+        executor = Executor(client, on_late=self._poke, load_body=self._body)
+        self._executors.append(executor)
+        return InProcessCaller(executor.execute, loop, executor.forget)
+
+    def _poke(self, run_id: str) -> None:
+        if self._platform is not None:
+            self._host.submit(self._platform.engine.poke(run_id))
+
+    async def _body(self, ref: str) -> bytes:
+        data = await self._host.ask(self._host_engine().body(ref))
+        if data is None:
+            raise LookupError(f"the recorded body {ref} is gone: it was pruned with its run")
+        return data
+
+
+@asynccontextmanager
+async def embedded(
+    client: Client | Sequence[Client] = (),
+    *,
+    db: str = "sqlite:///.stepwell/stepwell.db",
+    port: int | None = None,
+    retry_interval: float | None = None,
+    drain: float = 30.0,
+    allow_private: bool = True,
+) -> AsyncIterator[Embedded]:
+    """The platform in this process for as long as the block lasts.
+
+    ``client``: one client or several; their functions run on the current loop. ``db``: ``sqlite:///path`` or ``memory:``.
+    ``port``: also serve the API there, on 127.0.0.1. ``retry_interval``: seconds between attempts instead of the back-off.
+    ``drain``: seconds that work in flight gets at the end. ``allow_private``: may functions fetch loopback and private
+    addresses. Raises StoreError when the database can not be used, HostError when the port is taken.
+    """
+    settings = Settings(
+        kind="dev" if allow_private else "cloud",
+        db=db,
+        port=port or 0,
+        retry_interval_ms=None if retry_interval is None else int(retry_interval * 1000),
+        drain_s=drain,
+        discovery=False,
+    )
+    clients = [client] if isinstance(client, Client) else list(client)
+    platform = Embedded(settings, clients)
+    listener = bind(settings.host, port) if port is not None else None
+    await platform.start(listener)
+    try:
+        yield platform
+    finally:
+        await platform.stop()
+
+
+def registration(client: Client, url: str) -> Registration:
+    """A client's functions as they register at the platform."""
+    body = {
+        "appName": client.app_id,
+        "url": url,
+        "sdk": "stepwell-py",
+        "framework": "inprocess",
+        "v": "0.1",
+        "functions": [function.config(url) for function in client.functions],
+    }
+    return parse_registration(msgspec.json.encode(body))
+
+
+def serve_forever(settings: Settings, clients: Sequence[Client]) -> int:
+    """Run the platform until it is told to stop; the exit code. Errors are one line on standard error."""
+    try:
+        listener = bind(settings.host, settings.port)
+    except HostError as problem:
+        print(f"stepwell: {problem}", file=sys.stderr)
+        return 1
+    loop = new_loop()
+    try:
+        return loop.run_until_complete(_serve(settings, clients, listener))
+    finally:
+        listener.close()
+        loop.close()
+
+
+async def _serve(settings: Settings, clients: Sequence[Client], listener: "socket.socket") -> int:
+    platform = Embedded(settings, clients)
+    stop = asyncio.Event()
+    try:
+        with _signals(stop):
+            await platform.start(listener)
+            _banner(settings, clients)
+            await stop.wait()
+            print("stopping: waiting for what is in flight (again to stop at once)", file=sys.stderr)
+            stop.clear()
+            stopping = asyncio.ensure_future(platform.stop())
+            again = asyncio.ensure_future(stop.wait())
+            await asyncio.wait([stopping, again], return_when=asyncio.FIRST_COMPLETED)
+            again.cancel()
+            if not stopping.done():
+                return 130
+            if not stopping.result():
+                print("some work did not end in time; it goes on at the next start", file=sys.stderr)
+    except StoreError as problem:
+        print(f"stepwell: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+@contextmanager
+def _signals(stop: asyncio.Event) -> "Iterator[None]":
+    loop = asyncio.get_running_loop()
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    for number in wanted:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in wanted:
+            loop.remove_signal_handler(number)
+
+
+def _banner(settings: Settings, clients: Sequence[Client]) -> None:
+    names = [function.config("")["id"] for client in clients for function in client.functions]
+    print(f"stepwell {settings.kind}: {settings.url}, state in {settings.db}", flush=True)
+    for name in names:
+        print(f"  function {name}", flush=True)

@@ -1,0 +1,56 @@
+"""The whole platform on one loop: engine, API and app discovery, started and stopped in the right order."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+
+from stepwell.server.api.app import create_app
+from stepwell.server.caller.base import Caller
+from stepwell.server.discovery import Discovery
+from stepwell.server.listen import Listener
+from stepwell.server.runtime.engine import Engine
+from stepwell.server.settings import Settings
+from stepwell.wire.functions import Registration
+
+logger = logging.getLogger("stepwell")
+
+
+class Platform:
+    """An engine and what is around it. All methods belong to the engine's loop."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self._settings = settings
+        self._listener: Listener | None = None
+        self._discovery: asyncio.Task[None] | None = None
+
+    async def start(
+        self, apps: Sequence[tuple[Registration, Caller]] = (), listener: socket.socket | None = None
+    ) -> None:
+        """Open the store, take over the apps of this process, begin to work, then listen. Raises StoreError."""
+        await self.engine.open()
+        try:
+            for registration, caller in apps:
+                await self.engine.register(registration, caller)
+            await self.engine.start()
+            if listener is not None:
+                self._listener = Listener(create_app(self.engine, self._settings), listener)
+                await self._listener.start()
+        except BaseException:
+            await self.engine.close()
+            raise
+        if listener is not None and (self._settings.app_urls or self._settings.discovery):
+            looking = Discovery(self.engine, self._settings).run()
+            self._discovery = asyncio.get_running_loop().create_task(looking, name="stepwell-discovery")
+
+    async def stop(self, drain_s: float | None = None) -> bool:
+        """Listen no more, drain the engine, let go of everything. Whether all that was in flight ended in time."""
+        if self._discovery is not None:
+            self._discovery.cancel()
+            await asyncio.wait([self._discovery], timeout=5)
+        drained = await self.engine.drain(self._settings.drain_s if drain_s is None else drain_s)
+        if self._listener is not None:
+            await self._listener.stop()
+        await self.engine.close()
+        return drained
