@@ -1,0 +1,141 @@
+"""``stepwell fetch``: one durable request from the shell. Progress on stderr, the body on stdout."""
+
+import asyncio
+import shlex
+import sys
+import time
+
+import click
+
+from stepwell.cli.errors import CliError
+from stepwell.cli.fetch_request import build, fingerprint
+from stepwell.cli.options import client_settings, platform_options
+from stepwell.cli.resume import Bookmark
+from stepwell.server.settings import Settings
+from stepwell.wire.ids import is_ulid
+
+Json = dict[str, object]
+
+
+@click.command()
+@click.argument("target", metavar="URL", required=False)
+@click.option("-X", "--request", "method", metavar="METHOD", help="Method [GET; POST with a body].")
+@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header; may be repeated.")
+@click.option("-d", "--data", metavar="DATA", help="Body: text, @file, or @- for stdin.")
+@click.option("--json", "json_data", metavar="DATA", help="JSON body; sets Content-Type and Accept.")
+@click.option("--retries", type=click.IntRange(0, 100), help="Tries after the first one [19].")
+@click.option("--timeout", metavar="DURATION", help="Time for each phase of one attempt, such as 30s.")
+@click.option("--deadline", metavar="DURATION", help="Time for everything, retries included.")
+@click.option("-i", "--include", is_flag=True, help="Print status and headers before the body.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("--resume", "run_id", metavar="RUN_ID", help="Go on with the request of this run.")
+@click.option("--new", "anew", is_flag=True, help="Send anew, even while the same request is under way.")
+@platform_options
+def fetch(
+    target: str | None,
+    method: str | None,
+    headers: tuple[str, ...],
+    data: str | None,
+    json_data: str | None,
+    retries: int | None,
+    timeout: str | None,
+    deadline: str | None,
+    run_id: str | None,
+    platform: str | None,
+    port: int | None,
+    db: str | None,
+    *,
+    include: bool,
+    quiet: bool,
+    anew: bool,
+) -> None:
+    """Make one durable HTTP request to URL.
+
+    The platform that runs on this machine makes it, or else one inside of this command, on the database file. After a
+    Ctrl-C run the same command again, or `stepwell fetch --resume RUN_ID`. Exits with 1 when the answer is 400 or above.
+    """
+    if (target is None) == (run_id is None):
+        raise CliError("Give a URL, or --resume RUN_ID.", 2)
+    if run_id is not None and not is_ulid(run_id):
+        raise CliError(f"{run_id!r} is not a run id; `stepwell runs` lists them.", 2)
+    settings, url = client_settings(platform, port, db)
+    bookmark: Bookmark | None = None
+    request: Json = {}
+    if target is not None:
+        request = build(target, method, headers, data, json_data) | _policy(retries, timeout, deadline)
+        bookmark = Bookmark(settings, fingerprint(request, url), time.time_ns() // 1_000_000, anew=anew)
+    job = _Job(settings, url, request, bookmark, run_id, quiet=quiet, include=include)
+    raise click.exceptions.Exit(job.perform())
+
+
+def _policy(retries: int | None, timeout: str | None, deadline: str | None) -> Json:
+    from stepwell.wire.durations import parse_duration
+
+    shape: Json = {} if retries is None else {"attempts": retries + 1}
+    for name, text in (("timeout_ms", timeout), ("deadline_ms", deadline)):
+        if text is not None:
+            try:
+                shape[name] = parse_duration(f"{text}s" if text.isdigit() else text)
+            except ValueError as error:
+                raise CliError(f"--{name[:-3]} {text!r} is not a duration such as 30s or 5m.", 2) from error
+    return shape
+
+
+class _Job:
+    """One command's work, and what to say when it is interrupted."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        url: str | None,
+        request: Json,
+        bookmark: Bookmark | None,
+        run_id: str | None,
+        *,
+        quiet: bool,
+        include: bool,
+    ) -> None:
+        self._settings = settings
+        self._url = url
+        self._request = request
+        self._bookmark = bookmark
+        self._run_id = run_id
+        self._quiet = quiet
+        self._include = include
+
+    def perform(self) -> int:
+        """The exit code: 0, 1 for an answer of 400 or above, 130 after a Ctrl-C."""
+        try:
+            return asyncio.run(self._work())
+        except KeyboardInterrupt:
+            print(self._farewell(), file=sys.stderr)
+            return 130
+
+    async def _work(self) -> int:
+        from stepwell.cli.local import working
+        from stepwell.cli.progress import Progress
+        from stepwell.cli.receive import deliver, follow, start
+
+        progress = Progress(quiet=self._quiet)
+        async with working(self._settings, self._url) as platform:
+            if self._bookmark is not None:
+                self._run_id = await start(platform, self._request, self._bookmark, progress)
+            assert self._run_id is not None
+            steps = await follow(platform, self._run_id, progress)
+            code = await deliver(platform, steps, include=self._include)
+        if self._bookmark is not None:
+            self._bookmark.drop()
+        return code
+
+    def _farewell(self) -> str:
+        if self._run_id is None:
+            return "Interrupted before the request was accepted; run the same command again."
+        where = "".join(f" {shlex.quote(word)}" for word in self._where())
+        return f"Interrupted; the request is kept. Go on with: stepwell fetch --resume {self._run_id}{where}"
+
+    def _where(self) -> list[str]:
+        default = Settings()
+        words = ["--url", self._url] if self._url else []
+        if self._settings.port != default.port:
+            words += ["--port", str(self._settings.port)]
+        return words + (["--db", self._settings.db] if self._settings.db != default.db else [])

@@ -1,0 +1,27 @@
+"""The entry point. Whatever goes wrong ends in one line on stderr and an exit code, never in a traceback."""
+
+import sys
+from collections.abc import Sequence
+
+NEEDS_SERVER = "The command line needs the server extra: pip install 'stepwell[server]'"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line with ``argv`` (default: the process's) and exit: 0 well, 1 failed, 2 wrong use, 130 interrupted."""
+    sys.exit(run(argv))
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """The same, with the exit code as the result."""
+    try:
+        from stepwell.cli.guard import guarded
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "stepwell":
+            raise
+        print(f"Error: {NEEDS_SERVER}", file=sys.stderr)
+        return 1
+    return guarded(list(sys.argv[1:] if argv is None else argv))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""A database file without an engine: everything that can be read, and an error for the rest."""
+
+from collections.abc import Sequence
+
+from stepwell.core.model import Run, RunView, StoredEvent
+from stepwell.server.store.base import AppRecord, Counts, RunQuery, Store, StoreError
+from stepwell.wire.events import IncomingEvent
+from stepwell.wire.functions import FunctionConfig, Registration
+from stepwell.wire.ops import Op
+
+_NEEDS_ONE = "No platform runs on this database; start one with `stepwell dev`."
+
+
+class OfflineEngine:
+    """Answers the API's questions from the store alone."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def ingest(self, events: Sequence[IncomingEvent], ids: Sequence[str]) -> list[str]:
+        """Needs an engine."""
+        raise StoreError(_NEEDS_ONE)
+
+    async def register(self, registration: Registration) -> tuple[bool, str]:
+        """Needs an engine."""
+        raise StoreError(_NEEDS_ONE)
+
+    async def cancel(self, run_id: str) -> bool:
+        """Needs an engine."""
+        raise StoreError(_NEEDS_ONE)
+
+    async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
+        """Needs an engine."""
+        raise StoreError(_NEEDS_ONE)
+
+    async def view(self, run_id: str) -> RunView | None:
+        """A run as it was left."""
+        views = await self._store.load_runs([run_id])
+        return views[0] if views else None
+
+    async def wait_run(self, run_id: str, timeout_s: float) -> RunView | None:
+        """The same: nothing moves."""
+        return await self.view(run_id)
+
+    async def runs(self, query: RunQuery) -> list[Run]:
+        """Run headers."""
+        return await self._store.list_runs(query)
+
+    async def event(self, internal_id: str) -> StoredEvent | None:
+        """One event."""
+        return await self._store.get_event(internal_id)
+
+    async def body(self, ref: str, start: int, end: int | None) -> bytes | None:
+        """A body."""
+        return await self._store.load_body(ref, start, end)
+
+    async def counts(self) -> Counts:
+        """Figures."""
+        return await self._store.counts()
+
+    def functions(self) -> list[FunctionConfig]:
+        """None: nobody is connected."""
+        return []
+
+    def apps(self) -> list[AppRecord]:
+        """None."""
+        return []
+
+    def new_ids(self, n: int) -> list[str]:
+        """Needs an engine."""
+        raise StoreError(_NEEDS_ONE)

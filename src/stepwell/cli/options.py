@@ -1,0 +1,38 @@
+"""Options that several commands share."""
+
+import os
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import click
+
+from stepwell.server.settings import Settings, load_settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def platform_options(command: Callable[P, R]) -> Callable[P, R]:
+    """``--url``, ``--port`` and ``--db``: which platform to talk to, or whose file to open where none runs."""
+    for option in (
+        click.option("--db", metavar="URL", help="Database to open where no platform runs [sqlite:///.stepwell/stepwell.db]."),
+        click.option("--port", type=int, metavar="PORT", help="Port of the platform on this machine [8288]."),
+        click.option("--url", "platform", metavar="URL", help="Address of the platform, instead of this machine's."),
+    ):
+        command = option(command)
+    return command
+
+
+def client_settings(platform: str | None, port: int | None, db: str | None) -> tuple[Settings, str | None]:
+    """The settings, and the address of the platform when one was named."""
+    settings = load_settings({"port": port, "db": db}, os.environ)
+    return settings, platform or (None if port else _named(os.environ))
+
+
+def _named(env: "os._Environ[str]") -> str | None:
+    for name in ("BASE_URL", "API_BASE_URL", "DEV"):
+        for prefix in ("STEPWELL_", "INNGEST_"):
+            value = env.get(prefix + name, "")
+            if value.startswith(("http://", "https://")):
+                return value
+    return None

@@ -1,0 +1,132 @@
+"""The platform as the command line sees it: its HTTP API, on the network or inside of this process."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import cast
+
+import httpx2
+
+from stepwell.cli.errors import CliError
+from stepwell.server.settings import Settings
+from stepwell.wire.constants import H_EVENT_SEED
+from stepwell.wire.signing import hashed_key
+
+Json = dict[str, object]
+_TIMEOUT_S = 30.0
+_PROBE_S = 1.5
+
+
+class NotRunning(CliError):
+    """No platform answers."""
+
+
+class Platform:
+    """A few calls of the API. Every failure is a :class:`CliError` of one sentence."""
+
+    def __init__(self, client: httpx2.AsyncClient, settings: Settings, *, running: bool = True) -> None:
+        self._client = client
+        self._event_key = settings.event_keys[0] if settings.event_keys else "dev"
+        self.running = running
+        """Whether it goes on when this command ends."""
+        self.address = str(client.base_url).rstrip("/")
+
+    async def send(self, event: Json, seed: str | None = None) -> str:
+        """Send one event; its internal id. The same ``seed`` gives the same id, and no second run."""
+        headers = {H_EVENT_SEED: seed} if seed else {}
+        answer = await self._ask("POST", f"/e/{self._event_key}", json=event, headers=headers)
+        ids = cast("list[str]", answer["ids"])
+        return ids[0]
+
+    async def run(self, run_id: str) -> Json:
+        """One run."""
+        return cast(Json, (await self._ask("GET", f"/v1/runs/{run_id}"))["data"])
+
+    async def steps(self, run_id: str, *, wait: float = 0, outputs: bool = True) -> tuple[Json, list[Json]]:
+        """A run and its steps; ``wait`` (seconds) lets the answer come when the run has ended."""
+        query = {"wait": f"{wait:g}", "outputs": "true" if outputs else "false"}
+        answer = await self._ask("GET", f"/v1/runs/{run_id}/steps", params=query)
+        return cast(Json, cast(Json, answer["metadata"])["run"]), cast("list[Json]", answer["data"])
+
+    async def runs(self, query: Mapping[str, str]) -> list[Json]:
+        """Runs, newest first."""
+        return cast("list[Json]", (await self._ask("GET", "/v1/runs", params=query))["data"])
+
+    async def runs_of(self, event_id: str) -> list[Json]:
+        """The runs that an event started; none as well when there is no such event."""
+        try:
+            return cast("list[Json]", (await self._ask("GET", f"/v1/events/{event_id}/runs"))["data"])
+        except ApiError as error:
+            if error.status == 404:
+                return []
+            raise
+
+    async def body(self, ref: str) -> bytes:
+        """A body that is kept beside the state."""
+        try:
+            response = await self._client.get(f"/v1/bodies/{ref}")
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+        if response.status_code != 200:
+            raise ApiError(f"The body of the response can not be read (HTTP {response.status_code}).", response.status_code)
+        return response.content
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        json: Json | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
+        try:
+            response = await self._client.request(method, path, json=json, params=params, headers=headers)
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+        return _answer(response)
+
+    def _unreachable(self, error: Exception) -> NotRunning:
+        if isinstance(error, httpx2.TimeoutException):
+            return NotRunning(f"The platform at {self.address} did not answer in time.")
+        return NotRunning(f"No platform answers at {self.address}; start one with `stepwell dev`, or name another with --url.")
+
+
+class ApiError(CliError):
+    """The platform refused."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def _answer(response: httpx2.Response) -> Json:
+    try:
+        value: object = response.json()
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise ApiError(f"What answers at {response.url.host}:{response.url.port or 80} is not a Stepwell platform.", 0)
+    answer = cast(Json, value)
+    if response.status_code >= 400:
+        raise ApiError(str(answer.get("error") or f"The platform answered HTTP {response.status_code}."), response.status_code)
+    return answer
+
+
+@asynccontextmanager
+async def remote(settings: Settings, url: str) -> AsyncIterator[Platform]:
+    """The platform at ``url``."""
+    async with httpx2.AsyncClient(base_url=url, headers=_auth(settings), timeout=_TIMEOUT_S, trust_env=False) as client:
+        yield Platform(client, settings)
+
+
+async def is_running(settings: Settings) -> bool:
+    """Whether a Stepwell platform answers on this machine, at the port of the settings."""
+    try:
+        async with httpx2.AsyncClient(timeout=_PROBE_S, trust_env=False) as client:
+            response = await client.get(f"{settings.url}/health")
+            return cast(Json, response.json()).get("product") == "stepwell"
+    except (httpx2.HTTPError, ValueError, AttributeError):
+        return False
+
+
+def _auth(settings: Settings) -> dict[str, str]:
+    return {"Authorization": f"Bearer {hashed_key(settings.signing_key)}"} if settings.signing_key else {}

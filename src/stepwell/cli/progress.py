@@ -1,0 +1,38 @@
+"""Tells on stderr how a request is doing, each thing once."""
+
+import sys
+from typing import cast
+
+from stepwell.cli.clock import local_time
+from stepwell.cli.tree import attempt_line
+
+Json = dict[str, object]
+
+
+class Progress:
+    """Prints what is new in a run's steps since the last look."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._seen = 0
+        self._last = ""
+
+    def say(self, text: str) -> None:
+        """One line, unless it was the last one as well."""
+        if not self._quiet and text != self._last:
+            print(text, file=sys.stderr, flush=True)
+            self._last = text
+
+    def look(self, run: Json, steps: list[Json]) -> None:
+        """What has happened by now."""
+        for step in steps:
+            if step["op"] == "Gateway":
+                self._step(step)
+        if run.get("last_error"):
+            self.say(f"  {run['last_error']}; again at {local_time(run.get('retry_at'))}")
+
+    def _step(self, step: Json) -> None:
+        attempts = cast("list[Json]", step.get("attempts") or [])
+        for attempt in attempts[self._seen :]:
+            self.say(f"  {attempt_line(attempt)}")
+        self._seen = max(self._seen, len(attempts))
