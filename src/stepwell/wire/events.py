@@ -105,7 +105,7 @@ def _event(raw: bytes | msgspec.Raw, now_ms: int, index: int) -> IncomingEvent:
     try:
         value = as_object(decode(raw))
         if value is None:
-            raise ValueError("it has to be a JSON object")  # noqa: TRY004
+            raise ValueError("it has to be a JSON object")
         return _normal(value, decode_as(raw, _Raws), now_ms)
     except ValueError as problem:
         raise BadEvents(str(problem), index) from None
