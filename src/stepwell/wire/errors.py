@@ -8,8 +8,8 @@ import msgspec
 class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """``{"name", "message", "stack"?, "cause"?}``; members that we do not know are kept in ``data``."""
 
-    name: str = "Error"
-    message: str = ""
+    name: str = msgspec.field(default_factory=lambda: "Error")  # not a plain default: it is always written
+    message: str = msgspec.field(default_factory=str)
     stack: str | None = None
     cause: msgspec.Raw | None = None
     data: msgspec.Raw | None = None

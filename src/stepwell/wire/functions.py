@@ -69,7 +69,8 @@ S = TypeVar("S")
 def parse_registration(body: bytes) -> Registration:
     """A sync's body, sent by the app or answered in band. Raises BadRegistration.
 
-    Keys count in any case, unknown ones are ignored. One bad function makes the whole registration bad, so that an app never runs half.
+    Keys count in any case, unknown ones are ignored. One bad function makes the whole registration bad, so that an app
+    never runs half.
     """
     try:
         value = decode(body)

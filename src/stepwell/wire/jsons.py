@@ -23,7 +23,7 @@ def decode_as(raw: bytes | msgspec.Raw, kind: type[T]) -> T:
     except msgspec.ValidationError as problem:
         raise ValueError(str(problem)) from None
     except msgspec.DecodeError as problem:
-        raise ValueError(f"it is not JSON: {problem}") from None
+        raise ValueError(f"it is not JSON: {str(problem).removeprefix('JSON is malformed: ')}") from None
 
 
 def as_object(value: object) -> dict[str, Any] | None:
