@@ -1,0 +1,238 @@
+"""The store that defines what the verbs mean: plain dictionaries, nothing clever, the same answers every time."""
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from stepwell.core.flow.concurrency import blocked_by
+from stepwell.core.model import Item, ItemRef, Run, RunKey, RunView, Step, StoredEvent
+from stepwell.core.outputs import Commit
+from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, Outcome, RunQuery, Transacted
+from stepwell.server.store.codec import build_view, run_of
+
+_Place = tuple[int, int, str, str]
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A stored item. ``seq`` is its place among items due at the same time; ``owner`` is who claimed it."""
+
+    item: Item
+    seq: int
+    owner: str | None = None
+
+    @property
+    def place(self) -> _Place:
+        return (self.item.due_at, self.seq, self.item.run_id, self.item.key)
+
+    @property
+    def buckets(self) -> set[str]:
+        return {limit.bucket for limit in self.item.limits}
+
+
+class MemoryStore:
+    """Keeps everything in this process; it outlives ``close`` and ``open``, not the process."""
+
+    exclusive = True
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Run] = {}
+        self._steps: dict[str, dict[str, Step]] = {}
+        self._events: dict[str, StoredEvent] = {}
+        self._keys: dict[tuple[str, str], RunKey] = {}
+        self._items: dict[str, dict[str, _Entry]] = {}
+        self._bodies: dict[str, bytes] = {}
+        self._apps: dict[str, AppRecord] = {}
+        self._leases: dict[str, int] = {}
+        self._used: Counter[str] = Counter()
+        self._waiting: list[_Place] = []
+        """Places of the unclaimed items, sorted."""
+        self._seq = 0
+        self._claim = 0
+
+    async def open(self) -> None:
+        """Forget the leases: whoever held claims is gone."""
+        self._leases.clear()
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
+        """See :meth:`Store.transact`."""
+        outcomes = [self._commit(commit) for commit in commits]
+        claimed = self._claim_items(claim) if claim else []
+        now = claim.now if claim else max((commit.now for commit in commits), default=None)
+        return Transacted(outcomes, claimed, self._next_due(now))
+
+    def _commit(self, commit: Commit) -> Outcome:
+        refusal = self._refusal(commit)
+        if refusal is None:
+            self._write(commit)
+            self._write_items(commit)
+        return refusal or Outcome.APPLIED
+
+    def _refusal(self, commit: Commit) -> Outcome | None:
+        key = commit.key
+        if key is not None:
+            stored = self._keys.get((key.function_id, key.key))
+            if stored is not None and stored.expires_at > commit.now:
+                return Outcome.DUPLICATE
+        if any(self._held(ref) is None for ref in commit.done):
+            return Outcome.CONFLICT
+        if commit.run is not None:
+            header = self._runs.get(commit.run.run_id)
+            if (header.version if header else None) != commit.expected:
+                return Outcome.CONFLICT
+        return None
+
+    def _held(self, ref: ItemRef) -> _Entry | None:
+        entry = self._items.get(ref.run_id, {}).get(ref.key)
+        return entry if entry and entry.owner is not None and entry.item.claim == ref.claim else None
+
+    def _write(self, commit: Commit) -> None:
+        for event in commit.events:
+            self._events.setdefault(event.internal_id, event)
+        if commit.key is not None:
+            self._keys[commit.key.function_id, commit.key.key] = commit.key
+        if commit.run is not None:
+            self._runs[commit.run.run_id] = commit.run
+        for step in commit.steps:
+            self._steps.setdefault(step.run_id, {})[step.step_id] = step
+        for body in commit.bodies:
+            self._bodies[body.ref] = body.data
+
+    def _write_items(self, commit: Commit) -> None:
+        for ref in commit.done:
+            self._remove(ref.run_id, ref.key)
+        run_id = run_of(commit)
+        if commit.drop:
+            for key in list(self._items.get(run_id, {})):
+                self._remove(run_id, key)
+        for item in commit.put:
+            old = self._remove(item.run_id, item.key)
+            self._seq += 1
+            entry = _Entry(replace(item, claim=old.item.claim if old else 0), self._seq)
+            self._items.setdefault(item.run_id, {})[item.key] = entry
+            insort(self._waiting, entry.place)
+        for key, attempt in commit.touch:
+            entry = self._items.get(run_id, {}).get(key)
+            if entry is not None:
+                entry.item = replace(entry.item, attempt=attempt)
+
+    def _remove(self, run_id: str, key: str) -> _Entry | None:
+        entry = self._items.get(run_id, {}).pop(key, None)
+        if entry is not None:
+            self._forget(entry)
+            if not self._items[run_id]:
+                del self._items[run_id]
+        return entry
+
+    def _forget(self, entry: _Entry) -> None:
+        """Take an entry out of the queue, or out of the slots that it holds."""
+        if entry.owner is None:
+            del self._waiting[bisect_left(self._waiting, entry.place)]
+        else:
+            self._used.subtract(entry.buckets)
+
+    def _claim_items(self, request: ClaimRequest) -> list[Item]:
+        claimed: list[_Entry] = []
+        for due_at, _, run_id, key in self._waiting:
+            if due_at > request.now or len(claimed) >= request.limit:
+                break
+            entry = self._items[run_id][key]
+            if blocked_by(entry.item.limits, self._used.__getitem__) is None:
+                self._claim += 1
+                entry.item = replace(entry.item, claim=self._claim)
+                self._used.update(entry.buckets)
+                claimed.append(entry)
+        for entry in claimed:
+            self._forget(entry)
+            entry.owner = request.owner
+        return [entry.item for entry in claimed]
+
+    def _next_due(self, now: int | None) -> int | None:
+        if now is None:
+            return None
+        index = bisect_left(self._waiting, (now + 1, -1, "", ""))
+        return self._waiting[index][0] if index < len(self._waiting) else None
+
+    def _free(self, entry: _Entry) -> None:
+        self._forget(entry)
+        entry.owner = None
+        insort(self._waiting, entry.place)
+
+    async def load_runs(self, run_ids: Sequence[str]) -> list[RunView]:
+        """See :meth:`Store.load_runs`."""
+        return [self._view(self._runs[run_id]) for run_id in dict.fromkeys(run_ids) if run_id in self._runs]
+
+    def _view(self, run: Run) -> RunView:
+        events = [self._events[event_id].body for event_id in run.event_ids if event_id in self._events]
+        return build_view(run, events, self._steps.get(run.run_id, {}).values())
+
+    async def heartbeat(self, owner: str, expires_at: int) -> None:
+        """See :meth:`Store.heartbeat`."""
+        self._leases[owner] = expires_at
+
+    async def rescue(self, now: int) -> int:
+        """See :meth:`Store.rescue`."""
+        self._leases = {owner: end for owner, end in self._leases.items() if end > now}
+        lost = [e for e in self._entries() if e.owner is not None and e.owner not in self._leases]
+        for entry in lost:
+            self._free(entry)
+            entry.item = replace(entry.item, rescues=entry.item.rescues + 1)
+        return len(lost)
+
+    async def release(self, refs: Sequence[ItemRef]) -> None:
+        """See :meth:`Store.release`."""
+        for ref in refs:
+            entry = self._held(ref)
+            if entry is not None:
+                self._free(entry)
+
+    def _entries(self) -> list[_Entry]:
+        return [entry for entries in self._items.values() for entry in entries.values()]
+
+    async def get_event(self, internal_id: str) -> StoredEvent | None:
+        """See :meth:`Store.get_event`."""
+        return self._events.get(internal_id)
+
+    async def list_runs(self, query: RunQuery) -> list[Run]:
+        """See :meth:`Store.list_runs`."""
+        newest = sorted(self._runs.values(), key=lambda run: run.run_id, reverse=True)
+        return [run for run in newest if _matches(run, query)][: query.limit]
+
+    async def save_app(self, app: AppRecord) -> None:
+        """See :meth:`Store.save_app`."""
+        self._apps[app.app_id] = app
+
+    async def load_apps(self) -> list[AppRecord]:
+        """See :meth:`Store.load_apps`."""
+        return [self._apps[app_id] for app_id in sorted(self._apps)]
+
+    async def load_body(self, ref: str, start: int = 0, end: int | None = None) -> bytes | None:
+        """See :meth:`Store.load_body`."""
+        data = self._bodies.get(ref)
+        return None if data is None else data[start:end]
+
+    async def list_items(self, run_id: str) -> list[Item]:
+        """See :meth:`Store.list_items`."""
+        entries = sorted(self._items.get(run_id, {}).values(), key=lambda entry: entry.place)
+        return [entry.item for entry in entries]
+
+    async def counts(self) -> Counts:
+        """See :meth:`Store.counts`."""
+        runs = Counter(run.status.value for run in self._runs.values())
+        queued = len(self._waiting)
+        return Counts(dict(runs), queued, len(self._entries()) - queued)
+
+
+def _matches(run: Run, query: RunQuery) -> bool:
+    return (
+        (query.before is None or run.run_id < query.before)
+        and query.status in (None, run.status)
+        and query.function_id in (None, run.function_id)
+        and (query.event_id is None or query.event_id in run.event_ids)
+    )

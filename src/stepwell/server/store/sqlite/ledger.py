@@ -1,0 +1,154 @@
+"""What the owner of the file knows without asking it: who holds which items, the slots they use, the next numbers.
+
+The file is the truth, and one process owns it, so this is read once at opening and kept in step: a transaction works
+on a :class:`Draft`, which is merged when it has been committed and thrown away when it failed.
+"""
+
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from stepwell.core.model import ItemRef, Limit
+from stepwell.server.store.codec import decode_item
+from stepwell.server.store.sqlite.queries import SQL
+
+ItemKey = tuple[str, str]
+
+
+class Held(NamedTuple):
+    """A claimed item: its row, the number and owner of the claim, the buckets in which it takes a slot."""
+
+    seq: int
+    claim: int
+    owner: str
+    buckets: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Claims by run and key; slots used by bucket; ``dirty`` buckets, in which a slot was freed since parked items were
+    looked at; ``gates``: the limits under which items are parked, by bucket."""
+
+    claims: dict[str, dict[str, Held]] = field(default_factory=dict[str, dict[str, Held]])
+    used: Counter[str] = field(default_factory=Counter[str])
+    dirty: set[str] = field(default_factory=set[str])
+    gates: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
+    seq: int = 0
+    claim: int = 0
+    reserved: int = 0
+
+    def owned_by(self, ref: ItemRef) -> Held | None:
+        """The claim that ``ref`` names, if it is still held."""
+        held = self.claims.get(ref.run_id, {}).get(ref.key)
+        return held if held is not None and held.claim == ref.claim else None
+
+    def everything(self) -> list[tuple[ItemKey, Held]]:
+        """Every claim."""
+        return [((run_id, key), held) for run_id, keys in self.claims.items() for key, held in keys.items()]
+
+    def _add(self, where: ItemKey, held: Held) -> None:
+        self.claims.setdefault(where[0], {})[where[1]] = held
+
+    def _remove(self, where: ItemKey) -> None:
+        keys = self.claims[where[0]]
+        del keys[where[1]]
+        if not keys:
+            del self.claims[where[0]]
+
+    def merge(self, draft: "Draft") -> None:
+        """Take over what a committed transaction did."""
+        for where in draft.freed:
+            self._remove(where)
+        for where, held in draft.taken.items():
+            self._add(where, held)
+        for bucket, change in draft.change.items():
+            self.used[bucket] += change
+            if self.used[bucket] <= 0:
+                del self.used[bucket]
+        self.dirty = draft.dirty
+        for gate, parked in draft.gates.items():
+            self._mark(gate, parked)
+        self.seq, self.claim, self.reserved = draft.seq, draft.claim, draft.reserved
+
+    def _mark(self, gate: Limit, parked: bool) -> None:
+        limits = self.gates.setdefault(gate.bucket, set())
+        if parked:
+            limits.add(gate.limit)
+        else:
+            limits.discard(gate.limit)
+        if not limits:
+            del self.gates[gate.bucket]
+
+
+class Draft:
+    """Changes to a ledger that one transaction makes."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.freed: dict[ItemKey, Held] = {}
+        self.taken: dict[ItemKey, Held] = {}
+        self.change: Counter[str] = Counter()
+        self.dirty = set(ledger.dirty)
+        self.gates: dict[Limit, bool] = {}
+        self.seq, self.claim, self.reserved = ledger.seq, ledger.claim, ledger.reserved
+
+    def held(self, where: ItemKey) -> Held | None:
+        """The claim of the item as it was before this transaction, unless freed by it."""
+        return None if where in self.freed else self.ledger.claims.get(where[0], {}).get(where[1])
+
+    def held_of(self, run_id: str) -> list[str]:
+        """Keys of the claimed items of a run."""
+        return [key for key in self.ledger.claims.get(run_id, {}) if (run_id, key) not in self.freed]
+
+    def free(self, where: ItemKey, held: Held) -> None:
+        """The claim ends; so do its slots."""
+        self.freed[where] = held
+        self.change.subtract(held.buckets)
+        self.dirty.update(held.buckets)
+
+    def take(self, where: ItemKey, held: Held) -> None:
+        """A claim begins."""
+        self.taken[where] = held
+        self.change.update(held.buckets)
+
+    def used(self, bucket: str) -> int:
+        """Slots in use."""
+        return self.ledger.used[bucket] + self.change[bucket]
+
+    def next_seq(self) -> int:
+        """The next place in the queue."""
+        self.seq += 1
+        return self.seq
+
+    def next_claim(self) -> int:
+        """The next claim number; never given out before, by any process."""
+        self.claim += 1
+        return self.claim
+
+
+def buckets_of(limits: tuple[Limit, ...]) -> tuple[str, ...]:
+    """The buckets in which an item takes a slot, each once."""
+    return tuple(dict.fromkeys(limit.bucket for limit in limits)) if limits else ()
+
+
+def gate_text(limit: Limit) -> str:
+    """How a gate is written in the file: the number of slots, a space, the bucket."""
+    return f"{limit.limit} {limit.bucket}"
+
+
+def read_ledger(conn: sqlite3.Connection) -> Ledger:
+    """The ledger as the file has it. All parked items will be looked at again."""
+    ledger = Ledger()
+    for seq, run_id, key, claim, owner, data in conn.execute(SQL.claimed_items):
+        held = Held(seq, claim, owner, buckets_of(decode_item(data).limits))
+        ledger.claims.setdefault(run_id, {})[key] = held
+        ledger.used.update(held.buckets)
+    for (gate,) in conn.execute(SQL.gates):
+        slots, _, bucket = gate.partition(" ")
+        ledger.gates.setdefault(bucket, set()).add(int(slots))
+        ledger.dirty.add(bucket)
+    (ledger.seq,) = conn.execute(SQL.last_seq).fetchone()
+    (ledger.reserved,) = conn.execute(SQL.reserved_claims).fetchone()
+    ledger.claim = ledger.reserved
+    return ledger

@@ -1,0 +1,97 @@
+"""The statements of ``queries.sql`` as typed attributes, and statements that take many rows in one go."""
+
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from importlib.resources import files
+
+Row = tuple[object, ...]
+
+_CHUNKS = (64, 16, 4, 1)
+_VALUES = re.compile(r"VALUES\s+(\([?, ]+\))")
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """One attribute for each statement in ``queries.sql``; the two are compared at import."""
+
+    versions: str
+    keys: str
+    put_events: str
+    put_keys: str
+    put_runs: str
+    put_links: str
+    put_steps: str
+    put_bodies: str
+    drop_items: str
+    delete_items: str
+    put_items: str
+    touch_item: str
+    claim_items: str
+    park_item: str
+    free_items: str
+    reserve_claims: str
+    reserved_claims: str
+    last_seq: str
+    claimed_items: str
+    gates: str
+    ready_items: str
+    parked_items: str
+    next_due: str
+    put_lease: str
+    end_leases: str
+    forget_leases: str
+    leases: str
+    put_app: str
+    apps: str
+    run: str
+    event: str
+    steps_of_run: str
+    items_of_run: str
+    list_runs: str
+    list_runs_of_status: str
+    list_runs_of_function: str
+    list_runs_of_event: str
+    body: str
+    body_part: str
+    runs_by_status: str
+    item_counts: str
+
+
+def _load() -> Queries:
+    text = files(__package__ or "").joinpath("queries.sql").read_text(encoding="utf-8")
+    _, *parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    found = {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
+    unlike = found.keys() ^ {field.name for field in fields(Queries)}
+    if unlike:
+        raise ValueError(f"queries.sql and Queries differ in {', '.join(sorted(unlike))}")
+    return Queries(**found)
+
+
+SQL = _load()
+
+
+@lru_cache(maxsize=64)
+def _multiplied(sql: str, count: int) -> str:
+    return _VALUES.sub(lambda found: "VALUES " + ", ".join([found[1]] * count), sql, count=1)
+
+
+def chunked(sql: str, rows: Sequence[Row]) -> Iterator[tuple[str, list[object]]]:
+    """``sql`` for many rows per statement, in few sizes so that prepared statements are found again.
+
+    Each statement gives up and takes back the interpreter's lock; when other threads are busy that costs more than rows.
+    """
+    start = 0
+    for size in _CHUNKS:
+        while len(rows) - start >= size:
+            part = rows[start : start + size]
+            yield _multiplied(sql, size), [value for row in part for value in row]
+            start += size
+
+
+def write_rows(conn: sqlite3.Connection, sql: str, rows: Sequence[Row]) -> None:
+    """Run a statement with one ``VALUES (...)`` for all rows, in order."""
+    for statement, values in chunked(sql, rows):
+        conn.execute(statement, values)

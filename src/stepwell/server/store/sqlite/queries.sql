@@ -1,0 +1,140 @@
+-- Every statement of the store, each under its name. Statements with VALUES (...) are multiplied for many rows at once.
+
+-- name: versions
+SELECT json_group_array(json_array(run_id, version)) FROM runs WHERE run_id IN (SELECT value FROM json_each(?));
+
+-- name: keys
+SELECT function_id, key, expires_at FROM run_keys WHERE (function_id, key) IN (VALUES (?, ?));
+
+-- name: put_events
+INSERT INTO events (internal_id, data) VALUES (?, ?) ON CONFLICT DO NOTHING;
+
+-- name: put_keys
+INSERT INTO run_keys (function_id, key, expires_at) VALUES (?, ?, ?)
+ON CONFLICT (function_id, key) DO UPDATE SET expires_at = excluded.expires_at;
+
+-- name: put_runs
+INSERT INTO runs (run_id, function_id, status, version, queued_at, data) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_id) DO UPDATE SET function_id = excluded.function_id, status = excluded.status,
+    version = excluded.version, queued_at = excluded.queued_at, data = excluded.data;
+
+-- name: put_links
+INSERT INTO runs_of_event (event_id, run_id) VALUES (?, ?) ON CONFLICT DO NOTHING;
+
+-- name: put_steps
+INSERT INTO steps (run_id, step_id, data) VALUES (?, ?, ?)
+ON CONFLICT (run_id, step_id) DO UPDATE SET data = excluded.data;
+
+-- name: put_bodies
+INSERT INTO bodies (ref, run_id, data) VALUES (?, ?, ?)
+ON CONFLICT (ref) DO UPDATE SET run_id = excluded.run_id, data = excluded.data;
+
+-- name: drop_items
+DELETE FROM items WHERE run_id IN (SELECT value FROM json_each(?));
+
+-- name: delete_items
+DELETE FROM items WHERE seq IN (SELECT value FROM json_each(?));
+
+-- name: put_items
+INSERT INTO items (seq, run_id, key, due_at, claim, owner, gate, attempt, rescues, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_id, key) DO UPDATE SET seq = excluded.seq, due_at = excluded.due_at,
+    claim = max(claim, excluded.claim), owner = excluded.owner, gate = excluded.gate, attempt = excluded.attempt,
+    rescues = excluded.rescues, data = excluded.data;
+
+-- name: touch_item
+UPDATE items SET attempt = ? WHERE run_id = ? AND key = ?;
+
+-- name: claim_items
+UPDATE items SET owner = ?, gate = NULL, claim = pairs.value ->> 1 FROM json_each(?) AS pairs
+WHERE seq = pairs.value ->> 0;
+
+-- name: park_item
+UPDATE items SET gate = ? WHERE seq = ?;
+
+-- name: free_items
+UPDATE items SET owner = NULL, rescues = rescues + ? WHERE seq IN (SELECT value FROM json_each(?));
+
+-- name: reserve_claims
+UPDATE meta SET value = ? WHERE name = 'claims';
+
+-- name: reserved_claims
+SELECT value FROM meta WHERE name = 'claims';
+
+-- name: last_seq
+SELECT coalesce(max(seq), 0) FROM items;
+
+-- name: claimed_items
+SELECT seq, run_id, key, claim, owner, data FROM items WHERE owner IS NOT NULL;
+
+-- name: gates
+SELECT DISTINCT gate FROM items WHERE gate IS NOT NULL;
+
+-- name: ready_items
+SELECT seq, run_id, key, due_at, claim, attempt, rescues, gate, data FROM items
+WHERE owner IS NULL AND gate IS NULL AND due_at <= ? ORDER BY due_at, seq;
+
+-- name: parked_items
+SELECT seq, run_id, key, due_at, claim, attempt, rescues, gate, data FROM items
+WHERE gate = ? ORDER BY due_at, seq;
+
+-- name: next_due
+SELECT due_at FROM items WHERE owner IS NULL AND gate IS NULL AND due_at > ? ORDER BY due_at LIMIT 1;
+
+-- name: put_lease
+INSERT INTO owners (owner, expires_at) VALUES (?, ?) ON CONFLICT (owner) DO UPDATE SET expires_at = excluded.expires_at;
+
+-- name: end_leases
+DELETE FROM owners WHERE expires_at <= ?;
+
+-- name: forget_leases
+DELETE FROM owners;
+
+-- name: leases
+SELECT owner FROM owners;
+
+-- name: put_app
+INSERT INTO apps (app_id, data) VALUES (?, ?) ON CONFLICT (app_id) DO UPDATE SET data = excluded.data;
+
+-- name: apps
+SELECT data FROM apps ORDER BY app_id;
+
+-- name: run
+SELECT data FROM runs WHERE run_id = ?;
+
+-- name: event
+SELECT data FROM events WHERE internal_id = ?;
+
+-- name: steps_of_run
+SELECT data FROM steps WHERE run_id = ?;
+
+-- name: items_of_run
+SELECT data, claim, attempt, rescues FROM items WHERE run_id = ? ORDER BY due_at, seq;
+
+-- name: list_runs
+SELECT data FROM runs WHERE run_id < :before ORDER BY run_id DESC LIMIT :limit;
+
+-- name: list_runs_of_status
+SELECT data FROM runs WHERE status = :status AND run_id < :before ORDER BY run_id DESC LIMIT :limit;
+
+-- name: list_runs_of_function
+SELECT data FROM runs WHERE function_id = :function_id AND run_id < :before AND (:status IS NULL OR status = :status)
+ORDER BY run_id DESC LIMIT :limit;
+
+-- name: list_runs_of_event
+SELECT runs.data FROM runs_of_event AS link JOIN runs ON runs.run_id = link.run_id
+WHERE link.event_id = :event_id AND link.run_id < :before AND (:status IS NULL OR runs.status = :status)
+    AND (:function_id IS NULL OR runs.function_id = :function_id)
+ORDER BY link.run_id DESC LIMIT :limit;
+
+-- name: body
+SELECT substr(data, ? + 1) FROM bodies WHERE ref = ?;
+
+-- name: body_part
+SELECT substr(data, ? + 1, ?) FROM bodies WHERE ref = ?;
+
+-- name: runs_by_status
+SELECT status, count(*) FROM runs GROUP BY status;
+
+-- name: item_counts
+SELECT count(*), count(owner) FROM items;

@@ -1,0 +1,94 @@
+"""The verbs that read, as plain functions of the reader's thread; each sees one moment of the file."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from stepwell.core.model import Item, Run, RunView, StoredEvent
+from stepwell.server.store.base import AppRecord, Counts, RunQuery
+from stepwell.server.store.codec import build_view, decode_event, decode_run, decode_step, stored_item
+from stepwell.server.store.sqlite.queries import SQL
+
+_decode_app = msgspec.msgpack.Decoder(AppRecord).decode
+
+_AFTER_ALL = "\U0010ffff"
+"""Sorts after every run id."""
+
+
+class Reader:
+    """The reading connection. Used by one thread."""
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self._conn = conn
+
+    @contextmanager
+    def _moment(self) -> Iterator[sqlite3.Connection]:
+        self._conn.execute("BEGIN")
+        try:
+            yield self._conn
+        finally:
+            if self._conn.in_transaction:
+                self._conn.execute("ROLLBACK")
+
+    def load_runs(self, run_ids: Sequence[str]) -> list[RunView]:
+        """See :meth:`Store.load_runs`."""
+        with self._moment():
+            views = [self._view(run_id) for run_id in dict.fromkeys(run_ids)]
+        return [view for view in views if view is not None]
+
+    def _view(self, run_id: str) -> RunView | None:
+        row = self._conn.execute(SQL.run, (run_id,)).fetchone()
+        if row is None:
+            return None
+        run = decode_run(row[0])
+        events = [event.body for event_id in run.event_ids if (event := self.event(event_id)) is not None]
+        return build_view(
+            run, events, [decode_step(data) for (data,) in self._conn.execute(SQL.steps_of_run, (run_id,))]
+        )
+
+    def event(self, internal_id: str) -> StoredEvent | None:
+        """See :meth:`Store.get_event`."""
+        row = self._conn.execute(SQL.event, (internal_id,)).fetchone()
+        return decode_event(row[0]) if row else None
+
+    def list_runs(self, query: RunQuery) -> list[Run]:
+        """See :meth:`Store.list_runs`."""
+        sql = SQL.list_runs
+        if query.event_id is not None:
+            sql = SQL.list_runs_of_event
+        elif query.function_id is not None:
+            sql = SQL.list_runs_of_function
+        elif query.status is not None:
+            sql = SQL.list_runs_of_status
+        values = msgspec.structs.asdict(query)
+        values["before"] = query.before if query.before is not None else _AFTER_ALL
+        return [decode_run(data) for (data,) in self._conn.execute(sql, values)]
+
+    def load_apps(self) -> list[AppRecord]:
+        """See :meth:`Store.load_apps`."""
+        return [_decode_app(data) for (data,) in self._conn.execute(SQL.apps)]
+
+    def load_body(self, ref: str, start: int, end: int | None) -> bytes | None:
+        """See :meth:`Store.load_body`."""
+        if end is None:
+            row = self._conn.execute(SQL.body, (start, ref)).fetchone()
+        else:
+            row = self._conn.execute(SQL.body_part, (start, max(0, end - start), ref)).fetchone()
+        return row[0] if row else None
+
+    def list_items(self, run_id: str) -> list[Item]:
+        """See :meth:`Store.list_items`."""
+        return [stored_item(*row) for row in self._conn.execute(SQL.items_of_run, (run_id,))]
+
+    def counts(self) -> Counts:
+        """See :meth:`Store.counts`."""
+        with self._moment():
+            runs = dict(self._conn.execute(SQL.runs_by_status).fetchall())
+            items, claimed = self._conn.execute(SQL.item_counts).fetchone()
+        return Counts(runs, items - claimed, claimed)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._conn.close()

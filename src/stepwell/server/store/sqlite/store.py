@@ -1,0 +1,131 @@
+"""The store in one SQLite file: a thread that writes, a thread that reads, and the lock that makes the file ours."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent
+from stepwell.core.outputs import Commit
+from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, RunQuery, StoreError, Transacted
+from stepwell.server.store.sqlite.connect import connect_reader, connect_writer, prepare
+from stepwell.server.store.sqlite.lane import Lane
+from stepwell.server.store.sqlite.lock import FileLock
+from stepwell.server.store.sqlite.reader import Reader
+from stepwell.server.store.sqlite.writer import Writer
+
+
+class SQLiteStore:
+    """Durable state in the file at ``path`` (made with mode 0600, its folder too when missing).
+
+    ``note`` tells a second opener who holds the file (the API's URL). ``max_bytes`` caps the file's size; beyond it, writes
+    fail as on a full disk (None: no cap). A transaction is on the disk when its verb returns (WAL, ``synchronous=FULL``).
+    """
+
+    exclusive = True
+
+    def __init__(self, path: str | Path, *, note: str = "", max_bytes: int | None = None) -> None:
+        self.path = Path(path).absolute()
+        self._note = note
+        self._max_bytes = max_bytes
+        self._lock = FileLock(self.path)
+        self._write: Lane[Writer] | None = None
+        self._read: Lane[Reader] | None = None
+
+    async def open(self) -> None:
+        """See :meth:`Store.open`. Claims of the former process lose their leases: the next ``rescue`` frees them."""
+        if self._write is not None:
+            raise StoreError(f"{self.path} is open already.")
+        write, read = Lane[Writer](self.path, "stepwell-writer"), Lane[Reader](self.path, "stepwell-reader")
+        try:
+            await write.start(self._open_writer)
+            await read.start(lambda: Reader(connect_reader(self.path)))
+        except BaseException:
+            await self._shut(write, read)
+            raise
+        self._write, self._read = write, read
+
+    def _open_writer(self) -> Writer:
+        prepare(self.path)
+        self._lock.acquire(self._note)
+        conn = connect_writer(self.path, self._max_bytes)
+        try:
+            return Writer(conn)
+        except BaseException:
+            conn.close()
+            raise
+
+    async def close(self) -> None:
+        """See :meth:`Store.close`."""
+        write, self._write = self._write, None
+        read, self._read = self._read, None
+        if write is not None and read is not None:
+            await self._shut(write, read)
+
+    async def _shut(self, write: Lane[Writer], read: Lane[Reader]) -> None:
+        await read.stop(Reader.close)
+        await write.stop(Writer.close)
+        self._lock.release()
+
+    def announce(self, note: str) -> None:
+        """Tell later openers who holds the file, once that is known (the API's URL)."""
+        self._note = note
+        self._lock.announce(note)
+
+    @property
+    def _writer(self) -> Lane[Writer]:
+        return self._write or self._closed()
+
+    @property
+    def _reader(self) -> Lane[Reader]:
+        return self._read or self._closed()
+
+    def _closed(self) -> NoReturn:
+        raise StoreError(f"{self.path} is not open: call open() first.")
+
+    async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
+        """See :meth:`Store.transact`."""
+        return await self._writer.do(Writer.transact, commits, claim)
+
+    async def load_runs(self, run_ids: Sequence[str]) -> list[RunView]:
+        """See :meth:`Store.load_runs`."""
+        return await self._reader.do(Reader.load_runs, run_ids)
+
+    async def heartbeat(self, owner: str, expires_at: int) -> None:
+        """See :meth:`Store.heartbeat`."""
+        await self._writer.do(Writer.heartbeat, owner, expires_at)
+
+    async def rescue(self, now: int) -> int:
+        """See :meth:`Store.rescue`."""
+        return await self._writer.do(Writer.rescue, now)
+
+    async def release(self, refs: Sequence[ItemRef]) -> None:
+        """See :meth:`Store.release`."""
+        await self._writer.do(Writer.release, refs)
+
+    async def get_event(self, internal_id: str) -> StoredEvent | None:
+        """See :meth:`Store.get_event`."""
+        return await self._reader.do(Reader.event, internal_id)
+
+    async def list_runs(self, query: RunQuery) -> list[Run]:
+        """See :meth:`Store.list_runs`."""
+        return await self._reader.do(Reader.list_runs, query)
+
+    async def save_app(self, app: AppRecord) -> None:
+        """See :meth:`Store.save_app`."""
+        await self._writer.do(Writer.save_app, app)
+
+    async def load_apps(self) -> list[AppRecord]:
+        """See :meth:`Store.load_apps`."""
+        return await self._reader.do(Reader.load_apps)
+
+    async def load_body(self, ref: str, start: int = 0, end: int | None = None) -> bytes | None:
+        """See :meth:`Store.load_body`."""
+        return await self._reader.do(Reader.load_body, ref, start, end)
+
+    async def list_items(self, run_id: str) -> list[Item]:
+        """See :meth:`Store.list_items`."""
+        return await self._reader.do(Reader.list_items, run_id)
+
+    async def counts(self) -> Counts:
+        """See :meth:`Store.counts`."""
+        return await self._reader.do(Reader.counts)

@@ -1,0 +1,60 @@
+"""Writes a plan: few statements, each for many rows."""
+
+import json
+import sqlite3
+
+from stepwell.server.store.codec import encode
+from stepwell.server.store.sqlite.ledger import Draft
+from stepwell.server.store.sqlite.plan import Plan
+from stepwell.server.store.sqlite.queries import SQL, Row, write_rows
+
+_RESERVE = 100_000
+"""Claim numbers reserved at once; what is left of them when the process ends is never used."""
+
+
+def write(conn: sqlite3.Connection, plan: Plan, owner: str) -> None:
+    """All rows of the plan; ``owner`` is who claims the stored items in it."""
+    _write_state(conn, plan)
+    _write_items(conn, plan)
+    _write_marks(conn, plan, owner)
+    _reserve(conn, plan.draft)
+
+
+def _write_state(conn: sqlite3.Connection, plan: Plan) -> None:
+    write_rows(conn, SQL.put_events, [(event.internal_id, encode(event)) for event in plan.events.values()])
+    write_rows(conn, SQL.put_keys, [(key.function_id, key.key, key.expires_at) for key in plan.keys.values()])
+    runs: list[Row] = [
+        (run.run_id, run.function_id, run.status.value, run.version, run.queued_at, encode(run))
+        for run in plan.runs.values()
+    ]
+    write_rows(conn, SQL.put_runs, runs)
+    write_rows(conn, SQL.put_links, plan.links)
+    write_rows(conn, SQL.put_steps, [(*where, encode(step)) for where, step in plan.steps.items()])
+    write_rows(conn, SQL.put_bodies, [(body.ref, body.run_id, body.data) for body in plan.bodies.values()])
+
+
+def _write_items(conn: sqlite3.Connection, plan: Plan) -> None:
+    if plan.drops:
+        conn.execute(SQL.drop_items, (json.dumps(sorted(plan.drops)),))
+    if plan.deleted:
+        conn.execute(SQL.delete_items, (json.dumps(plan.deleted),))
+    puts: list[Row] = [
+        (p.seq, run_id, key, p.item.due_at, p.claim, p.owner, p.gate, p.attempt, p.item.rescues, encode(p.item))
+        for (run_id, key), p in plan.puts.items()
+    ]
+    write_rows(conn, SQL.put_items, puts)
+
+
+def _write_marks(conn: sqlite3.Connection, plan: Plan, owner: str) -> None:
+    if plan.touched:
+        conn.executemany(SQL.touch_item, [(attempt, *where) for where, attempt in plan.touched.items()])
+    if plan.parked:
+        conn.executemany(SQL.park_item, plan.parked)
+    if plan.claimed:
+        conn.execute(SQL.claim_items, (owner, json.dumps(plan.claimed)))
+
+
+def _reserve(conn: sqlite3.Connection, draft: Draft) -> None:
+    if draft.claim > draft.reserved:
+        draft.reserved = draft.claim + _RESERVE
+        conn.execute(SQL.reserve_claims, (draft.reserved,))

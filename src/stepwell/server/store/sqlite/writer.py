@@ -1,0 +1,102 @@
+"""The verbs that write, as plain functions of the writer's thread: one transaction each."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from stepwell.core.model import ItemRef
+from stepwell.core.outputs import Commit
+from stepwell.server.store.base import AppRecord, ClaimRequest, Transacted
+from stepwell.server.store.codec import encode
+from stepwell.server.store.sqlite.ledger import Draft, Held, ItemKey, Ledger, read_ledger
+from stepwell.server.store.sqlite.pick import pick
+from stepwell.server.store.sqlite.plan import Plan, look_up
+from stepwell.server.store.sqlite.queries import SQL
+from stepwell.server.store.sqlite.write import write
+
+
+class Writer:
+    """The writing connection and the ledger that goes with it. Used by one thread."""
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self._conn = conn
+        with self._transaction():
+            conn.execute(SQL.forget_leases)
+        self._ledger = read_ledger(conn)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._conn.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._conn.execute("COMMIT")
+        except BaseException:
+            if self._conn.in_transaction:
+                self._conn.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _draft(self) -> Iterator[Draft]:
+        """A transaction whose effect on the ledger becomes true with its commit."""
+        draft = Draft(self._ledger)
+        with self._transaction():
+            yield draft
+        self._ledger.merge(draft)
+
+    def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None) -> Transacted:
+        """See :meth:`Store.transact`."""
+        with self._draft() as draft:
+            plan = Plan(draft, look_up(self._conn, commits))
+            outcomes = [plan.admit(commit) for commit in commits]
+            claimed = pick(self._conn, plan, claim) if claim else []
+            write(self._conn, plan, claim.owner if claim else "")
+            now = claim.now if claim else max((commit.now for commit in commits), default=None)
+            next_due = None if now is None else self._next_due(now)
+        return Transacted(outcomes, claimed, next_due)
+
+    def _next_due(self, now: int) -> int | None:
+        row = self._conn.execute(SQL.next_due, (now,)).fetchone()
+        return row[0] if row else None
+
+    def heartbeat(self, owner: str, expires_at: int) -> None:
+        """See :meth:`Store.heartbeat`."""
+        with self._transaction():
+            self._conn.execute(SQL.put_lease, (owner, expires_at))
+
+    def rescue(self, now: int) -> int:
+        """See :meth:`Store.rescue`."""
+        with self._draft() as draft:
+            self._conn.execute(SQL.end_leases, (now,))
+            alive = {owner for (owner,) in self._conn.execute(SQL.leases)}
+            lost = [(where, held) for where, held in self._ledger.everything() if held.owner not in alive]
+            self._free(draft, lost, rescues=1)
+        return len(lost)
+
+    def release(self, refs: Sequence[ItemRef]) -> None:
+        """See :meth:`Store.release`."""
+        found = {(ref.run_id, ref.key): self._ledger.owned_by(ref) for ref in refs}
+        held = [(where, claim) for where, claim in found.items() if claim is not None]
+        if held:
+            with self._draft() as draft:
+                self._free(draft, held, rescues=0)
+
+    def _free(self, draft: Draft, items: list[tuple[ItemKey, Held]], rescues: int) -> None:
+        for where, held in items:
+            draft.free(where, held)
+        if items:
+            self._conn.execute(SQL.free_items, (rescues, json.dumps([held.seq for _, held in items])))
+
+    def save_app(self, app: AppRecord) -> None:
+        """See :meth:`Store.save_app`."""
+        with self._transaction():
+            self._conn.execute(SQL.put_app, (app.app_id, encode(app)))
+
+    def close(self) -> None:
+        """Fold the log into the file and close it."""
+        try:
+            self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error:
+            pass  # the log stays beside the file, and is read at the next opening
+        finally:
+            self._conn.close()
