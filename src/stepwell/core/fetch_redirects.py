@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from stepwell.wire.fetch import FetchBroken, FetchRequest, FetchResponse, Header
 from stepwell.wire.fetch_headers import find, is_sensitive
-from stepwell.wire.urls import BadUrl, clean_url, origin, place
+from stepwell.wire.fetch_urls import BadUrl, clean_url, origin, place
 
 MAX_REDIRECTS = 20
 

@@ -14,8 +14,8 @@ import msgspec
 from stepwell.wire.fetch import FetchPolicy, FetchRequest, Header
 from stepwell.wire.fetch_headers import clean_headers, find
 from stepwell.wire.fetch_policy import check_policy, split_policy
+from stepwell.wire.fetch_urls import clean_url
 from stepwell.wire.memos import BadMemo, error_memo, is_error, memo, parse_memo
-from stepwell.wire.urls import clean_url
 
 __all__ = [
     "BadGateway",

@@ -1,0 +1,286 @@
+"""The fetcher on aiohttp: sends exactly what it is told, follows the hops that core decides, reports what happened."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
+from multidict import CIMultiDict
+from yarl import URL
+
+from stepwell.core.fetch_redirects import next_hop
+from stepwell.server.fetcher.addresses import literal
+from stepwell.server.fetcher.body import SLICE_BYTES, TooLarge, read_body, sliced
+from stepwell.server.fetcher.failures import Resent, broken, failure
+from stepwell.server.fetcher.guard import Guard, GuardDenied
+from stepwell.server.fetcher.resolver import GuardedResolver, Lookup, system_lookup
+from stepwell.server.fetcher.timing import Timing, trace_config
+from stepwell.wire.constants import VERSION
+from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header, Hop
+
+_USER_AGENT = f"Stepwell/{VERSION}"
+_OURS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+"""Headers that aiohttp would add on its own."""
+_HOP_BODY_BYTES = 64 * 1024
+"""A redirect's body up to this size is read, so that its connection can be used again."""
+_READ_BUFFER = 64 * 1024
+_MAX_HEADER_BYTES = 64 * 1024
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Limits:
+    """Defaults of the platform, in seconds; ``connections`` is the size of the pool that all requests share."""
+
+    connect: float = 10.0
+    read: float = 7200.0
+    write: float = 7200.0
+    total: float = 7200.0
+    dns: float = 10.0
+    keep_alive: float = 30.0
+    connections: int = 10_000
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What one attempt carries from hop to hop."""
+
+    timing: Timing
+    history: tuple[Hop, ...] = ()
+
+
+class AiohttpFetcher:
+    """Performs attempts over one shared pool of keep-alive connections. Made anywhere, used on one event loop.
+
+    ``guard`` judges each address that is connected; ``tls`` replaces the default verifying context; ``lookup`` the
+    machine's resolver.
+    """
+
+    def __init__(
+        self,
+        guard: Guard | None = None,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+        lookup: Lookup = system_lookup,
+    ) -> None:
+        self._guard = guard or Guard()
+        self._limits = limits or Limits()
+        self._tls = tls
+        self._lookup = lookup
+        self._open: aiohttp.ClientSession | None = None
+        self._resolver: GuardedResolver | None = None
+        self._closed = False
+
+    async def fetch(self, request: FetchRequest, attempt: int = 0) -> FetchOutcome:
+        """One attempt, redirects included; ``policy.deadline_ms`` counts from now. Raises only when cancelled."""
+        made = _Attempt(Timing())
+        deadline = self._limits.total
+        if request.policy.deadline_ms is not None:
+            deadline = min(deadline, request.policy.deadline_ms / 1000)
+        watch = asyncio.timeout(deadline)
+        try:
+            async with watch:
+                return await self._hops(request, made)
+        except TimeoutError as error:
+            if watch.expired():
+                return failure(request, "timeout", "it was not done when its time was up", made.timing)
+            return broken(request, error, made.timing)
+        except Exception as error:  # noqa: BLE001 - whatever happens to a request is its outcome, or its run would hang
+            return broken(request, error, made.timing)
+
+    async def close(self) -> None:
+        """Close every connection; requests in flight end as broken."""
+        self._closed = True
+        session, self._open = self._open, None
+        if session is not None:
+            await session.close()
+        if self._resolver is not None:
+            await self._resolver.close()
+
+    async def _hops(self, request: FetchRequest, made: _Attempt) -> FetchOutcome:
+        while True:
+            outcome = await self._hop(request, made)
+            if not isinstance(outcome, FetchRequest):
+                return outcome
+            request = outcome
+
+    async def _hop(self, request: FetchRequest, made: _Attempt) -> FetchOutcome | FetchRequest:
+        """One request: the outcome, or the request that a redirect leads to."""
+        try:
+            self._guard.check_url(request.url)
+        except GuardDenied as error:
+            return broken(request, error, made.timing)
+        write = request.policy.timeouts.write or self._limits.write
+        async with asyncio.timeout(None) as watch:
+            response = await self._send(request, made.timing, _data(request.body, made.timing, watch, write))
+            try:
+                return await self._received(request, response, made)
+            except BaseException:
+                response.close()
+                raise
+
+    async def _send(
+        self, request: FetchRequest, timing: Timing, data: bytes | AsyncIterator[bytes] | None
+    ) -> ClientResponse:
+        return await self._session().request(
+            request.method,
+            _target(request.url),
+            headers=_headers(request),
+            data=data,
+            allow_redirects=False,
+            timeout=self._timeouts(request),
+            trace_request_ctx=timing,
+        )
+
+    async def _received(
+        self, request: FetchRequest, response: ClientResponse, made: _Attempt
+    ) -> FetchOutcome | FetchRequest:
+        made.timing.answered()
+        if response.status == 101:
+            response.close()
+            return failure(request, "invalid", "the server switched to a protocol that has no result", made.timing)
+        head = _head(request, response, made)
+        following = next_hop(request, head)
+        if isinstance(following, FetchBroken):
+            response.close()
+            return _measured(following, made.timing)
+        if following is None:
+            body = await read_body(response, request.policy.max_body)
+            made.timing.received()
+            return _complete(head, body, made.timing)
+        made.history += (Hop(head.status, head.url, head.headers),)
+        await _drain(response)
+        return following
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._open is None:
+            if self._closed:
+                raise RuntimeError("the fetcher is closed")
+            self._open = self._connect()
+        return self._open
+
+    def _connect(self) -> aiohttp.ClientSession:
+        limits = self._limits
+        self._resolver = resolver = GuardedResolver(self._guard, self._lookup, limits.dns)
+        connector = aiohttp.TCPConnector(
+            limit=limits.connections,
+            limit_per_host=0,
+            keepalive_timeout=limits.keep_alive,
+            resolver=resolver,
+            socket_factory=resolver.socket,
+            ssl=self._tls or True,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=_OURS,
+            trace_configs=[trace_config()],
+            middlewares=(_once,),
+            read_bufsize=_READ_BUFFER,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            trust_env=False,
+        )
+
+    def _timeouts(self, request: FetchRequest) -> ClientTimeout:
+        asked, limits = request.policy.timeouts, self._limits
+        connect = asked.connect or limits.connect
+        return ClientTimeout(
+            total=None,
+            connect=None if asked.pool is None else asked.pool + connect,
+            sock_connect=connect,
+            sock_read=asked.read or limits.read,
+        )
+
+
+async def _once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Trying again is decided in core: aiohttp must not send an idempotent request again by itself."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise Resent from error
+
+
+def _target(url: str) -> URL:
+    """The URL with its bytes as they are; only a literal address is put into its one canonical form."""
+    target = URL(url, encoded=True)
+    address = literal(target.raw_host or "")
+    return target if address is None or str(address) == target.raw_host else target.with_host(str(address))
+
+
+def _headers(request: FetchRequest) -> CIMultiDict[str]:
+    headers = CIMultiDict([(name, _as_sent(name, value)) for name, value in request.headers])
+    if "user-agent" not in headers:
+        headers["User-Agent"] = _USER_AGENT
+    if request.body and len(request.body) > SLICE_BYTES and "content-length" not in headers:
+        headers["Content-Length"] = str(len(request.body))
+    return headers
+
+
+def _as_sent(name: str, value: str) -> str:
+    """What aiohttp, which writes UTF-8, must be given so that the bytes of ``value`` (Latin-1) leave unchanged."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeEncodeError:
+        return value
+    except UnicodeDecodeError:
+        raise ValueError(f"the value of the header {name!r} is not UTF-8") from None
+
+
+def _data(
+    body: bytes | None, timing: Timing, watch: asyncio.Timeout, write: float
+) -> bytes | AsyncIterator[bytes] | None:
+    if body is None or len(body) <= SLICE_BYTES:
+        return body
+    return sliced(body, timing, watch, write)
+
+
+async def _drain(response: ClientResponse) -> None:
+    try:
+        await read_body(response, _HOP_BODY_BYTES)
+    except TooLarge:
+        response.close()
+    else:
+        response.release()
+
+
+def _head(request: FetchRequest, response: ClientResponse, made: _Attempt) -> FetchResponse:
+    headers: tuple[Header, ...] = tuple(
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers
+    )
+    version = response.version
+    return FetchResponse(
+        status=response.status,
+        url=request.url,
+        headers=headers,
+        history=made.history,
+        http_version=f"{version.major}.{version.minor}" if version else "1.1",
+    )
+
+
+def _complete(head: FetchResponse, body: bytes, timing: Timing) -> FetchResponse:
+    return FetchResponse(
+        status=head.status,
+        url=head.url,
+        headers=head.headers,
+        body=body,
+        history=head.history,
+        http_version=head.http_version,
+        elapsed_ms=timing.elapsed_ms,
+        phases=timing.phases,
+    )
+
+
+def _measured(outcome: FetchBroken, timing: Timing) -> FetchBroken:
+    return FetchBroken(
+        kind=outcome.kind,
+        message=outcome.message,
+        sent=outcome.sent,
+        final=outcome.final,
+        elapsed_ms=timing.elapsed_ms,
+        phases=timing.phases,
+    )

@@ -1,0 +1,137 @@
+"""Where an attempt's time goes, and how far its request has come; fed by aiohttp's traces."""
+
+from time import perf_counter
+from types import SimpleNamespace
+
+from aiohttp import (
+    ClientSession,
+    TraceConfig,
+    TraceConnectionCreateEndParams,
+    TraceConnectionCreateStartParams,
+    TraceConnectionReuseconnParams,
+    TraceDnsResolveHostEndParams,
+    TraceDnsResolveHostStartParams,
+    TraceRequestHeadersSentParams,
+)
+
+from stepwell.wire.fetch import Phases
+
+
+class Timing:
+    """One attempt; its phases add up over redirect hops. ``sent``: a byte of a request may have left.
+
+    ``connecting``: a connection is being made. ``uploading``: the body is on its way and has not been handed over
+    whole.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_connect",
+        "_connect_from",
+        "_dns",
+        "_dns_from",
+        "_first_byte",
+        "_sent_at",
+        "_transfer",
+        "connecting",
+        "reused",
+        "sent",
+        "uploading",
+    )
+
+    def __init__(self) -> None:
+        self._begun = perf_counter()
+        self._dns: float | None = None
+        self._connect: float | None = None
+        self._first_byte: float | None = None
+        self._transfer: float | None = None
+        self._dns_from = self._connect_from = self._sent_at = 0.0
+        self.sent = self.connecting = self.uploading = self.reused = False
+
+    @property
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the attempt began."""
+        return (perf_counter() - self._begun) * 1000
+
+    @property
+    def phases(self) -> Phases:
+        """What was measured so far; the connect phase holds TCP and TLS, without the name's look-up."""
+        connect = None if self._connect is None else max(0.0, self._connect - (self._dns or 0.0))
+        return Phases(dns=self._dns, connect=connect, first_byte=self._first_byte, transfer=self._transfer)
+
+    def dns_started(self) -> None:
+        """A name is being looked up."""
+        self._dns_from = perf_counter()
+
+    def dns_ended(self) -> None:
+        """The name's addresses are known."""
+        self._dns = _add(self._dns, self._dns_from)
+
+    def connect_started(self) -> None:
+        """No pooled connection was free."""
+        self._connect_from = perf_counter()
+        self.connecting = True
+
+    def connect_ended(self) -> None:
+        """A new connection stands."""
+        self._connect = _add(self._connect, self._connect_from)
+        self.connecting = False
+
+    def sending(self) -> None:
+        """The request's first byte is about to leave."""
+        self._sent_at = perf_counter()
+        self.sent = True
+
+    def answered(self) -> None:
+        """The response's headers are here."""
+        self._first_byte = _add(self._first_byte, self._sent_at)
+        self._sent_at = perf_counter()
+
+    def received(self) -> None:
+        """The response's body is here."""
+        self._transfer = _add(self._transfer, self._sent_at)
+
+
+def _add(so_far: float | None, since: float) -> float:
+    return (so_far or 0.0) + (perf_counter() - since) * 1000
+
+
+def trace_config() -> TraceConfig:
+    """Traces that feed the :class:`Timing` given as ``trace_request_ctx``."""
+    config = TraceConfig()
+    config.on_dns_resolvehost_start.append(_on_dns_start)
+    config.on_dns_resolvehost_end.append(_on_dns_end)
+    config.on_connection_create_start.append(_on_connect_start)
+    config.on_connection_create_end.append(_on_connect_end)
+    config.on_connection_reuseconn.append(_on_reuse)
+    config.on_request_headers_sent.append(_on_headers_sent)
+    return config
+
+
+def _timing(context: SimpleNamespace) -> Timing:
+    found: Timing = context.trace_request_ctx
+    return found
+
+
+async def _on_dns_start(_: ClientSession, context: SimpleNamespace, __: TraceDnsResolveHostStartParams) -> None:
+    _timing(context).dns_started()
+
+
+async def _on_dns_end(_: ClientSession, context: SimpleNamespace, __: TraceDnsResolveHostEndParams) -> None:
+    _timing(context).dns_ended()
+
+
+async def _on_connect_start(_: ClientSession, context: SimpleNamespace, __: TraceConnectionCreateStartParams) -> None:
+    _timing(context).connect_started()
+
+
+async def _on_connect_end(_: ClientSession, context: SimpleNamespace, __: TraceConnectionCreateEndParams) -> None:
+    _timing(context).connect_ended()
+
+
+async def _on_reuse(_: ClientSession, context: SimpleNamespace, __: TraceConnectionReuseconnParams) -> None:
+    _timing(context).reused = True
+
+
+async def _on_headers_sent(_: ClientSession, context: SimpleNamespace, __: TraceRequestHeadersSentParams) -> None:
+    _timing(context).sending()

@@ -1,0 +1,81 @@
+"""Absolute http(s) URLs: checked, made sendable byte by byte, and named without their secrets."""
+
+import base64
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit, urlunsplit
+
+_KEEP = frozenset(range(0x21, 0x7F)) - frozenset(b'"<>\\^`{|}')
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class BadUrl(ValueError):
+    """A URL that no request can be sent to; the message says why."""
+
+
+def clean_url(url: str) -> tuple[str, str | None]:
+    """The URL as it is sent, and the ``Authorization`` value of the user and password in it, if it has some.
+
+    Only what may not stand in a URL is percent-encoded (UTF-8), an empty path becomes ``/``, a host of other letters
+    its IDNA form; all else keeps its bytes. Raises :class:`BadUrl` with one clear sentence.
+    """
+    if any(char < " " or char == "\x7f" for char in url):
+        raise BadUrl("the URL holds a control character")
+    try:
+        parts = urlsplit(url.strip())
+        port, host = parts.port, parts.hostname
+    except ValueError as error:
+        raise BadUrl(f"the URL can not be read: {error}") from None
+    shown = f"{parts.scheme[:20]}:" if parts.scheme else "a relative one"
+    if parts.scheme not in DEFAULT_PORTS:
+        raise BadUrl(f"the URL must be absolute and start with http:// or https://, not {shown}")
+    if not host or port == 0:
+        raise BadUrl("the URL names no host" if not host else "the URL names port 0")
+    authority = _host(host) + ("" if port is None or port == DEFAULT_PORTS[parts.scheme] else f":{port}")
+    clean = urlunsplit(
+        (parts.scheme, authority, _quote(parts.path) or "/", _quote(parts.query), _quote(parts.fragment))
+    )
+    return clean, _basic(parts)
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a clean URL (RFC 6454)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def place(url: str) -> str:
+    """A URL for people and logs: scheme, host, port and nothing that may be a secret."""
+    try:
+        scheme, host, port = origin(url)
+    except ValueError:
+        return "the URL"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}" + ("" if port == DEFAULT_PORTS.get(scheme) else f":{port}")
+
+
+def _host(host: str) -> str:
+    if ":" in host:
+        if "%" in host:
+            raise BadUrl("the URL's address has a zone id, which means nothing on another machine")
+        return f"[{host}]"
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            raise BadUrl("the URL's host is not a valid name") from None
+    if any(char in ' %"<>\\^`{|}@[]' for char in host):
+        raise BadUrl("the URL's host holds a character that no host has")
+    return host
+
+
+def _quote(text: str) -> str:
+    if text.isascii() and _KEEP.issuperset(text.encode()):
+        return text
+    data = text.encode("utf-8", "surrogatepass")
+    return "".join(chr(byte) if byte in _KEEP else f"%{byte:02X}" for byte in data)
+
+
+def _basic(parts: SplitResult) -> str | None:
+    if parts.username is None and parts.password is None:
+        return None
+    pair = unquote_to_bytes(parts.username or "") + b":" + unquote_to_bytes(parts.password or "")
+    return "Basic " + base64.b64encode(pair).decode()
