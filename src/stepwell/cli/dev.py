@@ -14,14 +14,27 @@ if TYPE_CHECKING:
     from stepwell.server.settings import Settings
 
 
+_DB = "Where the state is kept: sqlite:///path, or memory: [sqlite:///.stepwell/stepwell.db]."
+
+
 def _server_options(command: "Callable[..., None]") -> "Callable[..., None]":
     for option in (
         click.argument("app", required=False, metavar="[APP.py]"),
-        click.option("-u", "--sync", "urls", multiple=True, metavar="URL", help="An app to call over HTTP; may be repeated."),
+        click.option(
+            "-u", "--sync", "urls", multiple=True, metavar="URL", help="An app to call over HTTP; repeatable."
+        ),
         click.option("--host", metavar="HOST", help="Address to listen at [127.0.0.1]."),
         click.option("--port", type=int, metavar="PORT", help="Port to listen at [8288]."),
-        click.option("--db", metavar="URL", help="Where the state is kept: sqlite:///path, or memory: [sqlite:///.stepwell/stepwell.db]."),
-        click.option("--retry-interval", metavar="DURATION", help="A flat delay between attempts, such as 1s, instead of back-off."),
+        click.option(
+            "--db",
+            metavar="URL",
+            help=_DB,
+        ),
+        click.option(
+            "--retry-interval",
+            metavar="DURATION",
+            help="A flat delay between attempts, such as 1s.",
+        ),
         click.option("--no-discovery", is_flag=True, help="Do not look for apps on this machine's usual ports."),
     ):
         command = option(command)
@@ -63,4 +76,8 @@ def _serve_forever(settings: "Settings", app: str | None) -> None:
     clients = load_clients(app) if app else []
     from stepwell.embedded import serve_forever
 
+    if settings.fetch_function:
+        from stepwell.builtin import client
+
+        clients.append(client)
     raise click.exceptions.Exit(serve_forever(settings, clients))

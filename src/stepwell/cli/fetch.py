@@ -52,7 +52,7 @@ def fetch(
     """Make one durable HTTP request to URL.
 
     The platform that runs on this machine makes it, or else one inside of this command, on the database file. After a
-    Ctrl-C run the same command again, or `stepwell fetch --resume RUN_ID`. Exits with 1 when the answer is 400 or above.
+    Ctrl-C run the same command again, or `stepwell fetch --resume RUN_ID`. Exits with 1 for a status of 400 or above.
     """
     if (target is None) == (run_id is None):
         raise CliError("Give a URL, or --resume RUN_ID.", 2)

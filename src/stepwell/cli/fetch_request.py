@@ -23,7 +23,11 @@ def build(url: str, method: str | None, headers: tuple[str, ...], data: str | No
         _add(pairs, "Content-Type", "application/json" if json_data is not None else _FORM)
     if json_data is not None:
         _add(pairs, "Accept", "application/json")
-    shape: Json = {"url": _url(url), "method": (method or ("GET" if body is None else "POST")).upper(), "headers": pairs}
+    shape: Json = {
+        "url": _url(url),
+        "method": (method or ("GET" if body is None else "POST")).upper(),
+        "headers": pairs,
+    }
     if body is not None:
         shape["body"] = base64.b64encode(body).decode()
     return shape

@@ -29,7 +29,7 @@ class LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, _, name = _COMMANDS[cmd_name][0].partition(":")
-        return cast(click.Command, getattr(import_module(module), name))
+        return cast("click.Command", getattr(import_module(module), name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -29,7 +29,7 @@ def guarded(argv: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return _reader_gone()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the user gets one line
         if os.environ.get("STEPWELL_DEBUG"):
             traceback.print_exc()
         line, code = explain(error)

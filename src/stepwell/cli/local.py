@@ -1,9 +1,12 @@
 """Where no platform runs: opens the database file in this process, to read it or to go on with what is in it."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from stepwell.cli.errors import CliError
 from stepwell.cli.platform import Platform, is_running, remote
@@ -14,16 +17,17 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def reading(settings: Settings, url: str | None) -> AsyncIterator[Platform]:
+async def reading(settings: Settings, url: str | None) -> AsyncGenerator[Platform]:
     """The platform at ``url``, the one that runs on this machine, or else the database file, for reading."""
     if url or await is_running(settings):
         async with remote(settings, url or settings.url) as platform:
             yield platform
         return
     path = settings.db_path
-    if path is None or not os.path.exists(path):
+    if path is None or not await asyncio.to_thread(os.path.exists, path):
         raise CliError(
-            f"No platform answers at {settings.url} and there is no database {path or 'file'}; start one with `stepwell dev`."
+            f"No platform answers at {settings.url}, and there is no database {path or 'file'} either; "
+            "start one with `stepwell dev`."
         )
     from stepwell.cli.offline import OfflineEngine
     from stepwell.server.build import open_store
@@ -38,23 +42,38 @@ async def reading(settings: Settings, url: str | None) -> AsyncIterator[Platform
 
 
 @asynccontextmanager
-async def working(settings: Settings, url: str | None) -> AsyncIterator[Platform]:
+async def working(settings: Settings, url: str | None) -> AsyncGenerator[Platform]:
     """The platform at ``url``, the one that runs on this machine, or else one of our own on the database file."""
     if url or await is_running(settings):
         async with remote(settings, url or settings.url) as platform:
             yield platform
         return
-    from stepwell.builtin import client
-    from stepwell.embedded import running
-
-    async with running(settings, [client]) as engine, _in_process(engine, settings) as platform:
+    async with _own(settings) as platform:
         yield platform
 
 
 @asynccontextmanager
-async def _in_process(engine: "EngineFacade", settings: Settings) -> AsyncIterator[Platform]:
+async def _own(settings: Settings) -> AsyncGenerator[Platform]:
+    from stepwell.builtin import client
+    from stepwell.embedded import Embedded
+    from stepwell.server.host import bind
+
+    listener = bind("127.0.0.1", 0)
+    port = int(listener.getsockname()[1])
+    own = replace(settings, host="127.0.0.1", port=port, discovery=False, app_urls=())
+    embedded = Embedded(own, [client])
+    await embedded.start(listener)
+    try:
+        async with remote(own, own.url) as platform:
+            platform.running = False
+            yield platform
+    finally:
+        await embedded.stop(0)
+
+
+@asynccontextmanager
+async def _in_process(engine: "EngineFacade", settings: Settings) -> AsyncGenerator[Platform]:
     import httpx2
-    from msgspec.structs import replace
 
     from stepwell.server.api.app import create_app
 

@@ -45,7 +45,7 @@ def _clients(module: ModuleType, name: str | None, place: str) -> list["Client"]
         return [found]
     unique = {id(value): value for value in vars(module).values() if isinstance(value, Client)}
     if not unique:
-        raise CliError(f"{place} has no stepwell.Client; make one with client = stepwell.Client(app_id=...) at its top level.")
+        raise CliError(f"{place} has no stepwell.Client; put client = stepwell.Client(app_id=...) at its top level.")
     return list(unique.values())
 
 
@@ -74,7 +74,7 @@ def _load_name(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
-            raise CliError(f"There is no module {name!r}; give a file such as app.py, or a module that can be imported.", 2) from error
+            raise CliError(f"There is no module {name!r}; give a file such as app.py, or a module name.", 2) from error
         raise CliError(_where(error, None)) from error
     except (Exception, SystemExit) as error:
         raise CliError(_where(error, None)) from error

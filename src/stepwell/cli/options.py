@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ParamSpec, TypeVar
 
 import click
@@ -15,7 +15,7 @@ R = TypeVar("R")
 def platform_options(command: Callable[P, R]) -> Callable[P, R]:
     """``--url``, ``--port`` and ``--db``: which platform to talk to, or whose file to open where none runs."""
     for option in (
-        click.option("--db", metavar="URL", help="Database to open where no platform runs [sqlite:///.stepwell/stepwell.db]."),
+        click.option("--db", metavar="URL", help="Database to open where no platform runs."),
         click.option("--port", type=int, metavar="PORT", help="Port of the platform on this machine [8288]."),
         click.option("--url", "platform", metavar="URL", help="Address of the platform, instead of this machine's."),
     ):
@@ -29,7 +29,7 @@ def client_settings(platform: str | None, port: int | None, db: str | None) -> t
     return settings, platform or (None if port else _named(os.environ))
 
 
-def _named(env: "os._Environ[str]") -> str | None:
+def _named(env: Mapping[str, str]) -> str | None:
     for name in ("BASE_URL", "API_BASE_URL", "DEV"):
         for prefix in ("STEPWELL_", "INNGEST_"):
             value = env.get(prefix + name, "")

@@ -1,6 +1,6 @@
 """The platform as the command line sees it: its HTTP API, on the network or inside of this process."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -39,13 +39,13 @@ class Platform:
 
     async def run(self, run_id: str) -> Json:
         """One run."""
-        return cast(Json, (await self._ask("GET", f"/v1/runs/{run_id}"))["data"])
+        return cast("Json", (await self._ask("GET", f"/v1/runs/{run_id}"))["data"])
 
     async def steps(self, run_id: str, *, wait: float = 0, outputs: bool = True) -> tuple[Json, list[Json]]:
         """A run and its steps; ``wait`` (seconds) lets the answer come when the run has ended."""
         query = {"wait": f"{wait:g}", "outputs": "true" if outputs else "false"}
         answer = await self._ask("GET", f"/v1/runs/{run_id}/steps", params=query)
-        return cast(Json, cast(Json, answer["metadata"])["run"]), cast("list[Json]", answer["data"])
+        return cast("Json", cast("Json", answer["metadata"])["run"]), cast("list[Json]", answer["data"])
 
     async def runs(self, query: Mapping[str, str]) -> list[Json]:
         """Runs, newest first."""
@@ -67,7 +67,7 @@ class Platform:
         except httpx2.TransportError as error:
             raise self._unreachable(error) from error
         if response.status_code != 200:
-            raise ApiError(f"The body of the response can not be read (HTTP {response.status_code}).", response.status_code)
+            raise ApiError(f"The response's body can not be read (HTTP {response.status_code}).", response.status_code)
         return response.content
 
     async def _ask(
@@ -87,7 +87,9 @@ class Platform:
     def _unreachable(self, error: Exception) -> NotRunning:
         if isinstance(error, httpx2.TimeoutException):
             return NotRunning(f"The platform at {self.address} did not answer in time.")
-        return NotRunning(f"No platform answers at {self.address}; start one with `stepwell dev`, or name another with --url.")
+        return NotRunning(
+            f"No platform answers at {self.address}; start one with `stepwell dev`, or name one with --url."
+        )
 
 
 class ApiError(CliError):
@@ -105,14 +107,16 @@ def _answer(response: httpx2.Response) -> Json:
         value = None
     if not isinstance(value, dict):
         raise ApiError(f"What answers at {response.url.host}:{response.url.port or 80} is not a Stepwell platform.", 0)
-    answer = cast(Json, value)
+    answer = cast("Json", value)
     if response.status_code >= 400:
-        raise ApiError(str(answer.get("error") or f"The platform answered HTTP {response.status_code}."), response.status_code)
+        raise ApiError(
+            str(answer.get("error") or f"The platform answered HTTP {response.status_code}."), response.status_code
+        )
     return answer
 
 
 @asynccontextmanager
-async def remote(settings: Settings, url: str) -> AsyncIterator[Platform]:
+async def remote(settings: Settings, url: str) -> AsyncGenerator[Platform]:
     """The platform at ``url``."""
     async with httpx2.AsyncClient(base_url=url, headers=_auth(settings), timeout=_TIMEOUT_S, trust_env=False) as client:
         yield Platform(client, settings)
@@ -123,7 +127,7 @@ async def is_running(settings: Settings) -> bool:
     try:
         async with httpx2.AsyncClient(timeout=_PROBE_S, trust_env=False) as client:
             response = await client.get(f"{settings.url}/health")
-            return cast(Json, response.json()).get("product") == "stepwell"
+            return cast("Json", response.json()).get("product") == "stepwell"
     except (httpx2.HTTPError, ValueError, AttributeError):
         return False
 

@@ -34,14 +34,14 @@ async def start(platform: Platform, request: Json, bookmark: Bookmark, progress:
         progress.say("This request is under way already; going on with it (--new sends it anew).")
     if not found:
         bookmark.drop()
-        raise CliError(f"The platform at {platform.address} does not host {FETCH_FUNCTION}; only `stepwell dev` does by default.")
+        raise CliError(f"The platform at {platform.address} does not host {FETCH_FUNCTION}; `stepwell dev` does.")
     run_id = str(found[0]["run_id"])
     progress.say(f"{request['method']} {_shown(str(request['url']))}  run {run_id}")
     return run_id
 
 
 async def follow(platform: Platform, run_id: str, progress: Progress) -> list[Json]:
-    """Wait for the end of the run, however long it takes, and tell about it; its steps. Raises CliError when it failed."""
+    """Wait for the end of the run, and tell about it; its steps. Raises CliError when it failed."""
     while True:
         run, steps = await platform.steps(run_id, wait=LOOK_S, outputs=False)
         progress.look(run, steps)
@@ -92,7 +92,7 @@ def _outputs(steps: list[Json]) -> list[object]:
 def _reason(run: Json, steps: list[Json]) -> str:
     for error in [*(step.get("error") for step in steps), run.get("output")]:
         if isinstance(error, dict):
-            return str(cast(Json, error).get("message") or "The request failed.")
+            return str(cast("Json", error).get("message") or "The request failed.")
     return "The request failed."
 
 

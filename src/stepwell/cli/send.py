@@ -16,8 +16,8 @@ Json = dict[str, object]
 
 @click.command()
 @click.argument("name")
-@click.option("--data", "-d", default="{}", metavar="JSON", help="The event's data: a JSON object, @file, or @- for stdin.")
-@click.option("--id", "event_id", metavar="ID", help="An id of your own: the same id starts no second run for 24 hours.")
+@click.option("--data", "-d", default="{}", metavar="JSON", help="The data: a JSON object, @file, or @- for stdin.")
+@click.option("--id", "event_id", metavar="ID", help="Your own id; sent again within 24 hours, it starts nothing.")
 @click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
 @platform_options
 def send(
@@ -48,8 +48,8 @@ def parse_data(text: str) -> Json:
     except ValueError as error:
         raise CliError(f"--data is not JSON: {error}.", 2) from error
     if not isinstance(value, dict):
-        raise CliError("--data must be a JSON object such as '{\"name\": \"value\"}'.", 2)
-    return cast(Json, value)
+        raise CliError('--data must be a JSON object such as \'{"name": "value"}\'.', 2)
+    return cast("Json", value)
 
 
 def _read(path: str) -> str:

@@ -66,7 +66,7 @@ def _kind(step: Json) -> str:
     kind = {"Gateway": "fetch", "Sleep": "sleep"}.get(str(step["op"]), "")
     info = step.get("info")
     if kind == "fetch" and isinstance(info, dict):
-        shown = cast(Json, info)
+        shown = cast("Json", info)
         return f"{shown.get('method', 'GET')} {shown.get('url', '')}".strip()
     return kind
 
@@ -83,19 +83,19 @@ def _attempts(step: Json, art: dict[str, str]) -> list[str]:
 
 def attempt_line(attempt: Json) -> str:
     """One attempt: number, status or error, time, phases, and what was waited for afterwards."""
-    parts = [f"attempt {cast(int, attempt['number']) + 1}"]
+    parts = [f"attempt {cast('int', attempt['number']) + 1}"]
     if attempt.get("status") is not None:
         parts.append(f"HTTP {attempt['status']}")
     if attempt.get("error"):
         parts.append(str(attempt["error"]))
-    parts.append(duration(cast(float, attempt.get("duration_ms") or 0)))
+    parts.append(duration(cast("float", attempt.get("duration_ms") or 0)))
     phases = attempt.get("phases")
     if isinstance(phases, dict) and phases:
         shown = (f"{name.replace('_', ' ')} {value:.3g}" for name, value in cast("dict[str, float]", phases).items())
         parts.append(f"({', '.join(shown)} ms)")
     if attempt.get("delay_ms") is not None:
         reason = f" ({attempt['reason']})" if attempt.get("reason") else ""
-        parts.append(f"then again after {duration(cast(float, attempt['delay_ms']))}{reason}")
+        parts.append(f"then again after {duration(cast('float', attempt['delay_ms']))}{reason}")
     return "  ".join(parts)
 
 
@@ -112,7 +112,7 @@ def _result(run: Json) -> str | None:
 
 def _message(error: object) -> str:
     if isinstance(error, dict):
-        shape = cast(Json, error)
+        shape = cast("Json", error)
         name, message = shape.get("name"), shape.get("message")
         return " ".join(f"{name}: {message}".split()) if name else str(message)
     return " ".join(str(error).split())

@@ -49,7 +49,12 @@ class Discovery:
     """Syncs each app when it appears, changes or comes back. ``states`` says how each URL is doing."""
 
     def __init__(
-        self, engine: Registrar, settings: Settings, *, interval_s: float = INTERVAL_S, probes: Sequence[str] | None = None
+        self,
+        engine: Registrar,
+        settings: Settings,
+        *,
+        interval_s: float = INTERVAL_S,
+        probes: Sequence[str] | None = None,
     ) -> None:
         self._engine = engine
         self._settings = settings
@@ -82,7 +87,7 @@ class Discovery:
             await self._take(state, await sync_app(session, state.url, self._settings, state.mode))
         except NotAnApp as error:
             self._lost(state, str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one app must not keep the others from being synced
             _log.debug("Syncing %s failed", state.url, exc_info=True)
             self._lost(state, f"{type(error).__name__}: {error}")
 

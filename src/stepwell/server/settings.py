@@ -24,10 +24,11 @@ class SettingsError(ValueError):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a platform can be told.
 
-    ``kind``: ``dev`` trusts everybody, ``cloud`` asks for keys. ``retry_interval_ms``: a flat delay between attempts, None
-    for the usual back-off. ``drain_s``: how long work in flight may go on after a stop was asked for. ``discovery``: look for
-    apps on the usual ports of this machine when no ``app_urls`` are given. ``allow``: hosts, networks (CIDR) and ports that
-    functions may call although they are not public. ``fetch_function``: host the function behind ``stepwell fetch``.
+    ``kind``: ``dev`` trusts everybody, ``cloud`` asks for keys. ``retry_interval_ms``: a flat delay between attempts,
+    None for the usual back-off. ``drain_s``: how long work in flight may go on after a stop was asked for.
+    ``discovery``: look for apps on the usual ports of this machine when no ``app_urls`` are given. ``allow``: hosts,
+    networks (CIDR) and ports that functions may call although they are not public. ``fetch_function``: host the
+    function behind ``stepwell fetch``.
     """
 
     kind: Kind = "dev"
@@ -57,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def url(self) -> str:
         """Where this machine reaches the API."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - read, not bound
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
@@ -67,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def database_path(db: str) -> str | None:
-    """The file in ``sqlite:///relative/path`` or ``sqlite:////absolute/path``; None for ``memory:``. Raises SettingsError."""
+    """The file in ``sqlite:///relative`` or ``sqlite:////absolute``; None for ``memory:``. Raises SettingsError."""
     if db in ("memory:", ":memory:", "sqlite://:memory:", "sqlite:///:memory:"):
         return None
     path = db.removeprefix("sqlite:///")
@@ -115,7 +116,9 @@ def check(settings: Settings) -> Settings:
     database_path(settings.db)
     for key in settings.signing_keys:
         if not _KEY.fullmatch(key):
-            raise SettingsError("A signing key must look like signkey-prod-<hex digits>; `openssl rand -hex 32` makes some.")
+            raise SettingsError(
+                "A signing key must look like signkey-prod-<hex>; `openssl rand -hex 32` makes the hex."
+            )
     for url in settings.app_urls:
         if not re.match(r"https?://[^/\s]", url):
             raise SettingsError(f"The app URL {url!r} must begin with http:// or https:// and name a host.")
@@ -126,11 +129,13 @@ def require_keys(settings: Settings) -> Settings:
     """The settings, when they hold the keys that a production platform needs; else raises :class:`SettingsError`."""
     if not settings.signing_key:
         raise SettingsError(
-            "`stepwell serve` needs a signing key: set STEPWELL_SIGNING_KEY=signkey-prod-$(openssl rand -hex 32) here and in "
-            "your apps."
+            "`stepwell serve` needs a signing key: set STEPWELL_SIGNING_KEY=signkey-prod-$(openssl rand -hex 32), "
+            "the same here and in your apps."
         )
     if not settings.event_keys:
-        raise SettingsError("`stepwell serve` needs an event key: set STEPWELL_EVENT_KEY to a random text, here and in your apps.")
+        raise SettingsError(
+            "`stepwell serve` needs an event key: set STEPWELL_EVENT_KEY to a random text, here and in your apps."
+        )
     return settings
 
 
@@ -158,13 +163,15 @@ def _seconds(field: str, text: str) -> object:
     try:
         return float(text)
     except ValueError:
-        return cast(int, _duration(field, text)) / 1000
+        return cast("int", _duration(field, text)) / 1000
 
 
 def _duration(field: str, text: str) -> object:
     try:
         if text.strip():
-            return int(float(text) * 1000) if re.fullmatch(r"\d+(\.\d+)?", text.strip()) else parse_duration(text.strip())
+            return (
+                int(float(text) * 1000) if re.fullmatch(r"\d+(\.\d+)?", text.strip()) else parse_duration(text.strip())
+            )
     except ValueError:
         pass
     raise SettingsError(f"{_said(field)} must be a duration such as 500ms, 1s or 2m, not {text!r}.")

@@ -81,18 +81,9 @@ def _read(url: str, reply: _Reply) -> Synced:
 
 def in_band_registration(url: str, body: bytes) -> Registration:
     """The registration in an in-band answer. ``url`` wins over the app's own idea of its URL. Raises NotAnApp."""
-    answer = _members(body)
-    lowered = {key.lower(): value for key, value in answer.items()}
-    shape = {
-        "url": url,
-        "appName": lowered.get("app_id") or lowered.get("appname"),
-        "appVersion": lowered.get("appversion"),
-        "sdk": lowered.get("sdk") or f"{lowered.get('sdk_language', '')}:v{lowered.get('sdk_version', '')}",
-        "framework": lowered.get("framework"),
-        "functions": lowered.get("functions"),
-    }
+    shape = {key: value for key, value in _members(body).items() if key.lower() != "url"}
     try:
-        return parse_registration(msgspec.json.encode({k: v for k, v in shape.items() if v is not None}))
+        return parse_registration(msgspec.json.encode({**shape, "url": url}))
     except BadRegistration as error:
         raise NotAnApp(f"The app at {url} was not accepted: {error}") from None
 

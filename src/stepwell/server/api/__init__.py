@@ -1,1 +1,1 @@
-"""The HTTP API: events in, apps registered, runs read and cancelled. Decides nothing; asks the engine through a facade."""
+"""The HTTP API: events in, apps registered, runs read and cancelled. Decides nothing: a facade of the engine does."""

@@ -65,12 +65,12 @@ class _Api:
             await send.problem(problem)
         except StoreError as error:
             await send.problem(unavailable(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - the client gets an answer, the log the rest
             _log.exception("A request to %s failed", scope["path"])
             await send.problem(_FAILED)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: "_Marked") -> None:
-        method, path = cast(str, scope["method"]), cast(str, scope["path"])
+        method, path = cast("str", scope["method"]), cast("str", scope["path"])
         if method == "POST":
             if path.startswith("/e/"):
                 await send.json(*await self._ingest(scope, receive, path[3:]))

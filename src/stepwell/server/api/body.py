@@ -30,7 +30,7 @@ def header(scope: Scope, name: str) -> str | None:
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int, timeout_s: float = READ_TIMEOUT_S) -> bytes:
-    """The whole body. Raises :class:`Problem` 413 above ``limit`` bytes, 408 when it takes longer than ``timeout_s``."""
+    """The whole body. Raises :class:`Problem` 413 above ``limit`` bytes, 408 when it takes too long."""
     announced = header(scope, "content-length")
     if announced is not None and announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
@@ -48,7 +48,7 @@ async def _collect(receive: Receive, limit: int) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        chunk = cast(bytes, message.get("body", b""))
+        chunk = cast("bytes", message.get("body", b""))
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)

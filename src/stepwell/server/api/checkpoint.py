@@ -43,11 +43,11 @@ class Checkpoint:
         if said == CHECKPOINT_UNKNOWN:
             raise Problem(404, f"There is no run {run_id}.", code="run_unknown")
         if said == CHECKPOINT_STALE:
-            raise Problem(409, f"The call that reports this is no longer the current one of run {run_id}.", code="stale")
+            raise Problem(409, f"Another call of run {run_id} has taken over.", code="stale")
 
 
 def parse_report(body: bytes, run_id: str) -> _Report:
-    """Read a report. Raises :class:`Problem` 400 when it is malformed or for another run, 413 when a step is too large."""
+    """Read a report. Raises :class:`Problem` 400 when it is malformed, 413 when a step is too large."""
     try:
         report = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -6,7 +6,15 @@ import msgspec
 
 MASK = "***"
 _SENSITIVE = frozenset(
-    {"set-cookie", "cookie", "authorization", "proxy-authorization", "authentication-info", "x-api-key", "www-authenticate"}
+    {
+        "set-cookie",
+        "cookie",
+        "authorization",
+        "proxy-authorization",
+        "authentication-info",
+        "x-api-key",
+        "www-authenticate",
+    }
 )
 
 

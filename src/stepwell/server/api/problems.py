@@ -1,4 +1,4 @@
-"""Errors and answers as the API writes them (protocol section 0): one shape for both, on hot paths and on the others."""
+"""Errors and answers as the API writes them (protocol section 0), on hot paths and on the others."""
 
 from datetime import UTC, datetime
 
@@ -11,7 +11,9 @@ JSON = "application/json"
 class Problem(Exception):
     """The request can not be answered. ``status`` is the HTTP status; the message one sentence for the caller."""
 
-    def __init__(self, status: int, message: str, *, code: str | None = None, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, *, code: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message

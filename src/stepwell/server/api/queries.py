@@ -23,7 +23,7 @@ def ulid_query(request: Request, name: str) -> str | None:
 
 
 def number_query(request: Request, name: str, default: float, low: float, high: float) -> float:
-    """The number in the query parameter ``name``, or ``default``; :class:`Problem` 400 outside of ``low`` to ``high``."""
+    """The number in the query parameter ``name``, or ``default``; :class:`Problem` 400 when out of range."""
     text = request.query_params.get(name)
     if not text:
         return default

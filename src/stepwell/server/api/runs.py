@@ -41,7 +41,7 @@ class Runs:
         ]
 
     async def list(self, request: Request) -> Response:
-        """Runs, newest first; ``limit``, ``cursor`` (a run id), ``status``, ``function`` (slug) and ``event_id`` narrow it."""
+        """Runs, newest first, by ``limit``, ``cursor`` (a run id), ``status``, ``function`` (slug), ``event_id``."""
         require_bearer(self._settings, request.scope)
         limit = int(number_query(request, "limit", 50, 1, 1000))
         query = RunQuery(
@@ -75,7 +75,9 @@ class Runs:
             if view is None:
                 raise _unknown(run_id)
             if view.run.status is not RunStatus.CANCELLED:
-                raise Problem(409, f"Run {run_id} has already {view.run.status.value}; it can not be cancelled.", code="ended")
+                raise Problem(
+                    409, f"Run {run_id} has already {view.run.status.value}; it can not be cancelled.", code="ended"
+                )
         return Response(status_code=200)
 
     async def cancel_v0(self, request: Request) -> Response:
@@ -144,5 +146,3 @@ def _status(request: Request) -> str | None:
     except ValueError:
         known = ", ".join(status.value for status in RunStatus)
         raise Problem(400, f"status={text[:80]!r} is not one of {known}.") from None
-
-
