@@ -34,7 +34,7 @@ from stepwell.wire.function_fields import BadRegistration, Fields
 from stepwell.wire.function_render import render_function
 from stepwell.wire.jsons import as_object, decode
 from stepwell.wire.signing import canonical
-from stepwell.wire.urls import normalise_url, with_query
+from stepwell.wire.app_urls import normalise_url, with_query
 
 __all__ = [
     "BadRegistration",

@@ -1,48 +1,80 @@
-"""App URLs in the one form in which they are compared and called (protocol 1.3)."""
+"""Absolute http(s) URLs: checked, made sendable byte by byte, and named without their secrets."""
 
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+import base64
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit, urlunsplit
 
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-_LOCAL = frozenset({"127.0.0.1", "0.0.0.0"})  # noqa: S104
-_DROPPED = frozenset({"deployId", "probe"})
+_KEEP = frozenset(range(0x21, 0x7F)) - frozenset(b'"<>\\^`{|}')
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def normalise_url(url: str) -> str:
-    """The URL without ``deployId`` and ``probe``, its query sorted by key, without a default port.
+class BadUrl(ValueError):
+    """A URL that no request can be sent to; the message says why."""
 
-    With another port, ``127.0.0.1`` and ``0.0.0.0`` become ``localhost`` (protocol 1.3).
-    Raises ``ValueError`` for what is not an absolute URL.
+
+def clean_url(url: str) -> tuple[str, str | None]:
+    """The URL as it is sent, and the ``Authorization`` value of the user and password in it, if it has some.
+
+    Only what may not stand in a URL is percent-encoded (UTF-8), an empty path becomes ``/``, a host of other letters
+    its IDNA form; all else keeps its bytes. Raises :class:`BadUrl` with one clear sentence.
     """
-    problem = f"{url[:200]!r} is not an absolute URL, such as 'http://127.0.0.1:8000/api/stepwell'"
+    if any(char < " " or char == "\x7f" for char in url):
+        raise BadUrl("the URL holds a control character")
     try:
         parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError:
-        raise ValueError(problem) from None
-    scheme, host = parts.scheme.lower(), parts.hostname
-    if scheme not in _DEFAULT_PORTS or not host:
-        raise ValueError(problem)
-    kept = sorted(
-        ((key, value) for key, value in parse_qsl(parts.query, keep_blank_values=True) if key not in _DROPPED),
-        key=lambda pair: pair[0],
+        port, host = parts.port, parts.hostname
+    except ValueError as error:
+        raise BadUrl(f"the URL can not be read: {error}") from None
+    if parts.scheme not in DEFAULT_PORTS:
+        raise BadUrl(f"the URL must be absolute and start with http:// or https://, not {(parts.scheme or url)[:20]!r}")
+    if not host or port == 0:
+        raise BadUrl("the URL names no host" if not host else "the URL names port 0")
+    authority = _host(host) + ("" if port is None or port == DEFAULT_PORTS[parts.scheme] else f":{port}")
+    clean = urlunsplit(
+        (parts.scheme, authority, _quote(parts.path) or "/", _quote(parts.query), _quote(parts.fragment))
     )
-    query = urlencode(kept, quote_via=quote, safe="")
-    return urlunsplit((scheme, _authority(parts.netloc, scheme, host, port), parts.path, query, ""))
+    return clean, _basic(parts)
 
 
-def with_query(url: str, **values: str) -> str:
-    """``url`` with these query keys set, each in place of one that it had, and the keys sorted."""
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port of a clean URL (RFC 6454)."""
     parts = urlsplit(url)
-    kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in values]
-    query = urlencode(sorted([*kept, *values.items()], key=lambda pair: pair[0]), quote_via=quote, safe="")
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
+    return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
 
 
-def _authority(netloc: str, scheme: str, host: str, port: int | None) -> str:
-    user, at, _ = netloc.rpartition("@")
-    if port is None or port == _DEFAULT_PORTS[scheme]:
-        shown = f"[{host}]" if ":" in host else host
-    else:
-        name = "localhost" if host in _LOCAL else host
-        shown = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
-    return f"{user}{at}{shown}"
+def place(url: str) -> str:
+    """A URL for people and logs: scheme, host, port and nothing that may be a secret."""
+    try:
+        scheme, host, port = origin(url)
+    except ValueError:
+        return "the URL"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}" + ("" if port == DEFAULT_PORTS.get(scheme) else f":{port}")
+
+
+def _host(host: str) -> str:
+    if ":" in host:
+        if "%" in host:
+            raise BadUrl("the URL's address has a zone id, which means nothing on another machine")
+        return f"[{host}]"
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            raise BadUrl("the URL's host is not a valid name") from None
+    if any(char in ' %"<>\\^`{|}@[]' for char in host):
+        raise BadUrl("the URL's host holds a character that no host has")
+    return host
+
+
+def _quote(text: str) -> str:
+    if text.isascii() and _KEEP.issuperset(text.encode()):
+        return text
+    data = text.encode("utf-8", "surrogatepass")
+    return "".join(chr(byte) if byte in _KEEP else f"%{byte:02X}" for byte in data)
+
+
+def _basic(parts: SplitResult) -> str | None:
+    if parts.username is None and parts.password is None:
+        return None
+    pair = unquote_to_bytes(parts.username or "") + b":" + unquote_to_bytes(parts.password or "")
+    return "Basic " + base64.b64encode(pair).decode()
