@@ -1,8 +1,8 @@
-"""The three examples as one app: ``stepwell dev examples/python/app.py``, from the top of the repository."""
+"""The three examples as one app: ``stepwell dev examples/python/app.py``, with the sample API running."""
 
-from examples.python.process_files import process_files
-from examples.python.retrieve_text_file import retrieve_text_file
-from examples.python.shared import client
-from examples.python.weather_function import weather_function
+from example_client import client
+from process_files import process_files
+from retrieve_text_file import retrieve_text_file
+from weather_function import weather_function
 
 __all__ = ["client", "process_files", "retrieve_text_file", "weather_function"]

@@ -3,7 +3,7 @@
 import asyncio
 
 import stepwell
-from examples.python.shared import SAMPLE_API, client
+from example_client import SAMPLE_API, client
 
 
 def count_words(text: str) -> int:

@@ -1,7 +1,7 @@
 """Example 1: fetch a text file durably, then count a word in a step."""
 
 import stepwell
-from examples.python.shared import SAMPLE_API, client
+from example_client import SAMPLE_API, client
 
 
 def count_word(text: str, word: str) -> int:

@@ -9,7 +9,7 @@ from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 import stepwell
-from examples.python.shared import SAMPLE_API, client
+from example_client import SAMPLE_API, client
 from stepwell.transports.httpx2 import AsyncDurableTransport
 
 # Inside a function every request of this client is a durable step; outside it is a plain one. The AI clients' own
