@@ -81,7 +81,7 @@ def _multiplied(sql: str, count: int) -> str:
 def chunked(sql: str, rows: Sequence[Row]) -> Iterator[tuple[str, list[object]]]:
     """``sql`` for many rows per statement, in few sizes so that prepared statements are found again.
 
-    Each statement gives up and takes back the interpreter's lock; when other threads are busy that costs more than rows.
+    Each statement gives up and takes back the interpreter's lock; with busy threads around that costs more than rows.
     """
     start = 0
     for size in _CHUNKS:

@@ -128,10 +128,10 @@ WHERE link.event_id = :event_id AND link.run_id < :before AND (:status IS NULL O
 ORDER BY link.run_id DESC LIMIT :limit;
 
 -- name: body
-SELECT substr(data, ? + 1) FROM bodies WHERE ref = ?;
+SELECT coalesce(substr(data, ? + 1), x'') FROM bodies WHERE ref = ?;
 
 -- name: body_part
-SELECT substr(data, ? + 1, ?) FROM bodies WHERE ref = ?;
+SELECT coalesce(substr(data, ? + 1, ?), x'') FROM bodies WHERE ref = ?;
 
 -- name: runs_by_status
 SELECT status, count(*) FROM runs GROUP BY status;

@@ -1,7 +1,7 @@
 """The verbs that read, as plain functions of the reader's thread; each sees one moment of the file."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -24,7 +24,7 @@ class Reader:
         self._conn = conn
 
     @contextmanager
-    def _moment(self) -> Iterator[sqlite3.Connection]:
+    def _moment(self) -> Generator[sqlite3.Connection]:
         self._conn.execute("BEGIN")
         try:
             yield self._conn

@@ -17,8 +17,8 @@ from stepwell.server.store.sqlite.writer import Writer
 class SQLiteStore:
     """Durable state in the file at ``path`` (made with mode 0600, its folder too when missing).
 
-    ``note`` tells a second opener who holds the file (the API's URL). ``max_bytes`` caps the file's size; beyond it, writes
-    fail as on a full disk (None: no cap). A transaction is on the disk when its verb returns (WAL, ``synchronous=FULL``).
+    ``note`` tells a second opener who holds the file (the API's URL). ``max_bytes`` caps the file's size; beyond it,
+    writes fail as on a full disk (None: no cap). A transaction is on the disk when its verb returns (WAL, FULL).
     """
 
     exclusive = True

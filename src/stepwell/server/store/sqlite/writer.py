@@ -2,14 +2,14 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from stepwell.core.model import ItemRef
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Transacted
 from stepwell.server.store.codec import encode
-from stepwell.server.store.sqlite.ledger import Draft, Held, ItemKey, Ledger, read_ledger
+from stepwell.server.store.sqlite.ledger import Draft, Held, ItemKey, read_ledger
 from stepwell.server.store.sqlite.pick import pick
 from stepwell.server.store.sqlite.plan import Plan, look_up
 from stepwell.server.store.sqlite.queries import SQL
@@ -26,7 +26,7 @@ class Writer:
         self._ledger = read_ledger(conn)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self) -> Generator[None]:
         self._conn.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -37,7 +37,7 @@ class Writer:
             raise
 
     @contextmanager
-    def _draft(self) -> Iterator[Draft]:
+    def _draft(self) -> Generator[Draft]:
         """A transaction whose effect on the ledger becomes true with its commit."""
         draft = Draft(self._ledger)
         with self._transaction():
