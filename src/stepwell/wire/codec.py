@@ -25,8 +25,8 @@ class BadCall(ValueError):
 def render_call(request: CallRequest, *, canonical: bool = False, cache: Cache | None = None) -> bytes:
     """The JSON body of a call: only ``stack[:current]`` and the steps named there.
 
-    Memos and events are put in as they are. ``canonical`` makes it the RFC 8785 form, which signatures need; ``cache`` then
-    remembers the canonical form of memos and events, and is best kept as long as the run.
+    Memos and events are put in as they are. ``canonical`` makes it the RFC 8785 form, which signatures need; ``cache``
+    then remembers the canonical form of memos and events, and is best kept as long as the run.
     """
     stack = list(request.stack[: request.current])
     events = [] if request.use_api else list(request.events)

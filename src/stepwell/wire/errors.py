@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from stepwell.wire.jsons import as_object, decode
+
 
 class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """``{"name", "message", "stack"?, "cause"?}``; members that we do not know are kept in ``data``."""
@@ -23,14 +25,13 @@ def parse_error(raw: bytes | msgspec.Raw | None) -> ErrorInfo:
     if not raw:
         return ErrorInfo(message="Function execution error")
     try:
-        value: Any = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+        value: Any = decode(raw)
+    except ValueError:
         return ErrorInfo(message=bytes(raw)[:2000].decode("utf-8", "replace"))
     if isinstance(value, str):
         return ErrorInfo(message=value)
-    if not isinstance(value, dict):
-        return ErrorInfo(message="Function execution error")
-    return _from_object(value)
+    members = as_object(value)
+    return ErrorInfo(message="Function execution error") if members is None else _from_object(members)
 
 
 def _from_object(value: dict[str, Any]) -> ErrorInfo:
