@@ -37,7 +37,7 @@ setup: $(VENV)/.dev
 
 # Without Node 20 the TypeScript parts are left out, with a line that says so; on CI that is a failure.
 node:
-	@if sh scripts/has_node.sh; then $(MAKE) $(NODE)/node_modules/.stamp; \
+	@if sh scripts/has_node.sh; then $(MAKE) -s $(NODE)/node_modules/.stamp; \
 	elif [ "$$CI" = true ]; then echo 'Node 20 or newer is needed where CI=true: install it' >&2; exit 1; \
 	else echo 'no Node 20 or newer found: the TypeScript examples and their tests are skipped'; fi
 
