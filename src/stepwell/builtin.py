@@ -4,9 +4,8 @@ import base64
 from typing import Any, cast
 
 from stepwell import Client, Context, Retry, TriggerEvent
+from stepwell.wire.builtins import FETCH_EVENT
 
-FETCH_EVENT = "stepwell/cli.fetch"
-FETCH_FUNCTION = "stepwell-cli-fetch"
 ATTEMPTS = 20
 """Tries of a request when the command line says nothing else."""
 

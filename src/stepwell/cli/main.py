@@ -7,7 +7,7 @@ NEEDS_SERVER = "The command line needs the server extra: pip install 'stepwell[s
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line with ``argv`` (default: the process's) and exit: 0 well, 1 failed, 2 misused, 130 stopped."""
+    """Run the command line ``argv`` (default: the process's) and exit: 0 well, 1 failed, 2 misused, 130 stopped."""
     sys.exit(run(argv))
 
 

@@ -6,11 +6,11 @@ from typing import cast
 
 import msgspec
 
-from stepwell.builtin import FETCH_EVENT, FETCH_FUNCTION
 from stepwell.cli.errors import CliError
 from stepwell.cli.platform import Platform
 from stepwell.cli.progress import Progress
 from stepwell.cli.resume import Bookmark
+from stepwell.wire.builtins import FETCH_EVENT, FETCH_FUNCTION
 from stepwell.wire.constants import MAX_FETCH_BODY
 from stepwell.wire.encodings import CannotDecode, decode
 from stepwell.wire.fetch import FetchResponse

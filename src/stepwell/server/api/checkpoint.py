@@ -1,5 +1,7 @@
 """``POST /v1/checkpoint/{run}/async``: steps reported while a call is in flight (protocol 1.8). A hot path."""
 
+from dataclasses import dataclass
+
 import msgspec
 from starlette.types import Receive, Scope
 
@@ -8,6 +10,7 @@ from stepwell.server.api.body import read_body
 from stepwell.server.api.facade import CHECKPOINT_STALE, CHECKPOINT_UNKNOWN, EngineFacade
 from stepwell.server.api.problems import Problem
 from stepwell.server.settings import Settings
+from stepwell.wire.answers import parse_ops
 from stepwell.wire.constants import MAX_REQUEST_BYTES, MAX_STEP_OUTPUT
 from stepwell.wire.ids import is_ulid
 from stepwell.wire.ops import Op, Opcode, opcode
@@ -15,15 +18,23 @@ from stepwell.wire.ops import Op, Opcode, opcode
 _ALLOWED = frozenset({Opcode.STEP, Opcode.STEP_RUN, Opcode.STEP_PLANNED, Opcode.DEFER_ADD, Opcode.DEFER_ABORT})
 
 
-class _Report(msgspec.Struct):
+class _Wire(msgspec.Struct):
     """The request's body; unknown keys are ignored."""
 
-    steps: list[Op] = []
+    steps: msgspec.Raw = msgspec.Raw(b"[]")
     generation_id: int | None = None
     run_id: str | None = None
 
 
-_DECODER = msgspec.json.Decoder(_Report)
+_DECODER = msgspec.json.Decoder(_Wire)
+
+
+@dataclass(slots=True, frozen=True)
+class Report:
+    """What a checkpoint reports. ``generation`` 0: not fenced."""
+
+    steps: list[Op]
+    generation: int
 
 
 class Checkpoint:
@@ -39,24 +50,25 @@ class Checkpoint:
         if not is_ulid(run_id):
             raise Problem(400, f"{run_id!r} is not a run id.")
         report = parse_report(await read_body(scope, receive, MAX_REQUEST_BYTES), run_id)
-        said = await self._engine.checkpoint(run_id, report.steps, report.generation_id or 0)
+        said = await self._engine.checkpoint(run_id, report.steps, report.generation)
         if said == CHECKPOINT_UNKNOWN:
             raise Problem(404, f"There is no run {run_id}.", code="run_unknown")
         if said == CHECKPOINT_STALE:
             raise Problem(409, f"Another call of run {run_id} has taken over.", code="stale")
 
 
-def parse_report(body: bytes, run_id: str) -> _Report:
+def parse_report(body: bytes, run_id: str) -> Report:
     """Read a report. Raises :class:`Problem` 400 when it is malformed, 413 when a step is too large."""
     try:
-        report = _DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        wire = _DECODER.decode(body)
+        steps = parse_ops(wire.steps)
+    except (ValueError, msgspec.DecodeError) as error:
         raise Problem(400, f"The checkpoint is not understood: {error}.") from None
-    if report.run_id and report.run_id != run_id:
+    if wire.run_id and wire.run_id != run_id:
         raise Problem(400, "The run id in the body is not the one in the path.")
-    for op in report.steps:
+    for op in steps:
         _check(op)
-    return report
+    return Report(steps, wire.generation_id or 0)
 
 
 def _check(op: Op) -> None:

@@ -4,6 +4,8 @@ from typing import cast
 
 import msgspec
 
+from stepwell.wire.builtins import FETCH_EVENT
+
 MASK = "***"
 _SENSITIVE = frozenset(
     {
@@ -32,6 +34,14 @@ def mask_gateway(output: msgspec.Raw) -> msgspec.Raw:
 _BYTES = tuple(name.encode() for name in _SENSITIVE)
 
 
+def mask_event(event: dict[str, object]) -> dict[str, object]:
+    """An event for people: the request headers in the one of `stepwell fetch` may be credentials."""
+    data = event.get("data")
+    if event.get("name") != FETCH_EVENT or not isinstance(data, dict):
+        return event
+    return {**event, "data": _masked(cast("object", data))}
+
+
 def _masked(value: object) -> object:
     if not isinstance(value, dict):
         return value
@@ -55,8 +65,7 @@ def _headers(headers: object) -> object:
 
 
 def _pair(pair: object) -> object:
-    if isinstance(pair, list):
-        parts = cast("list[object]", pair)
-        if len(parts) == 2 and str(parts[0]).lower() in _SENSITIVE:
-            return [parts[0], MASK]
-    return pair
+    parts = cast("list[object]", pair) if isinstance(pair, list) else []
+    if len(parts) == 2 and str(parts[0]).lower() in _SENSITIVE:
+        return [parts[0], MASK]
+    return cast("object", pair)

@@ -5,19 +5,19 @@ from datetime import UTC, datetime
 import msgspec
 
 from stepwell.core.model import Attempt, Run, Step, StepStatus, StoredEvent
-from stepwell.server.api.masks import mask_gateway
+from stepwell.server.api.masks import mask_event, mask_gateway
 from stepwell.wire.ids import stable_uuid
 from stepwell.wire.ops import Opcode, opcode
 
 Json = dict[str, object]
 _UNWRAPPED = frozenset({Opcode.STEP, Opcode.SLEEP, Opcode.WAIT_FOR_EVENT, Opcode.WAIT_FOR_SIGNAL})
-_NULL = msgspec.Raw(b"null")
+_NONE = msgspec.Raw(b"")
 ZERO_UUID = "00000000-0000-0000-0000-000000000000"
 
 
 class _Memo(msgspec.Struct):
-    data: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    data: msgspec.Raw = _NONE
+    error: msgspec.Raw = _NONE
 
 
 _MEMO = msgspec.json.Decoder(_Memo)
@@ -102,9 +102,10 @@ def memo_value(step: Step) -> tuple[str, msgspec.Raw]:
         parts = _MEMO.decode(memo)
     except msgspec.DecodeError:
         return "output", msgspec.Raw(memo)
-    if step.status is StepStatus.FAILED or (parts.error is not None and parts.data is None):
-        return "error", parts.error or _NULL
-    value = parts.data or _NULL
+    data, error = bytes(parts.data), bytes(parts.error)
+    if step.status is StepStatus.FAILED or (error and not data):
+        return "error", msgspec.Raw(error or b"null")
+    value = msgspec.Raw(data or b"null")
     return "output", mask_gateway(value) if code is Opcode.GATEWAY else value
 
 
@@ -112,7 +113,7 @@ def render_event(event: StoredEvent) -> Json:
     """An event: what the function sees, and how it came in."""
     body: Json = msgspec.json.decode(event.body, type=dict[str, object])
     return {
-        **body,
+        **mask_event(body),
         "internal_id": event.internal_id,
         "account_id": ZERO_UUID,
         "environment_id": ZERO_UUID,
