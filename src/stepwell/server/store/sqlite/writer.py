@@ -75,11 +75,14 @@ class Writer:
 
     def release(self, refs: Sequence[ItemRef]) -> None:
         """See :meth:`Store.release`."""
-        found = {(ref.run_id, ref.key): self._ledger.owned_by(ref) for ref in refs}
-        held = [(where, claim) for where, claim in found.items() if claim is not None]
+        held: dict[ItemKey, Held] = {}
+        for ref in refs:
+            claim = self._ledger.owned_by(ref)
+            if claim is not None:
+                held[ref.run_id, ref.key] = claim
         if held:
             with self._draft() as draft:
-                self._free(draft, held, rescues=0)
+                self._free(draft, list(held.items()), rescues=0)
 
     def _free(self, draft: Draft, items: list[tuple[ItemKey, Held]], rescues: int) -> None:
         for where, held in items:

@@ -1,0 +1,152 @@
+"""Memory and SQLite driven side by side with whatever Hypothesis thinks of: every answer must be the same."""
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from stepwell.core.model import Item, ItemRef, Limit, RunKey, RunStatus, StoredEvent
+from stepwell.core.outputs import Commit
+from stepwell.server.store.base import ClaimRequest, RunQuery, Store, Transacted
+from stepwell.server.store.memory import MemoryStore
+from stepwell.server.store.sqlite import SQLiteStore
+from stepwell.testing.platform.store_conformance import a_run, a_step, an_event, an_item, ref
+
+_T = TypeVar("_T")
+_RUNS = ("R1", "R2", "R3")
+_OWNERS = ("anna", "ben")
+_KEYS = ("a", "b", "c", "d")
+
+runs = st.sampled_from(_RUNS)
+owners = st.sampled_from(_OWNERS)
+limits = st.lists(st.builds(Limit, st.sampled_from(["x", "y y", "z"]), st.integers(1, 3)), max_size=2).map(tuple)
+soon = st.integers(-5, 8)
+
+
+class SideBySide(RuleBasedStateMachine):
+    """Two stores, one history. Claims are remembered when they have ended too, so that stale ones are tried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory()
+        self.memory = MemoryStore()
+        self.disk = SQLiteStore(Path(self.folder.name) / "stepwell.db")
+        self.loop.run(self.disk.open())
+        self.now = 100
+        self.versions: dict[str, int] = {}
+        self.claims: list[ItemRef] = [ItemRef("R1", "a", 0)]
+        self.batch: list[Commit] = []
+
+    def teardown(self) -> None:
+        self.loop.run(self.disk.close())
+        self.loop.close()
+        self.folder.cleanup()
+
+    def both(self, verb: Callable[[Store], Awaitable[_T]]) -> _T:
+        async def ask() -> tuple[_T, _T]:
+            return await verb(self.memory), await verb(self.disk)
+
+        expected, found = self.loop.run(ask())
+        assert found == expected
+        return expected
+
+    def ended(self, data: st.DataObject) -> tuple[ItemRef, ...]:
+        return tuple(data.draw(st.lists(st.sampled_from(self.claims[-12:]), max_size=2)))
+
+    def items(self, data: st.DataObject, run_id: str) -> tuple[Item, ...]:
+        def build(key: str, delay: int, at: tuple[Limit, ...], rescues: int) -> Item:
+            return an_item(key, self.now + delay, *at, run_id=run_id, rescues=rescues)
+
+        return tuple(
+            data.draw(st.lists(st.builds(build, st.sampled_from(_KEYS), soon, limits, st.just(0)), max_size=4))
+        )
+
+    @rule(data=st.data(), run_id=runs, drop=st.booleans(), stale=st.booleans(), key=st.none() | st.sampled_from("kl"))
+    def transition(self, data: st.DataObject, run_id: str, drop: bool, stale: bool, key: str | None) -> None:
+        version = self.versions.get(run_id)
+        number = 0 if version is None else version + 1
+        event: StoredEvent = an_event(f"E-{run_id}", b"%d" % number)
+        commit = Commit(
+            now=self.now,
+            run=a_run(run_id, number, data.draw(st.sampled_from(RunStatus))),
+            expected=7 if stale else version,
+            events=(event,),
+            steps=(a_step(run_id, number, number),),
+            key=None if key is None else RunKey("fn", key, self.now + 4),
+            done=self.ended(data),
+            put=self.items(data, run_id),
+            touch=tuple(data.draw(st.lists(st.tuples(st.sampled_from(_KEYS), st.integers(1, 9)), max_size=2))),
+            drop=drop,
+        )
+        self.batch.append(commit)
+        if data.draw(st.booleans()):
+            self.send(data.draw(owners), data.draw(st.integers(0, 5)))
+        elif not stale:
+            self.versions[run_id] = number  # hoped for; set right when the batch is sent
+
+    @rule(data=st.data(), run_id=runs)
+    def report(self, data: st.DataObject, run_id: str) -> None:
+        self.batch.append(Commit(now=self.now, done=self.ended(data), put=self.items(data, run_id)))
+
+    @rule(owner=owners, limit=st.integers(0, 6))
+    def send(self, owner: str, limit: int) -> None:
+        request = ClaimRequest(owner, limit, self.now)
+        result: Transacted = self.both(lambda store: store.transact(self.batch, request))
+        self.batch = []
+        self.claims.extend(ref(item) for item in result.claimed)
+        found = self.both(lambda store: store.load_runs(_RUNS))
+        self.versions = {view.run.run_id: view.run.version for view in found}
+
+    @rule(ms=st.integers(1, 6))
+    def wait(self, ms: int) -> None:
+        self.now += ms
+
+    @rule(owner=owners, lease=st.integers(1, 12))
+    def heartbeat(self, owner: str, lease: int) -> None:
+        self.both(lambda store: store.heartbeat(owner, self.now + lease))
+
+    @rule()
+    def rescue(self) -> None:
+        self.both(lambda store: store.rescue(self.now))
+
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        refs = self.ended(data)
+        self.both(lambda store: store.release(refs))
+
+    @rule()
+    def reopen(self) -> None:
+        """All that was known about claims is read back. Claim numbers may jump then, which is undone here."""
+
+        async def restart() -> None:
+            for store in (self.memory, self.disk):
+                await store.close()
+                await store.open()
+
+        self.loop.run(restart())
+        jump = self.disk._write._held[0]._ledger  # pyright: ignore[reportPrivateUsage]
+        jump.claim = self.memory._claim  # pyright: ignore[reportPrivateUsage]
+
+    @invariant()
+    def same_queue(self) -> None:
+        for run_id in _RUNS:
+            self.both(lambda store, run_id=run_id: store.list_items(run_id))
+        self.both(lambda store: store.counts())
+        self.both(lambda store: store.list_runs(RunQuery(status="running")))
+
+    @invariant()
+    def slots_add_up(self) -> None:
+        ledger = self.disk._write._held[0]._ledger  # pyright: ignore[reportPrivateUsage]
+        assert +self.memory._used == ledger.used  # pyright: ignore[reportPrivateUsage]
+
+
+TestSideBySide = SideBySide.TestCase
+TestSideBySide.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
