@@ -211,7 +211,10 @@ def _target(url: str) -> URL:
 
 
 def _headers(request: FetchRequest) -> CIMultiDict[str]:
-    headers = CIMultiDict([(name, _as_sent(name, value)) for name, value in request.headers])
+    spelling: dict[str, str] = {}  # aiohttp takes a repeat in another case for a replacement: the first spelling stands
+    headers: CIMultiDict[str] = CIMultiDict()
+    for name, value in request.headers:
+        headers.add(spelling.setdefault(name.lower(), name), _as_sent(name, value))
     if "user-agent" not in headers:
         headers["User-Agent"] = _USER_AGENT
     if request.body and len(request.body) > SLICE_BYTES and "content-length" not in headers:

@@ -1,6 +1,7 @@
 """What went wrong, in our kinds and words. Messages name the host, never a path, a query or a credential."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def _explain(error: BaseException, timing: Timing) -> tuple[str, str]:
             return "guard", cause.message
         if isinstance(cause, TooLarge):
             return "too_large", f"the response's body is larger than the limit of {cause.limit} bytes"
-        if isinstance(cause, ssl.SSLError):
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):
             return "tls", f"the TLS handshake failed ({_tls(cause)})"
         if isinstance(cause, socket.gaierror):
             return "dns", "the host's name could not be resolved"
@@ -55,6 +56,8 @@ def _explain(error: BaseException, timing: Timing) -> tuple[str, str]:
 def _explain_plain(error: BaseException, timing: Timing) -> tuple[str, str]:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "timeout", "no connection came about in the time allowed"
+    if isinstance(error, asyncio.TimeoutError) and timing.uploading:
+        return "timeout", "the server took nothing of the request's body in the time allowed"
     if isinstance(error, asyncio.TimeoutError):
         return "timeout", "the server sent nothing in the time allowed"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -94,7 +97,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _errno(error: aiohttp.ClientConnectorError) -> str:
-    return (error.os_error.strerror or type(error.os_error).__name__).lower()
+    number = error.os_error.errno
+    return os.strerror(number).lower() if number else type(error.os_error).__name__
 
 
 def _tls(error: ssl.SSLError) -> str:

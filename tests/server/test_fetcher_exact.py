@@ -1,0 +1,222 @@
+"""The fetcher sends and records exact bytes."""
+
+import gzip
+from collections.abc import AsyncIterator
+
+import pytest
+
+from stepwell.server.fetcher.client import AiohttpFetcher
+from stepwell.server.fetcher.guard import Guard
+from stepwell.wire.fetch import FetchBroken, FetchPolicy, FetchRequest, FetchResponse, Timeouts
+from tests.server.hostile_server import Exchange, hostile, plain, redirect
+
+
+@pytest.fixture
+async def fetcher() -> AsyncIterator[AiohttpFetcher]:
+    made = AiohttpFetcher(Guard(allow_private=True))
+    yield made
+    await made.close()
+
+
+async def test_request_leaves_as_it_was_given(fetcher: AiohttpFetcher) -> None:
+    async with hostile(plain()) as server:
+        headers = (("X-One", "1"), ("accept", "a/b"), ("X-One", "2"), ("X-Latin", "caf\u00c3\u00a9"))
+        url = f"{server.url}/a/../b%2f/%zz;p?x=%20+&&y=1#frag"
+        outcome = await fetcher.fetch(FetchRequest(url=url, headers=headers))
+        assert isinstance(outcome, FetchResponse)
+        assert outcome.url == url
+        assert server.seen[0].lines == [
+            b"GET /a/../b%2f/%zz;p?x=%20+&&y=1 HTTP/1.1",
+            b"Host: 127.0.0.1:%d" % server.port,
+            b"X-One: 1",
+            b"accept: a/b",
+            b"X-One: 2",
+            b"X-Latin: caf\xc3\xa9",
+            b"User-Agent: Stepwell/0.1.0",
+        ]
+
+
+async def test_repeats_in_other_cases_all_leave(fetcher: AiohttpFetcher) -> None:
+    async with hostile(plain()) as server:
+        await fetcher.fetch(FetchRequest(url=server.url + "/", headers=(("X-A", "1"), ("b", "2"), ("x-a", "3"))))
+        assert server.seen[0].lines[2:5] == [b"X-A: 1", b"b: 2", b"X-A: 3"]
+
+
+async def test_users_own_agent_host_and_type_stand(fetcher: AiohttpFetcher) -> None:
+    async with hostile(plain()) as server:
+        headers = (("user-agent", "mine/1"), ("Host", "other.test"), ("content-type", "x/y"))
+        await fetcher.fetch(FetchRequest(url=server.url + "/", method="POST", headers=headers, body=b"\x00\xff"))
+        seen = server.seen[0]
+        assert seen.header(b"user-agent") == [b"mine/1"]
+        assert seen.header(b"host") == [b"other.test"]
+        assert seen.header(b"content-type") == [b"x/y"]
+        assert seen.header(b"content-length") == [b"2"]
+        assert seen.body == b"\x00\xff"
+
+
+async def test_nothing_is_added_to_a_body_without_a_type(fetcher: AiohttpFetcher) -> None:
+    async with hostile(plain()) as server:
+        await fetcher.fetch(FetchRequest(url=server.url + "/", method="PUT", body=b"x"))
+        names = [line.split(b":")[0].lower() for line in server.seen[0].lines[1:]]
+        assert names == [b"host", b"user-agent", b"content-length"]
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 3_000_000])
+async def test_bodies_of_any_size_leave_whole(fetcher: AiohttpFetcher, size: int) -> None:
+    body = bytes(range(256)) * (size // 256 + 1)
+    async with hostile(plain()) as server:
+        outcome = await fetcher.fetch(FetchRequest(url=server.url + "/", method="POST", body=body[:size]))
+        assert isinstance(outcome, FetchResponse)
+        assert server.seen[0].body == body[:size]
+        assert server.seen[0].header(b"content-length") == [str(size).encode()]
+        assert server.seen[0].header(b"transfer-encoding") == []
+
+
+async def test_response_is_recorded_as_it_came(fetcher: AiohttpFetcher) -> None:
+    packed = gzip.compress(bytes(range(256)))
+    headers = ("Set-Cookie: a=1; Path=/", "X-Odd:   spaced  ", "set-cookie: b=2", "Content-Encoding: gzip", "X-L: \xe9")
+    async with hostile(plain(packed, "299 Odd", *headers)) as server:
+        outcome = await fetcher.fetch(FetchRequest(url=server.url + "/"))
+        assert isinstance(outcome, FetchResponse)
+        assert outcome.status == 299
+        assert outcome.body == packed
+        assert outcome.headers[1:] == (
+            ("Set-Cookie", "a=1; Path=/"),
+            ("X-Odd", "spaced"),
+            ("set-cookie", "b=2"),
+            ("Content-Encoding", "gzip"),
+            ("X-L", "\xe9"),
+        )
+        assert outcome.http_version == "1.1"
+
+
+async def test_cookies_are_not_kept(fetcher: AiohttpFetcher) -> None:
+    async with hostile(plain(b"", "200 OK", "Set-Cookie: a=1")) as server:
+        for _ in range(2):
+            await fetcher.fetch(FetchRequest(url=server.url + "/"))
+        assert server.seen[1].header(b"cookie") == []
+
+
+async def test_connections_are_reused(fetcher: AiohttpFetcher) -> None:
+    async with hostile(plain()) as server:
+        outcomes = [await fetcher.fetch(FetchRequest(url=server.url + "/")) for _ in range(5)]
+        assert len(server.seen) == 5
+        assert server.connections == 1
+        first, last = outcomes[0], outcomes[-1]
+        assert isinstance(first, FetchResponse)
+        assert isinstance(last, FetchResponse)
+        assert first.phases.connect is not None
+        assert last.phases.connect is None
+        assert last.phases.first_byte is not None
+        assert 0 < last.elapsed_ms < 5000
+
+
+@pytest.mark.parametrize("answer", ["1", "chunked", "close"])
+async def test_every_framing_is_understood(fetcher: AiohttpFetcher, answer: str) -> None:
+    framed = {
+        "1": b"HTTP/1.0 200 OK\r\n\r\nbody",
+        "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n2;x=y\r\ndy\r\n0\r\nT: 1\r\n\r\n",
+        "close": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nbody",
+    }[answer]
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.send(framed)
+        if answer != "chunked":
+            exchange.writer.close()
+
+    async with hostile(script) as server:
+        outcome = await fetcher.fetch(FetchRequest(url=server.url + "/"))
+        assert isinstance(outcome, FetchResponse), outcome
+        assert outcome.body == b"body"
+        assert outcome.http_version == ("1.0" if answer == "1" else "1.1")
+
+
+async def test_interim_answers_are_passed_over(fetcher: AiohttpFetcher) -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n"
+    async with hostile(early + plain(b"done")) as server:
+        outcome = await fetcher.fetch(FetchRequest(url=server.url + "/"))
+        assert isinstance(outcome, FetchResponse)
+        assert (outcome.status, outcome.body) == (200, b"done")
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n"),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 999999999\r\n\r\n"),
+    ],
+)
+async def test_answers_without_body_keep_the_connection(fetcher: AiohttpFetcher, method: str, answer: bytes) -> None:
+    async with hostile(answer) as server:
+        for _ in range(2):
+            outcome = await fetcher.fetch(FetchRequest(url=server.url + "/", method=method))
+            assert isinstance(outcome, FetchResponse), outcome
+            assert outcome.body == b""
+        assert server.connections == 1
+
+
+async def test_redirects_are_followed_with_their_history(fetcher: AiohttpFetcher) -> None:
+    async with hostile(redirect("/two?x=1"), redirect("three", "307 Temporary Redirect"), plain(b"there")) as server:
+        outcome = await fetcher.fetch(FetchRequest(url=server.url + "/one#part", method="GET"))
+        assert isinstance(outcome, FetchResponse)
+        assert outcome.body == b"there"
+        assert outcome.url == f"{server.url}/three#part"
+        assert [(hop.status, hop.url) for hop in outcome.history] == [
+            (302, f"{server.url}/one#part"),
+            (307, f"{server.url}/two?x=1#part"),
+        ]
+        assert server.connections == 1
+
+
+async def test_post_becomes_get_without_its_body(fetcher: AiohttpFetcher) -> None:
+    async with hostile(redirect("/b", "303 See Other"), plain()) as server:
+        headers = (("Content-Type", "text/plain"), ("Idempotency-Key", "k"))
+        await fetcher.fetch(FetchRequest(url=server.url + "/a", method="POST", body=b"x", headers=headers))
+        second = server.seen[1]
+        assert second.lines[0] == b"GET /b HTTP/1.1"
+        assert second.body == b""
+        assert second.header(b"content-type") == second.header(b"content-length") == []
+        assert second.header(b"idempotency-key") == []
+
+
+async def test_another_origin_gets_no_credentials(fetcher: AiohttpFetcher) -> None:
+    async with hostile(plain()) as other, hostile(redirect(f"http://127.0.0.1:{other.port}/", "308 P")) as server:
+        names = ("Authorization", "Cookie", "X-Api-Key", "Proxy-Authorization", "X-My-Token")
+        headers = (*((name, "secret") for name in names), ("X-Kept", "1"))
+        await fetcher.fetch(FetchRequest(url=server.url + "/", method="POST", headers=headers, body=b"b"))
+        assert b"secret" in server.seen[0].head
+        assert b"secret" not in other.seen[0].head
+        assert other.seen[0].header(b"x-kept") == [b"1"]
+        assert other.seen[0].body == b"b"
+
+
+async def test_redirects_can_be_left_alone(fetcher: AiohttpFetcher) -> None:
+    async with hostile(redirect("/b")) as server:
+        policy = FetchPolicy(follow_redirects=False)
+        outcome = await fetcher.fetch(FetchRequest(url=server.url + "/a", policy=policy))
+        assert isinstance(outcome, FetchResponse)
+        assert outcome.status == 302
+        assert len(server.seen) == 1
+
+
+async def test_an_early_answer_to_a_large_body_is_the_answer(fetcher: AiohttpFetcher) -> None:
+    async with hostile(plain(b"no", "413 Too Large", "Connection: close"), read_body=False) as server:
+        body = b"x" * 30_000_000
+        policy = FetchPolicy(timeouts=Timeouts(read=5, write=5))
+        outcome = await fetcher.fetch(FetchRequest(url=server.url + "/", method="POST", body=body, policy=policy))
+        assert isinstance(outcome, FetchResponse), outcome
+        assert outcome.status == 413
+
+
+async def test_odd_spellings_of_an_address_are_made_plain(fetcher: AiohttpFetcher) -> None:
+    async with hostile(plain()) as server:
+        outcome = await fetcher.fetch(FetchRequest(url=f"http://0x7f.1:{server.port}/"))
+        assert isinstance(outcome, FetchResponse), outcome
+        assert server.seen[0].header(b"host") == [b"127.0.0.1:%d" % server.port]
+
+
+async def test_a_value_that_can_not_be_written_is_said_so(fetcher: AiohttpFetcher) -> None:
+    outcome = await fetcher.fetch(FetchRequest(url="http://127.0.0.1:9999/", headers=(("X-A", "\xe9"),)))
+    assert isinstance(outcome, FetchBroken)
+    assert (outcome.kind, outcome.final, outcome.sent) == ("invalid", True, False)
