@@ -51,7 +51,7 @@ check: setup
 	@$(BIN)/python -m pytest -q tests/test_budgets.py
 
 test: check node
-	@if [ -e $(NODE)/node_modules/.stamp ]; then cd $(NODE) && npm run --silent typecheck; fi
+	@if sh scripts/has_node.sh; then cd $(NODE) && npm run --silent typecheck; fi
 	@$(BIN)/python -m pytest -n 2
 
 bench: setup
