@@ -22,6 +22,7 @@ from stepwell.server.host import Host, HostError, bind, new_loop
 from stepwell.server.platform import Platform
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import StoreError
+from stepwell.wire.constants import IN_PROCESS_URL
 from stepwell.wire.events import event_ids, parse_events
 from stepwell.wire.functions import Registration, parse_registration
 
@@ -70,7 +71,7 @@ class Embedded:
         engine = self._host.begin()
         loop = asyncio.get_running_loop()
         platform = Platform(engine, self.settings)
-        apps = [(registration(client, f"inprocess:{client.app_id}"), self._caller(client, loop)) for client in self._clients]
+        apps = [(registration(client, f"{IN_PROCESS_URL}{client.app_id}"), self._caller(client, loop)) for client in self._clients]
         try:
             await asyncio.wait_for(self._host.ask(platform.start(apps, listener)), _START_S)
         except BaseException:

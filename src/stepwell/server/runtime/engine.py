@@ -23,6 +23,7 @@ from stepwell.server.runtime.worker import Worker
 from stepwell.server.store.base import AppRecord, Counts, Outcome, RunQuery, Store
 from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.events import IncomingEvent, finish
+from stepwell.wire.function_render import render_function
 from stepwell.wire.functions import FunctionConfig, Registration
 from stepwell.wire.ids import stable_uuid, ulid
 from stepwell.wire.ops import Op
@@ -120,7 +121,6 @@ class Engine:
         return list(ids)
 
     def _runs_for(self, env: Env, event: StoredEvent) -> list[tuple[RunView, Commit]]:
-        value: dict[str, object] = msgspec.json.decode(event.body)
         return [
             start(
                 env,
@@ -131,7 +131,7 @@ class Engine:
                 limits=limits,
                 attempts=config.max_attempts,
             )
-            for app_id, config, limits in self.registry.matches(event.name, value)
+            for app_id, config, limits in self.registry.matches(event)
         ]
 
     # apps
@@ -145,7 +145,7 @@ class Engine:
             url=registration.url,
             sdk=registration.sdk,
             checksum=registration.checksum,
-            functions=registration.functions_json(),
+            functions=msgspec.json.encode([render_function(config) for config in registration.functions]),
             synced_at=self._clock.now(),
         )
         modified = old is None or old.checksum != record.checksum or old.url != record.url

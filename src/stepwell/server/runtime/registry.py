@@ -1,15 +1,15 @@
 """The apps that are known, how they are reached, and which functions an event starts."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
 from stepwell.core.flow.keys import limits_for
-from stepwell.core.model import Limit
+from stepwell.core.model import Limit, StoredEvent
 from stepwell.core.triggers import TriggerIndex
 from stepwell.server.caller.base import Caller
 from stepwell.server.store.base import AppRecord
+from stepwell.wire.constants import IN_PROCESS_URL
 from stepwell.wire.functions import FunctionConfig, parse_function
 from stepwell.wire.ids import stable_uuid
 
@@ -35,7 +35,7 @@ class Registry:
     def put(self, record: AppRecord, caller: Caller | None = None) -> None:
         """Insert or replace an app, with the functions of its record. Raises ValueError when they can not be read."""
         objects: list[object] = msgspec.json.decode(record.functions)
-        functions = [parse_function(item) for item in objects]
+        functions = [parse_function(item, record.url) for item in objects]
         old = self._apps.get(record.app_id)
         kept = caller or (old.caller if old is not None else None)
         self._apps[record.app_id] = App(record, {config.id: config for config in functions}, kept)
@@ -63,16 +63,16 @@ class Registry:
         uuid = stable_uuid(app_id, function_id)
         if app.caller is not None:
             return app.caller, app.record.url, uuid
-        if app.record.url.startswith("inprocess:"):
+        if app.record.url.startswith(IN_PROCESS_URL):
             return None
         config = app.functions.get(function_id)
         return self._http, config.url if config is not None else app.record.url, uuid
 
-    def matches(self, name: str, event: Mapping[str, object]) -> list[tuple[str, FunctionConfig, tuple[Limit, ...]]]:
+    def matches(self, event: StoredEvent) -> list[tuple[str, FunctionConfig, tuple[Limit, ...]]]:
         """What an event starts: (app id, function, concurrency limits of the run)."""
         found: list[tuple[str, FunctionConfig, tuple[Limit, ...]]] = []
-        for function_id in self._index.match(name, event):
+        for function_id in self._index.match(event.name, event.body):
             app_id = self._owners[function_id]
             config = self._apps[app_id].functions[function_id]
-            found.append((app_id, config, limits_for(config, event)))
+            found.append((app_id, config, limits_for(config, event.body)))
         return found

@@ -1,0 +1,84 @@
+"""``kill -9`` of the platform at any moment of the demo load: nothing accepted is lost, nothing recorded changes."""
+
+import asyncio
+import os
+import random
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.crash.platform_process import PlatformProcess
+from tests.crash.upstream import Upstream
+
+from stepwell.core.model import Step
+
+APP = Path(__file__).with_name("load_app.py")
+RUNS = 50
+ROUNDS = 6 if os.environ.get("CI") == "true" else 2
+
+
+def recorded(db: Path) -> dict[tuple[str, str], bytes]:
+    """The memo of every ended step in the file, read from a copy as the next process will find it."""
+    with sqlite3.connect(f"file:{db}?mode=ro", uri=True) as connection:
+        rows = connection.execute("SELECT data FROM steps").fetchall()
+    steps = [msgspec.msgpack.decode(row[0], type=Step) for row in rows]
+    return {(step.run_id, step.name): step.memo or b"" for step in steps if step.ended}
+
+
+async def all_over(platform: PlatformProcess) -> bool:
+    statuses = await platform.runs()
+    assert "failed" not in statuses.values()
+    return len(statuses) == RUNS and set(statuses.values()) == {"completed"}
+
+
+@pytest.mark.timeout(170)
+@pytest.mark.parametrize("seed", range(ROUNDS))
+async def test_kill_9_in_the_middle_of_the_load(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    async with Upstream() as upstream:
+        platform = PlatformProcess(APP, tmp_path / "load.db", {"UPSTREAM": upstream.url})
+        await platform.start()
+        ids = await platform.send([{"name": "load", "data": {"n": n}} for n in range(RUNS)])
+        assert len(ids) == RUNS
+        kept: dict[tuple[str, str], bytes] = {}
+        doubtful: Counter[str] = Counter()
+        for _ in range(3):
+            await asyncio.sleep(chance.uniform(0.02, 0.35))
+            await platform.kill()
+            before = recorded(platform.db)
+            assert kept.items() <= before.items(), "a recorded result changed"
+            kept = before
+            doubtful.update(key for key in upstream.seen if upstream.steps.get(key) not in kept)
+            await platform.start()
+        await platform.until(lambda: all_over(platform), 60)
+        await platform.stop()
+        final = recorded(platform.db)
+        assert kept.items() <= final.items(), "a recorded result changed"
+        assert len(final) == RUNS * 6
+        assert len(upstream.seen) == RUNS * 4, "a request had two idempotency keys"
+        for key, count in upstream.seen.items():
+            assert count <= 1 + doubtful[key], f"{upstream.steps[key]} was sent again although it was on record"
+
+
+async def test_sigterm_drains_and_what_ended_in_time_is_not_sent_again(tmp_path: Path) -> None:
+    async with Upstream(delay_s=0.5) as upstream:
+        platform = PlatformProcess(APP, tmp_path / "load.db", {"UPSTREAM": upstream.url})
+        await platform.start()
+        await platform.send([{"name": "load", "data": {"n": n}} for n in range(5)])
+
+        async def flying() -> bool:
+            return upstream.flying.total() == 5
+
+        await platform.until(flying)
+        assert await platform.stop() == 0
+        assert len(recorded(platform.db)) == 5, "what was in flight was not waited for"
+        await platform.start()
+
+        async def over() -> bool:
+            return set((await platform.runs()).values()) == {"completed"}
+
+        await platform.until(over)
+        await platform.stop()
+        assert set(upstream.seen.values()) == {1}
