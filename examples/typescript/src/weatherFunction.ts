@@ -27,6 +27,7 @@ async function askAnthropic(question: string): Promise<string> {
     prompt: question,
     tools: { weather },
     stopWhen: isStepCount(5),
+    maxOutputTokens: 1024,
     maxRetries: 0,
   });
   return text;
