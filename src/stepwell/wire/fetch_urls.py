@@ -22,8 +22,8 @@ def clean_url(url: str) -> tuple[str, str | None]:
     try:
         parts = urlsplit(url.strip())
         port, host = parts.port, parts.hostname
-    except ValueError as error:
-        raise BadUrl(f"the URL can not be read: {error}") from None
+    except ValueError:
+        raise BadUrl("the URL can not be read: its port or its address is not valid") from None
     shown = f"{parts.scheme[:20]}:" if parts.scheme else "a relative one"
     if parts.scheme not in DEFAULT_PORTS:
         raise BadUrl(f"the URL must be absolute and start with http:// or https://, not {shown}")

@@ -1,0 +1,175 @@
+"""What is recorded of a response, for our SDK and for others."""
+
+import gzip
+import json
+import zlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepwell.wire import encodings
+from stepwell.wire.encodings import CannotDecode, accepted, decode
+from stepwell.wire.fetch import FetchBroken, FetchResponse, Hop
+from stepwell.wire.gateway import BadMemo, error_memo, is_error, memo, parse_memo
+
+latin = st.text(st.characters(max_codepoint=255), max_size=12)
+headers = st.lists(st.tuples(latin, latin), max_size=4).map(tuple)
+responses = st.builds(
+    FetchResponse,
+    status=st.integers(200, 599),
+    url=st.just("http://h/"),
+    headers=headers,
+    body=st.binary(max_size=40) | st.text(max_size=10).map(str.encode),
+    history=st.lists(st.builds(Hop, st.just(302), st.just("http://a/"), headers), max_size=2).map(tuple),
+    http_version=st.sampled_from(["1.0", "1.1"]),
+    elapsed_ms=st.integers(0, 10**6).map(float),
+)
+
+
+def plain(body: bytes = b"text", status: int = 200, *pairs: tuple[str, str]) -> dict[str, Any]:
+    return json.loads(memo(FetchResponse(status=status, url="http://h/x", headers=pairs, body=body), rich=False))
+
+
+@given(responses)
+def test_rich_memos_come_back_exactly(response: FetchResponse) -> None:
+    assert parse_memo(memo(response, rich=True)) == (response, None)
+
+
+@given(responses)
+def test_bodies_beside_the_state_are_named(response: FetchResponse) -> None:
+    data = memo(response, rich=True, body_ref="run.step")
+    found, ref = parse_memo(data)
+    assert (found.status, found.headers, found.body, ref) == (response.status, response.headers, b"", "run.step")
+    assert json.loads(data)["data"].get("size", 0) == len(response.body)
+
+
+@given(responses)
+def test_plain_memos_are_data_or_error(response: FetchResponse) -> None:
+    data = memo(response, rich=False)
+    assert is_error(data) == ("error" in json.loads(data))
+
+
+def test_plain_memo_is_what_the_protocol_says() -> None:
+    pairs = (
+        ("content-type", "text/plain"),
+        ("x-A-b", "1"),
+        ("X-a-B", "2"),
+        ("Set-Cookie", "a=1"),
+        ("set-cookie", "b=2"),
+    )
+    assert plain(b"h\xc3\xbc", 418, *pairs) == {
+        "data": {
+            "url": "http://h/x",
+            "headers": {"Content-Type": "text/plain", "X-A-B": "1, 2", "Set-Cookie": "a=1, b=2"},
+            "body": "h\u00fc",
+            "status_code": 418,
+        }
+    }
+
+
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_no_body_is_null(status: int) -> None:
+    assert plain(b"", status)["data"]["body"] is None
+    assert plain(b"", 200)["data"]["body"] == ""
+
+
+@pytest.mark.parametrize(
+    ("coding", "packed"),
+    [
+        ("gzip", gzip.compress(b"hello")),
+        ("X-GZIP", gzip.compress(b"he") + gzip.compress(b"llo")),
+        ("deflate", zlib.compress(b"hello")),
+        ("deflate", zlib.compress(b"hello")[2:-4]),
+        ("gzip, identity", gzip.compress(b"hello")),
+        ("deflate, gzip", gzip.compress(zlib.compress(b"hello"))),
+        ("identity", b"hello"),
+    ],
+)
+def test_encodings_are_undone_and_their_headers_removed(coding: str, packed: bytes) -> None:
+    found = plain(packed, 200, ("Content-Encoding", coding), ("Content-Length", "9"), ("X", "y"))["data"]
+    assert found["body"] == "hello"
+    assert found["headers"] == {"X": "y"}
+
+
+@pytest.mark.parametrize(
+    ("coding", "packed", "words"),
+    [
+        ("zip", b"x", "'zip'"),
+        ("gzip", b"not gzip", "damaged"),
+        ("gzip", gzip.compress(b"hello")[:-9], "damaged"),
+    ],
+)
+def test_what_can_not_be_decoded_is_an_error(coding: str, packed: bytes, words: str) -> None:
+    found = plain(packed, 200, ("Content-Encoding", coding))["error"]
+    assert found["name"] == "GatewayError"
+    assert words in found["message"]
+
+
+def test_bombs_are_cut() -> None:
+    bomb = gzip.compress(gzip.compress(bytes(50_000_000)))
+    with pytest.raises(CannotDecode, match="more than 1000000 bytes"):
+        decode(bomb, ["gzip, gzip"], 1_000_000)
+    assert decode(gzip.compress(bytes(1000)), ["gzip"], 1000) == bytes(1000)
+
+
+def test_head_of_an_encoded_resource_has_no_body() -> None:
+    assert plain(b"", 200, ("Content-Encoding", "gzip"))["data"]["body"] == ""
+
+
+def test_only_what_can_be_decoded_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert accepted().startswith("gzip, deflate")
+
+    class Unit:
+        eof, unused_data = True, b""
+
+        def decompress(self, data: bytes, max_length: int) -> bytes:
+            return data[::-1]
+
+    monkeypatch.setattr(encodings, "import_module", lambda name: type("m", (), {"ZstdDecompressor": Unit}))
+    found = encodings._decoders()
+    assert found["zstd"](b"ab", 9) == b"ba"
+    assert "br" not in found
+
+
+def test_binary_is_an_error_that_names_its_type() -> None:
+    found = plain(b"\x89PNG\r\n", 200, ("Content-Type", "image/png; x=y"))["error"]
+    assert found["name"] == "GatewayError"
+    assert "image/png" in found["message"]
+    assert "Python SDK" in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "text"),
+    [
+        ("text/plain; charset=ISO-8859-1", b"\xe4", "\u00e4"),
+        ('text/plain; charset="utf-16"', "x\u20ac".encode("utf-16"), "x\u20ac"),
+        ("text/plain; charset=nonsense", b"\xc3\xa4", "\u00e4"),
+        ("text/plain; charset=hex", b"61", "61"),
+        ("application/octet-stream", b"\xc3\xa4", "\u00e4"),
+    ],
+)
+def test_text_is_read_in_its_charset(kind: str, body: bytes, text: str) -> None:
+    assert plain(body, 200, ("content-type", kind))["data"]["body"] == text
+
+
+@pytest.mark.parametrize(("rich", "name"), [(True, "FetchError"), (False, "GatewayError")])
+def test_errors_say_kind_and_attempts(rich: bool, name: str) -> None:
+    data = error_memo(FetchBroken(kind="dns", message="GET http://h: no."), 3, rich)
+    assert is_error(data)
+    assert json.loads(data) == {
+        "error": {"name": name, "message": "GET http://h: no. (3 attempts)", "kind": "dns", "attempts": 3}
+    }
+
+
+def test_a_plain_memo_of_another_server_is_read() -> None:
+    data = b'{"data":{"url":"http://h","headers":{"A":"b"},"body":"x","status_code":201}}'
+    response, ref = parse_memo(data)
+    assert (response.status, response.headers, response.body, ref) == (201, (("A", "b"),), b"x", None)
+
+
+@pytest.mark.parametrize("data", [b"", b"null", b"{}", b'{"data":1}', b'{"data":{"status":"x"}}', b'{"error":{}}'])
+def test_what_is_no_memo(data: bytes) -> None:
+    with pytest.raises(BadMemo):
+        parse_memo(data)
