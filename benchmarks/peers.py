@@ -1,7 +1,6 @@
 """What the benchmarks talk to, in a process of its own: an upstream, and a bare endpoint that speaks the protocol."""
 
 import asyncio
-
 from typing import Any
 
 import msgspec

@@ -50,14 +50,14 @@ async def demo(*, keep: bool) -> int:
     env = {**os.environ, "SAMPLE_API": f"http://127.0.0.1:{sample}"}
     api = [sys.executable, "-m", "examples.sample_api", "--port", str(sample), "--delay-ms", "150"]
     app = ["dev", "examples/python/demo_app.py", "--port", str(port), "--db", f"sqlite:///{DB}", "--no-discovery"]
-    async with process(api, env, f"http://127.0.0.1:{sample}/health"):
-        async with process([str(BIN / "stepwell"), *app, "--retry-interval", "700ms"], env, f"{url}/health"):
-            print(f"the platform listens at {url}, the sample API at {env['SAMPLE_API']}\n")
-            runs = await follow(url)
-            await summary(url, runs, env["SAMPLE_API"])
-            if keep:
-                print("\nstaying up; Ctrl-C ends it")
-                await asyncio.Event().wait()
+    dev = [str(BIN / "stepwell"), *app, "--retry-interval", "700ms"]
+    async with process(api, env, f"http://127.0.0.1:{sample}/health"), process(dev, env, f"{url}/health"):
+        print(f"the platform listens at {url}, the sample API at {env['SAMPLE_API']}\n")
+        runs = await follow(url)
+        await summary(url, runs, env["SAMPLE_API"])
+        if keep:
+            print("\nstaying up; Ctrl-C ends it")
+            await asyncio.Event().wait()
     return 0 if all(run["status"] == "Completed" for run in runs) else 1
 
 
@@ -125,7 +125,7 @@ async def process(command: list[str], env: dict[str, str], health: str) -> Async
     """A process, from healthy to terminated. What it prints goes to .stepwell/demo.log."""
     (ROOT / ".stepwell").mkdir(exist_ok=True)
     log = (ROOT / ".stepwell" / "demo.log").open("ab")
-    child = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log)  # noqa: S603 - our own commands
+    child = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log)
     try:
         await healthy(child, health)
         yield

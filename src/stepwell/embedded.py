@@ -71,7 +71,10 @@ class Embedded:
         engine = self._host.begin()
         loop = asyncio.get_running_loop()
         platform = Platform(engine, self.settings)
-        apps = [(registration(client, f"{IN_PROCESS_URL}{client.app_id}"), self._caller(client, loop)) for client in self._clients]
+        apps = [
+            (registration(client, f"{IN_PROCESS_URL}{client.app_id}"), self._caller(client, loop))
+            for client in self._clients
+        ]
         try:
             await asyncio.wait_for(self._host.ask(platform.start(apps, listener)), _START_S)
         except BaseException:
@@ -158,6 +161,12 @@ class Embedded:
         if data is None:
             raise LookupError(f"the recorded body {ref} is gone: it was pruned with its run")
         return data
+
+
+def _result(view: "RunView") -> Result:
+    run = view.run
+    output = msgspec.json.decode(run.output) if run.output is not None else None
+    return Result(run.run_id, run.function_id, run.status.value, output)
 
 
 @asynccontextmanager

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.crash.platform_process import PlatformProcess
-from tests.crash.upstream import Upstream
 
 from stepwell.core.model import Step
+from tests.crash.platform_process import PlatformProcess
+from tests.crash.upstream import Upstream
 
 APP = Path(__file__).with_name("load_app.py")
 RUNS = 50

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
+from typing import Self
 
 from aiohttp import web
 
@@ -19,7 +20,7 @@ class Upstream:
         self._runner: web.AppRunner | None = None
         self.url = ""
 
-    async def __aenter__(self) -> "Upstream":
+    async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_post("/charge", self._charge)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

@@ -51,17 +51,14 @@ async def follow(platform: Platform, run_id: str, progress: Progress) -> list[Js
     run, steps = await platform.steps(run_id)
     if run["status"] == "Cancelled":
         raise CliError(f"The run {run_id} was cancelled.")
-    if run["status"] == "Failed" and not _outputs(steps):
+    if not _outputs(steps):
         raise CliError(_reason(run, steps))
     return steps
 
 
 async def deliver(platform: Platform, steps: list[Json], *, include: bool) -> int:
     """Write the answer to stdout. 0, or 1 when its status is 400 or above."""
-    outputs = _outputs(steps)
-    if not outputs:
-        raise CliError("That run made no request.")
-    response, ref = parse_memo(msgspec.json.encode({"data": outputs[-1]}))
+    response, ref = parse_memo(msgspec.json.encode({"data": _outputs(steps)[-1]}))
     raw = response.body if ref is None else await platform.body(ref)
     try:
         body = decode(raw, find_all(response.headers, "content-encoding"), MAX_FETCH_BODY)
@@ -93,7 +90,7 @@ def _reason(run: Json, steps: list[Json]) -> str:
     for error in [*(step.get("error") for step in steps), run.get("output")]:
         if isinstance(error, dict):
             return str(cast("Json", error).get("message") or "The request failed.")
-    return "The request failed."
+    return "That run made no request." if run["status"] == "Completed" else "The request failed."
 
 
 def _shown(url: str) -> str:

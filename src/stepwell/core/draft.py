@@ -78,9 +78,7 @@ class Draft:
             due_at=None,
             started_at=step.started_at if step.started_at is not None else step.created_at,
         )
-        self.run = replace(
-            run, completed=run.completed + 1, state_bytes=run.state_bytes + len(memo), pending=pending
-        )
+        self.run = replace(run, completed=run.completed + 1, state_bytes=run.state_bytes + len(memo), pending=pending)
         self._ended.append(step.step_id)
         self.save(ended)
         return ended
@@ -98,11 +96,7 @@ class Draft:
         self.save(replace(step, own_item=True, due_at=due_at))
         self.header(pending=self.run.pending + 1)
         limits = () if kind is WorkKind.TIMER else self.run.limits
-        self.put(
-            Item(
-                run_id=step.run_id, key=step.step_id, kind=kind, due_at=due_at, limits=limits, payload=payload
-            )
-        )
+        self.put(Item(run_id=step.run_id, key=step.step_id, kind=kind, due_at=due_at, limits=limits, payload=payload))
 
     def put_discovery(self) -> None:
         """Have the app called for the next steps, once."""

@@ -63,7 +63,7 @@ def _keep_body(draft: Draft, step: Step, request: FetchRequest, response: FetchR
 def _attempted(step: Step, given: Fetched, now: int, delay: int | None, reason: str | None) -> Step:
     outcome = given.outcome
     broken = isinstance(outcome, FetchBroken)
-    phases: dict[str, float] = msgspec.to_builtins(outcome.phases)
+    phases: dict[str, float | None] = msgspec.to_builtins(outcome.phases)
     record = Attempt(
         number=given.item.attempt,
         started_at=given.started_at,

@@ -26,7 +26,9 @@ class UnknownOp(ValueError):
     """The answer has an opcode that the platform does not know."""
 
 
-def apply_ops(draft: Draft, item: Item | None, ops: Sequence[Op], no_retry: bool | None, retry_after: str | None) -> None:
+def apply_ops(
+    draft: Draft, item: Item | None, ops: Sequence[Op], no_retry: bool | None, retry_after: str | None
+) -> None:
     """Apply the ops of one answer. ``item`` is the call that brought them. Raises UnknownOp before anything is changed."""
     known = [(_code(op), op) for op in ops]
     reports = [(code, op) for code, op in known if code not in _LAZY and code not in _RUN_OPS]
@@ -66,7 +68,9 @@ def step_name(op: Op) -> str:
 def _code(op: Op) -> Opcode:
     code = opcode(op.op)
     if code is None:
-        raise UnknownOp(f"the app answered with the unknown opcode {op.op[:80]!r}: update the platform, or the app's SDK")
+        raise UnknownOp(
+            f"the app answered with the unknown opcode {op.op[:80]!r}: update the platform, or the app's SDK"
+        )
     return code
 
 

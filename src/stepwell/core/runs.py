@@ -12,7 +12,14 @@ KEY_LIFETIME_MS = 24 * 3600 * 1000
 
 
 def start(
-    env: Env, *, run_id: str, app_id: str, function_id: str, event: StoredEvent, limits: tuple[Limit, ...], attempts: int
+    env: Env,
+    *,
+    run_id: str,
+    app_id: str,
+    function_id: str,
+    event: StoredEvent,
+    limits: tuple[Limit, ...],
+    attempts: int,
 ) -> tuple[RunView, Commit]:
     """A run of ``function_id`` for ``event``: its view, and the commit that creates it with its first call.
 

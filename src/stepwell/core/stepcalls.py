@@ -45,9 +45,7 @@ def call_failed(
         )
         due = draft.env.now + delay
         attempts = (*step.attempts, record)
-        draft.save(
-            replace(step, status=StepStatus.RETRYING, attempt=item.attempt + 1, due_at=due, attempts=attempts)
-        )
+        draft.save(replace(step, status=StepStatus.RETRYING, attempt=item.attempt + 1, due_at=due, attempts=attempts))
     draft.header(error=_short(error), retry_at=draft.env.now + delay)
     _again(draft, item, delay)
 

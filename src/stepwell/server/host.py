@@ -63,7 +63,7 @@ class Host:
     def _make(self) -> None:
         try:
             self._ready.set_result(self._build())
-        except BaseException as problem:
+        except BaseException as problem:  # noqa: BLE001 - raised again where it is waited for
             self._ready.set_exception(problem)
 
 

@@ -41,6 +41,8 @@ class CallRequest:
     fn_uuid: str = ""
     qi_id: str = ""
     url: str | None = None
+    rescued: bool = False
+    """Whether an earlier answer to this call may have been lost: the app reports all of its pending steps again."""
 
     @property
     def is_discovery(self) -> bool:

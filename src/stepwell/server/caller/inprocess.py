@@ -79,8 +79,10 @@ class InProcessCaller:
             crossing.answer = await self._execute(crossing.request)
         except asyncio.CancelledError:
             crossing.answer = _gone()
-        except Exception as problem:
-            message = f"the SDK failed on a call ({type(problem).__name__}: {problem}); this is a defect: please report it"
+        except Exception as problem:  # noqa: BLE001 - an answer in any case: a run must not hang
+            message = (
+                f"the SDK failed on a call ({type(problem).__name__}: {problem}); this is a defect: please report it"
+            )
             error = ErrorInfo(name="InternalError", message=message)
             crossing.answer = Answer(kind=AnswerKind.ERROR, error=error, transport=True)
         crossing.task = None

@@ -130,9 +130,7 @@ class Actors:
 
         self._committer.submit((commit,), settled)
 
-    def _settled(
-        self, actor: Actor, letters: list[Letter], commit: Commit, result: list[Outcome] | StoreError
-    ) -> None:
+    def _settled(self, actor: Actor, letters: list[Letter], commit: Commit, result: list[Outcome] | StoreError) -> None:
         if isinstance(result, StoreError):
             asyncio.get_running_loop().call_later(_RETRY_S, self._reload_soon, actor, letters)
             return
@@ -212,5 +210,7 @@ _background: set[asyncio.Task[None]] = set()
 
 def _broken(letter: Letter, problem: Exception) -> Letter:
     item = getattr(letter.given, "item", None)
-    message = f"the platform failed on this run ({type(problem).__name__}: {problem}); this is a defect: please report it"
+    message = (
+        f"the platform failed on this run ({type(problem).__name__}: {problem}); this is a defect: please report it"
+    )
     return Letter(Broken(item, message), letter.recorded)

@@ -227,9 +227,9 @@ class Engine:
         """Figures for health."""
         return await self.store.counts()
 
-    def new_ids(self, count: int) -> list[str]:
+    def new_ids(self, n: int) -> list[str]:
         """Fresh ULIDs."""
-        return [self.new_id() for _ in range(count)]
+        return [self.new_id() for _ in range(n)]
 
     def new_id(self) -> str:
         """A fresh ULID, greater than every one before."""

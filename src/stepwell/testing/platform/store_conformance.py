@@ -334,6 +334,33 @@ class _Queue:
         assert [item.attempt for item in await hand.claim(now=10)] == [2, 6]
         assert (await hand.finish(held)).outcomes == [OK]
 
+    async def test_one_batch_is_taken_in_order(self, store: Store) -> None:
+        """What an earlier commit did is what a later one finds, and what the claim finds in the end."""
+        hand = Hand(store)
+        await hand.put(an_item("a"), an_item("b"), an_item("gone"))
+        batch = [
+            Commit(now=0, run=a_run(), drop=True, put=(an_item("x", 5),), touch=(("x", 8),)),
+            Commit(now=0, run=a_run(version=1), expected=0, put=(an_item("a"), an_item("x", 6)), touch=(("b", 9),)),
+            Commit(now=0, run=a_run(version=2), expected=1, touch=(("a", 2), ("x", 3))),
+            Commit(now=0, run=a_run(version=3), expected=2, put=(an_item("x", 7),)),
+        ]
+        result = await store.transact(batch, ClaimRequest("me", 9, 0))
+        assert [(item.key, item.attempt) for item in result.claimed] == [("a", 2)]
+        assert [(item.key, item.attempt) for item in await store.list_items("R1")] == [("a", 2), ("x", 0)]
+        touched = Commit(now=0, run=a_run(version=4), expected=3, touch=(("x", 4), ("a", 5)))
+        again = Commit(now=0, run=a_run(version=5), expected=4, put=(an_item("x", 1),))
+        await store.transact([touched, again])
+        assert [(item.key, item.attempt) for item in await store.list_items("R1")] == [("a", 5), ("x", 0)]
+
+    async def test_a_claim_cut_short_forgets_nobody(self, store: Store) -> None:
+        """A slot freed in a claim that had no room for who waits for it is given in the next one."""
+        hand, one = Hand(store), Limit("b", 1)
+        await hand.put(an_item("first", 0, one), an_item("waits", 5, one))
+        (first,) = await hand.claim(now=5)
+        await hand.put(an_item("older", 1), now=5)
+        assert keys((await hand.finish(first, now=5, limit=1)).claimed) == ["older"]
+        assert keys(await hand.claim(now=5)) == ["waits"]
+
 
 class StoreConformance(_State, _Queue):
     """All tests of a store's verbs; the fixture ``store`` yields an opened, empty store."""

@@ -99,17 +99,13 @@ class _Walk:
 
     def _behind(self, gate: Limit) -> _Candidates:
         """Items parked behind a limit, until it shuts again; when none is left, the gate is forgotten."""
-        text = gate_text(gate)
         if self._draft.used(gate.bucket) >= gate.limit:
             return
-        left = False
-        for found in self._stored(SQL.parked_items, text):
+        for found in self._stored(SQL.parked_items, gate_text(gate)):
             yield found
             if self._draft.used(gate.bucket) >= gate.limit:
                 return
-            left = left or found.gate == text
-        if not left:
-            self._draft.gates.setdefault(gate, False)
+        self._draft.gates.setdefault(gate, False)
 
     def _shut(self, item: Item) -> Limit | None:
         bucket = blocked_by(item.limits, self._draft.used) if item.limits else None
