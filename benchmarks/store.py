@@ -1,4 +1,7 @@
-"""Commits per second of the SQLite store by group size, with ``synchronous=FULL``. Run: ``python benchmarks/store.py [dir]``."""
+"""Commits per second of the SQLite store by group size, on the disk that holds the folder.
+
+Run ``python benchmarks/store.py [folder] [--busy]``; ``--busy`` adds a thread that keeps the interpreter occupied.
+"""
 
 import asyncio
 import sys

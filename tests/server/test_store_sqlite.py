@@ -181,6 +181,8 @@ async def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 async def test_places_where_nothing_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "cannot be made" in await _refusal(tmp_path / "file" / "a.db")
+    (tmp_path / "x.db.lock").mkdir()
+    assert "lock file" in await _refusal(tmp_path / "x.db")
     (tmp_path / "folder.db").mkdir()
     assert "cannot be made or opened" in await _refusal(tmp_path / "folder.db")
 
@@ -216,6 +218,16 @@ async def test_opening_and_closing(tmp_path: Path) -> None:
     with sqlite3.connect(path) as conn:
         assert conn.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     conn.close()
+
+
+async def test_a_cancelled_opening_leaves_no_lock(tmp_path: Path) -> None:
+    store = SQLiteStore(tmp_path / "a.db")
+    opening = asyncio.create_task(store.open())
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await (await _opened(tmp_path / "a.db")).close()
 
 
 async def test_concurrent_verbs_do_not_mix(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Tools for testing the platform itself; they need the ``server`` extra."""

@@ -23,7 +23,7 @@ class Lane(Generic[_T]):
 
     async def start(self, make: Callable[[], _T]) -> None:
         """Make the thing."""
-        self._held.append(await self._run(make))
+        await self._run(lambda: self._held.append(make()))
 
     async def do(self, verb: Callable[Concatenate[_T, _P], _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
         """One hop: run a method of the thing and wait for its result."""
@@ -32,10 +32,13 @@ class Lane(Generic[_T]):
 
     async def stop(self, end: Callable[[_T], None]) -> None:
         """End the thing, if it was made, after what is under way; then the thread."""
-        try:
+
+        def finish() -> None:
             while self._held:
-                held = self._held.pop()
-                await self._run(lambda held=held: end(held))
+                end(self._held.pop())
+
+        try:
+            await self._run(finish)
         finally:
             self._thread.shutdown(wait=False)
 

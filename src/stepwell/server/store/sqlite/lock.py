@@ -29,18 +29,24 @@ class FileLock:
 
     def acquire(self, note: str) -> None:
         """Take the lock or raise StoreError at once, naming the holder."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._impossible(error) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             who = _read(self._path) or "another process"
             raise StoreError(f"{self._db} is in use by {who}: stop it, or choose another database file.") from None
-        except OSError:
+        except OSError as error:
             os.close(fd)
-            raise
+            raise self._impossible(error) from error
         self._fd = fd
         self.announce(note)
+
+    def _impossible(self, error: OSError) -> StoreError:
+        return StoreError(f"{self._db}: its lock file {self._path} cannot be taken ({error.strerror}).")
 
     def announce(self, note: str) -> None:
         """Write who holds the lock, for those who come later."""
