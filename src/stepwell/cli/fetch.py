@@ -105,11 +105,19 @@ class _Job:
 
     def perform(self) -> int:
         """The exit code: 0, 1 for an answer of 400 or above, 130 after a Ctrl-C."""
+        from stepwell.cli.platform import NotRunning
+        from stepwell.cli.receive import RequestFailed
+
         try:
             return asyncio.run(self._work())
         except KeyboardInterrupt:
-            print(self._farewell(), file=sys.stderr)
+            print(f"Interrupted; {self._farewell()}", file=sys.stderr)
             return 130
+        except NotRunning as error:
+            raise CliError(f"{error} {self._farewell()}" if self._run_id else str(error)) from error
+        except RequestFailed:
+            self._forget()
+            raise
 
     async def _work(self) -> int:
         from stepwell.cli.local import working
@@ -123,15 +131,18 @@ class _Job:
             assert self._run_id is not None
             steps = await follow(platform, self._run_id, progress)
             code = await deliver(platform, steps, include=self._include)
+        self._forget()
+        return code
+
+    def _forget(self) -> None:
         if self._bookmark is not None:
             self._bookmark.drop()
-        return code
 
     def _farewell(self) -> str:
         if self._run_id is None:
-            return "Interrupted before the request was accepted; run the same command again."
+            return "the request was not accepted yet; run the same command again."
         where = "".join(f" {shlex.quote(word)}" for word in self._where())
-        return f"Interrupted; the request is kept. Go on with: stepwell fetch --resume {self._run_id}{where}"
+        return f"the request is kept, go on with: stepwell fetch --resume {self._run_id}{where}"
 
     def _where(self) -> list[str]:
         default = Settings()

@@ -21,7 +21,8 @@ def load_clients(target: str) -> list["Client"]:
     Raises :class:`CliError` when it is not there, does not load, or has no functions.
     """
     place, _, name = _split(target)
-    module = _load_file(Path(place)) if place.endswith(".py") or os.sep in place else _load_name(place)
+    dotted = all(part.isidentifier() for part in place.split(".")) and not place.endswith(".py")
+    module = _load_name(place) if dotted else _load_file(Path(place))
     clients = _clients(module, name or None, place)
     if not any(client.functions for client in clients):
         raise CliError(f"{place} has a client but no functions; add one with @client.create_function(...).")

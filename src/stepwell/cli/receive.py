@@ -23,6 +23,10 @@ LOOK_S = 0.5
 _ENDED = ("Completed", "Failed", "Cancelled")
 
 
+class RequestFailed(CliError):
+    """The run is over and there is no answer: going on with it is no use."""
+
+
 async def start(platform: Platform, request: Json, bookmark: Bookmark, progress: Progress) -> str:
     """The run of the request: the one that is under way, or a new one."""
     found = [] if bookmark.fresh else await platform.runs_of(bookmark.event_id)
@@ -41,7 +45,7 @@ async def start(platform: Platform, request: Json, bookmark: Bookmark, progress:
 
 
 async def follow(platform: Platform, run_id: str, progress: Progress) -> list[Json]:
-    """Wait for the end of the run, and tell about it; its steps. Raises CliError when it failed."""
+    """Wait for the end of the run, and tell about it; its steps. Raises RequestFailed."""
     while True:
         run, steps = await platform.steps(run_id, wait=LOOK_S, outputs=False)
         progress.look(run, steps)
@@ -50,9 +54,9 @@ async def follow(platform: Platform, run_id: str, progress: Progress) -> list[Js
         await asyncio.sleep(0.02)
     run, steps = await platform.steps(run_id)
     if run["status"] == "Cancelled":
-        raise CliError(f"The run {run_id} was cancelled.")
+        raise RequestFailed(f"The run {run_id} was cancelled.")
     if not _outputs(steps):
-        raise CliError(_reason(run, steps))
+        raise RequestFailed(_reason(run, steps))
     return steps
 
 

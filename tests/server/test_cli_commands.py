@@ -1,0 +1,158 @@
+"""The command line as processes see it: quick, and never a traceback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.server.cli_fakes import free_port
+
+GOOD = """
+import stepwell
+
+client = stepwell.Client(app_id="shop")
+
+@client.create_function(fn_id="hello", trigger=stepwell.TriggerEvent(event="shop/hello"))
+async def hello(ctx):
+    return await ctx.step.run("name", lambda: "world")
+"""
+NO_FUNCTIONS = "import stepwell\nclient = stepwell.Client(app_id='shop')\n"
+
+
+def stepwell(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("STEPWELL_", "INNGEST_"))}
+    command = [sys.executable, "-m", "stepwell.cli.main", *args]
+    return subprocess.run(
+        command, cwd=cwd, env={**clean, **env}, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_help_loads_next_to_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys; from stepwell.cli.main import run; code = run(['--help']);"
+        "heavy = {'aiohttp','starlette','uvicorn','httpx2','sqlite3','msgspec','asyncio'} & set(sys.modules);"
+        "sys.exit(f'{code} {heavy}' if code or heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    for command in ("dev", "serve", "fetch", "send", "runs", "version"):
+        assert f"  {command} " in done.stdout
+
+
+def test_version(tmp_path: Path) -> None:
+    assert stepwell("version", cwd=tmp_path).stdout == stepwell("--version", cwd=tmp_path).stdout == "stepwell 0.1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["nonsense"], 2, "There is no command 'nonsense'"),
+        (["dev", "--port", "x"], 2, "--port"),
+        (["dev", "--port", "70000"], 2, "Port 70000 does not exist"),
+        (["dev", "--db", "oracle:x"], 2, "sqlite:///"),
+        (["dev", "--retry-interval", "soon"], 2, "duration"),
+        (["dev", "-u", "localhost:3000"], 2, "http://"),
+        (["dev", "nowhere.py"], 2, "no file nowhere.py"),
+        (["dev", "no.such.module"], 2, "no module 'no.such.module'"),
+        (["dev", "."], 2, "folder"),
+        (["dev", "syntax.py"], 1, "syntax.py:3: SyntaxError"),
+        (["dev", "raises.py"], 1, "raises.py:5: ZeroDivisionError"),
+        (["dev", "imports.py"], 1, "imports.py:1: ModuleNotFoundError"),
+        (["dev", "exits.py"], 1, "exits.py:1: SystemExit"),
+        (["dev", "nothing.py"], 1, "no stepwell.Client"),
+        (["dev", "empty.py"], 1, "no functions"),
+        (["dev", "good.py:other"], 1, "'other'"),
+        (["serve", "good.py"], 2, "STEPWELL_SIGNING_KEY"),
+        (["send", "x", "--data", "{"], 2, "not JSON"),
+        (["send", "x"], 1, "No platform answers"),
+        (["runs"], 1, "stepwell dev"),
+        (["runs", "x"], 2, "not a run id"),
+        (["fetch"], 2, "Give a URL"),
+        (["fetch", "ftp://a"], 2, "not an http"),
+        (["fetch", "http://a", "--timeout", "x"], 2, "duration"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(tmp_path: Path, args: list[str], code: int, said: str) -> None:
+    files = {
+        "good.py": GOOD,
+        "empty.py": NO_FUNCTIONS,
+        "nothing.py": "x = 1\n",
+        "syntax.py": "x = 1\n\ndef f(:\n",
+        "raises.py": "def f():\n    return 1\n\n\nf() / 0\n",
+        "imports.py": "import not_installed_anywhere\n",
+        "exits.py": "raise SystemExit(3)\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    done = stepwell(*args, cwd=tmp_path, STEPWELL_PORT=str(free_port()))
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("Error: ")
+    assert said in done.stderr
+
+
+def test_without_the_server_extra(tmp_path: Path) -> None:
+    for missing in ("click", "aiohttp"):
+        code = (
+            f"import sys; sys.modules[{missing!r}] = None\n"
+            "from stepwell.cli.main import run\n"
+            "sys.exit(run(['dev', '--no-discovery', '--db', 'memory:']))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "pip install 'stepwell[server]'" in done.stderr
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = stepwell("dev", "--port", str(taken.getsockname()[1]), cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "--port" in done.stderr
+
+
+def test_dev_runs_a_module_and_stops_on_sigterm(tmp_path: Path) -> None:
+    (tmp_path / "good.py").write_text(GOOD)
+    port = free_port()
+    command = [sys.executable, "-m", "stepwell.cli.main", "dev", "good.py", "--port", str(port), "--no-discovery"]
+    child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_healthy(port, child)
+        sent = stepwell("send", "shop/hello", "--port", str(port), cwd=tmp_path)
+        assert "shop-hello" in sent.stdout
+        run_id = sent.stdout.split()[3]
+        end = time.monotonic() + 10
+        while "world" not in (tree := stepwell("runs", run_id, "--port", str(port), cwd=tmp_path).stdout):
+            assert time.monotonic() < end, tree
+    finally:
+        child.send_signal(signal.SIGTERM)
+        out, err = child.communicate(timeout=20)
+    assert child.returncode == 0, err
+    assert "Traceback" not in err
+    assert "shop-hello" in out
+    listed = stepwell("runs", "--port", str(port), cwd=tmp_path)
+    assert run_id in listed.stdout
+
+
+def wait_healthy(port: int, child: "subprocess.Popen[str]") -> None:
+    end = time.monotonic() + 15
+    while True:
+        assert child.poll() is None, child.communicate()[1]
+        assert time.monotonic() < end
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as response:
+                assert response.status == 200
+                return
+        except OSError:
+            time.sleep(0.05)

@@ -1,0 +1,178 @@
+"""The command line against a real platform: fetch, send, runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stepwell.cli.main import run
+from tests.server.cli_fakes import Upstream, free_port, platform, upstream
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("STEPWELL_", "INNGEST_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def site() -> Iterator[tuple[str, type[Upstream]]]:
+    with upstream() as made:
+        yield made
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with platform() as number:
+        yield number
+
+
+def test_fetch_writes_the_body_and_tells_of_retries(
+    site: tuple[str, type[Upstream]], port: int, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    url, handler = site
+    assert run(["fetch", f"{url}/flaky?secret=1", "--port", str(port)]) == 0
+    # the query makes it another path: not flaky
+    assert capfdbinary.readouterr().out == b"hello "
+    assert run(["fetch", f"{url}/flaky", "-H", "Authorization: Bearer s3cret", "--port", str(port)]) == 0
+    out, err = capfdbinary.readouterr()
+    assert out == b"hello "
+    assert err.count(b"HTTP 503") == 2
+    assert err.count(b"attempt") == 3
+    assert b"s3cret" not in err
+    assert [call[1] for call in handler.calls] == ["/flaky?secret=1", "/flaky", "/flaky", "/flaky"]
+    assert handler.calls[-1][2]["Authorization"] == "Bearer s3cret"
+    assert not list(Path(".stepwell/fetches").iterdir())
+
+
+def test_fetch_posts_and_shows_headers(
+    site: tuple[str, type[Upstream]], port: int, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    url, handler = site
+    assert run(["fetch", f"{url}/echo", "--json", '{"a":1}', "-i", "-q", "--port", str(port)]) == 0
+    out, err = capfdbinary.readouterr()
+    head, _, body = out.partition(b"\r\n\r\n")
+    assert body == b'hello {"a":1}'
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"s3cret" not in head
+    assert err == b""
+    method, _, headers, sent = handler.calls[0]
+    assert (method, sent, headers["Content-Type"]) == ("POST", b'{"a":1}', "application/json")
+
+
+def test_fetch_of_a_large_binary_body(
+    site: tuple[str, type[Upstream]], port: int, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert run(["fetch", f"{site[0]}/large", "-q", "--port", str(port)]) == 0
+    assert capfdbinary.readouterr().out == bytes(range(256)) * 4096
+
+
+def test_an_error_status_is_exit_code_1(
+    site: tuple[str, type[Upstream]], port: int, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert run(["fetch", f"{site[0]}/missing", "-q", "--port", str(port)]) == 1
+    out, err = capfdbinary.readouterr()
+    assert (out, err) == (b"nothing here", b"The server answered 404.\n")
+
+
+def test_an_upstream_that_is_not_there(port: int, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert run(["fetch", f"http://127.0.0.1:{free_port()}/x", "--retries", "1", "--port", str(port)]) == 1
+    lines = capfdbinary.readouterr().err.decode().splitlines()
+    assert lines[-1].startswith("Error: ")
+    assert "(2 attempts)" in lines[-1]
+    assert [line.split()[:2] for line in lines if "attempt " in line] == [["attempt", "1"], ["attempt", "2"]]
+    assert not list(Path(".stepwell/fetches").iterdir())
+
+
+def test_after_ctrl_c_the_same_command_goes_on(
+    site: tuple[str, type[Upstream]], port: int, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    url, handler = site
+    command = ["fetch", f"{url}/gate", "--port", str(port)]
+    child = subprocess.Popen([sys.executable, "-m", "stepwell.cli.main", *command], stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: bool(handler.calls))
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert "Traceback" not in err
+    farewell = err.splitlines()[-1]
+    assert f"--port {port}" in farewell
+    run_id = farewell.split("--resume ")[1].split()[0]
+    handler.gate.set()
+    assert run(command) == 0
+    out, err_bytes = capfdbinary.readouterr()
+    assert out == b"through the gate"
+    assert b"under way already" in err_bytes
+    assert run(["fetch", "--resume", run_id, "--port", str(port)]) == 0
+    assert capfdbinary.readouterr().out == b"through the gate"
+    assert len(handler.calls) == 1
+    assert run(command) == 0
+    assert len(handler.calls) == 2
+
+
+def wait_for(condition: object, seconds: float = 20) -> None:
+    assert callable(condition)
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_runs_as_table_tree_and_json(
+    site: tuple[str, type[Upstream]], port: int, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert run(["fetch", f"{site[0]}/flaky", "-q", "--port", str(port)]) == 0
+    capfdbinary.readouterr()
+    assert run(["runs", "--port", str(port)]) == 0
+    listed = capfdbinary.readouterr().out.decode().splitlines()
+    assert len(listed) == 2
+    assert "Completed" in listed[1]
+    run_id = listed[1].split()[0]
+    assert run(["runs", run_id, "--port", str(port)]) == 0
+    tree = capfdbinary.readouterr().out.decode()
+    assert tree.count("HTTP 503") == 2
+    assert "then again after" in tree
+    assert run(["runs", run_id, "--json", "--port", str(port)]) == 0
+    shown = json.loads(capfdbinary.readouterr().out)
+    assert [attempt["status"] for attempt in shown["steps"][0]["attempts"]] == [503, 503, 200]
+    assert run(["runs", "--status", "failed", "--port", str(port)]) == 0
+    assert capfdbinary.readouterr().out == b"No runs.\n"
+    assert run(["runs", "01JQDAE4RQF8MBCR55T5AK4KXS", "--port", str(port)]) == 1
+    assert capfdbinary.readouterr().err == b"Error: There is no run 01JQDAE4RQF8MBCR55T5AK4KXS.\n"
+
+
+def test_send(site: tuple[str, type[Upstream]], port: int, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    data = json.dumps({"url": f"{site[0]}/echo", "method": "GET", "headers": []})
+    assert run(["send", "stepwell/cli.fetch", "--data", data, "--json", "--port", str(port)]) == 0
+    sent = json.loads(capfdbinary.readouterr().out)
+    assert [r["function"] for r in sent["runs"]] == ["stepwell-cli-fetch"]
+    assert run(["send", "nobody/listens", "--port", str(port)]) == 0
+    out, err = capfdbinary.readouterr()
+    assert out.startswith(b"event 01")
+    assert b"started no run" in err
+    assert run(["send", "inngest/x", "--port", str(port)]) == 1
+    assert b"reserved" in capfdbinary.readouterr().err
+
+
+def test_runs_are_read_from_the_file_where_no_platform_runs(
+    site: tuple[str, type[Upstream]], tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    db = tmp_path / "x.db"
+    with platform(db) as port:
+        assert run(["fetch", f"{site[0]}/echo", "-q", "--port", str(port)]) == 0
+    capfdbinary.readouterr()
+    where = ["--port", str(port), "--db", f"sqlite:///{db}"]
+    assert run(["runs", "--json", *where]) == 0
+    (found,) = json.loads(capfdbinary.readouterr().out)
+    assert run(["runs", found["run_id"], *where]) == 0
+    assert "Completed" in capfdbinary.readouterr().out.decode()
+    assert run(["send", "x", *where]) == 1
+    assert b"start one with `stepwell dev`" in capfdbinary.readouterr().err

@@ -1,0 +1,191 @@
+"""The pure parts of the command line: what it writes, and how it reads what it is given."""
+
+import base64
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepwell.cli.clock import duration, span
+from stepwell.cli.errors import CliError, explain, one_line
+from stepwell.cli.fetch_request import build, fingerprint
+from stepwell.cli.receive import _shown
+from stepwell.cli.resume import Bookmark
+from stepwell.cli.runs import table
+from stepwell.cli.send import parse_data
+from stepwell.cli.tree import render
+from stepwell.server.settings import Settings
+from stepwell.wire.ids import is_ulid
+
+T0 = "2026-11-02T14:03:05.000Z"
+T1 = "2026-11-02T14:03:06.240Z"
+RUN = {
+    "run_id": "01JQDAE4RQF8MBCR55T5AK4KXS",
+    "function": "demo-files",
+    "status": "Completed",
+    "queued_at": T0,
+    "ended_at": T1,
+    "output": {"words": 7},
+    "steps": 2,
+    "steps_ended": 2,
+}
+FETCH = {
+    "name": "GET a.example/x",
+    "op": "Gateway",
+    "status": "Completed",
+    "created_at": T0,
+    "started_at": T0,
+    "ended_at": T1,
+    "info": {"method": "GET", "url": "http://a.example/x"},
+    "attempts": [
+        {"number": 0, "status": 503, "duration_ms": 12, "delay_ms": 1000, "reason": "Retry-After"},
+        {"number": 1, "status": 200, "duration_ms": 10, "phases": {"dns": 1.0, "first_byte": 5.25}},
+    ],
+}
+COUNT = {"name": "count", "op": "StepRun", "status": "Failed", "created_at": T1, "started_at": T1, "ended_at": T1}
+
+
+@pytest.mark.parametrize(
+    ("millis", "text"),
+    [
+        (0, "0 ms"),
+        (999.4, "999 ms"),
+        (1240, "1.24 s"),
+        (59_900, "59.9 s"),
+        (59_990, "1 m 00 s"),
+        (125_000, "2 m 05 s"),
+        (3_599_900, "1 h 00 m"),
+        (11_400_000, "3 h 10 m"),
+        (None, ""),
+    ],
+)
+def test_durations(millis: float | None, text: str) -> None:
+    assert duration(millis) == text
+
+
+@given(st.floats(0, 1e12))
+def test_a_duration_is_short_and_has_a_unit(millis: float) -> None:
+    assert re.fullmatch(r"[\d.]+ (ms|s|m \d\d s|h \d\d m)", duration(millis))
+
+
+def test_spans() -> None:
+    assert span(T0, T1) == pytest.approx(1240)
+    assert span(T0, None) is None
+
+
+def test_the_tree_of_a_run() -> None:
+    lines = render(RUN, [FETCH, {**COUNT, "error": {"name": "ValueError", "message": "no\nwords"}}])
+    assert lines[0].startswith("01JQDAE4RQF8MBCR55T5AK4KXS  demo-files  ✓ Completed  in 1.24 s")
+    assert lines[1] == "├─ ✓ GET a.example/x  GET http://a.example/x  at +0 ms  took 1.24 s"
+    assert lines[2] == "│  ├─ attempt 1  HTTP 503  12 ms  then again after 1 s (Retry-After)"
+    assert lines[3] == "│  └─ attempt 2  HTTP 200  10 ms  (dns 1, first byte 5.25 ms)"
+    assert lines[4] == "├─ ✗ count  at +1.24 s  took 0 ms  ValueError: no words"
+    assert lines[5] == '└─ result: {"words": 7}'
+
+
+def test_the_tree_in_plain_characters() -> None:
+    run = {**RUN, "status": "Running", "ended_at": None}
+    del run["output"]
+    sleeping = {**COUNT, "op": "Sleep", "status": "Waiting", "ended_at": None, "due_at": T1}
+    text = "\n".join(render(run, [FETCH, sleeping], unicode=False))
+    assert text.isascii()
+    assert "[waiting] count  sleep" in text
+    assert "until 2026-11-0" in text
+    assert text.splitlines()[-1].startswith("`- ")
+
+
+def test_a_failed_run_and_one_between_calls() -> None:
+    failed = {**RUN, "status": "Failed", "output": {"name": "E", "message": "broken"}}
+    assert render(failed, [])[-1] == "└─ error: E: broken"
+    waiting = {**RUN, "status": "Running", "last_error": "refused", "retry_at": T1}
+    assert "last call failed: refused" in render(waiting, [])[-1]
+
+
+def test_the_table_is_aligned() -> None:
+    lines = table([RUN, {**RUN, "status": "Queued", "ended_at": None}]).splitlines()
+    assert len(lines) == 3
+    assert len({line.index("demo-files") for line in lines[1:]} | {lines[0].index("FUNCTION")}) == 1
+    assert table([]) == "No runs."
+
+
+def test_requests_follow_curls_rules() -> None:
+    assert build("a.example/x", None, (), None, None) == {"url": "http://a.example/x", "method": "GET", "headers": []}
+    form = build("https://a/", None, ("X-A: b:c",), "k=v", None)
+    assert form["method"] == "POST"
+    assert form["headers"] == [["X-A", "b:c"], ["Content-Type", "application/x-www-form-urlencoded"]]
+    assert base64.b64decode(str(form["body"])) == b"k=v"
+    sent = build("https://a/", "put", ("content-type: application/x",), None, "{}")
+    assert (sent["method"], sent["headers"]) == (
+        "PUT",
+        [["content-type", "application/x"], ["Accept", "application/json"]],
+    )
+
+
+def test_a_body_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(b"\x00\xff")
+    assert base64.b64decode(str(build("http://a", None, (), f"@{tmp_path}/b", None)["body"])) == b"\x00\xff"
+    with pytest.raises(CliError, match="can not be read"):
+        build("http://a", None, (), "@/nowhere", None)
+
+
+@pytest.mark.parametrize("url", ["", "ftp://a", "http://", "http://a:99999/", "http://[x/"])
+def test_what_is_no_url(url: str) -> None:
+    with pytest.raises(CliError, match="not an http"):
+        build(url, None, (), None, None)
+
+
+def test_bad_headers_and_two_bodies() -> None:
+    with pytest.raises(CliError, match="Name: value"):
+        build("http://a", None, ("nonsense",), None, None)
+    with pytest.raises(CliError, match="not both"):
+        build("http://a", None, (), "a", "{}")
+
+
+def test_progress_shows_no_secrets_of_the_url() -> None:
+    assert _shown("https://u:p@a.example/x?key=s#f") == "https://a.example/x"
+    assert _shown("https://a.example?key=s") == "https://a.example"
+
+
+def test_a_bookmark_names_the_same_event_until_it_is_dropped(tmp_path: Path) -> None:
+    settings = Settings(db=f"sqlite:///{tmp_path}/x.db")
+    mark = fingerprint({"url": "u"}, None)
+    first = Bookmark(settings, mark, 1_795_000_000_000)
+    assert first.fresh
+    assert is_ulid(first.event_id)
+    first.keep()
+    (kept,) = (tmp_path / "fetches").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    again = Bookmark(settings, mark, 1_795_000_001_000)
+    assert (again.fresh, again.event_id) == (False, first.event_id)
+    assert Bookmark(settings, mark, 1_795_000_001_000, anew=True).fresh
+    assert Bookmark(settings, mark, 1_795_000_000_000 + 21 * 3_600_000).fresh
+    kept.write_text("garbage")
+    assert Bookmark(settings, mark, 1_795_000_001_000).fresh
+    again.drop()
+    again.drop()
+    assert not kept.exists()
+
+
+def test_data_of_an_event(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('{"a": 1}')
+    assert parse_data(f"@{tmp_path}/d.json") == {"a": 1}
+    for wrong in ("{", "[1]", "5", "@/nowhere"):
+        with pytest.raises(CliError) as caught:
+            parse_data(wrong)
+        assert caught.value.code == 2
+
+
+def test_every_exception_becomes_one_line() -> None:
+    for error in (
+        ValueError("a\nb"),
+        OSError(98, "Address already in use"),
+        CliError("x", 2),
+        ModuleNotFoundError(name="aiohttp"),
+    ):
+        line, code = explain(error)
+        assert "\n" not in one_line(line)
+        assert code in (1, 2)
+    assert "--port" in explain(OSError(98, "in use"))[0]
+    assert "stepwell[server]" in explain(ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn"))[0]
