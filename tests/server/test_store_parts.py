@@ -14,7 +14,6 @@ from stepwell.server.store.migrate import Migration, load_migrations, pending
 from stepwell.server.store.sqlite.queries import write_rows
 from stepwell.testing.platform.store_conformance import a_run, a_step
 
-
 _WIDE = 2**63
 """Integers beyond 64 bits cannot be stored; whoever takes them from outside refuses them."""
 
