@@ -82,7 +82,7 @@ async def hostile(*scripts: Script, read_body: bool = True) -> AsyncIterator[Ser
         finally:
             server.gone.set()
             writer.close()
-            with suppress(OSError):
+            with suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
 
     listener = await asyncio.start_server(connected, "127.0.0.1", 0)

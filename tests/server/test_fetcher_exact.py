@@ -1,11 +1,12 @@
 """The fetcher sends and records exact bytes."""
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator
 
 import pytest
 
-from stepwell.server.fetcher.client import AiohttpFetcher
+from stepwell.server.fetcher.client import AiohttpFetcher, _target
 from stepwell.server.fetcher.guard import Guard
 from stepwell.wire.fetch import FetchBroken, FetchPolicy, FetchRequest, FetchResponse, Timeouts
 from tests.server.hostile_server import Exchange, hostile, plain, redirect
@@ -220,3 +221,24 @@ async def test_a_value_that_can_not_be_written_is_said_so(fetcher: AiohttpFetche
     outcome = await fetcher.fetch(FetchRequest(url="http://127.0.0.1:9999/", headers=(("X-A", "\xe9"),)))
     assert isinstance(outcome, FetchBroken)
     assert (outcome.kind, outcome.final, outcome.sent) == ("invalid", True, False)
+
+
+async def test_an_early_answer_may_take_its_time(fetcher: AiohttpFetcher) -> None:
+    """Once the server has answered, the write time-out of what it never read is no reason to give up its answer."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nsl")
+        await asyncio.sleep(0.4)
+        await exchange.send(b"ow")
+
+    async with hostile(script, read_body=False) as server:
+        policy = FetchPolicy(timeouts=Timeouts(read=5, write=0.2))
+        request = FetchRequest(url=server.url + "/", method="POST", body=b"x" * 30_000_000, policy=policy)
+        outcome = await fetcher.fetch(request)
+        assert isinstance(outcome, FetchResponse), outcome
+        assert outcome.body == b"slow"
+
+
+async def test_ipv6_in_a_long_spelling_is_made_plain() -> None:
+    assert str(_target("http://[2606:4700:0:0:0:0:0:1111]:8080/a%2f?b")) == "http://[2606:4700::1111]:8080/a%2f?b"
+    assert str(_target("http://[::1]/")) == "http://[::1]/"

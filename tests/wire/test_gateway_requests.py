@@ -1,6 +1,7 @@
 """Gateway options of every SDK become requests; ours come back exactly."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -62,10 +63,8 @@ def test_our_own_requests_come_back_exactly(request: FetchRequest) -> None:
     )
 )
 def test_any_json_is_a_request_or_a_clear_no(options: Any) -> None:
-    try:
-        parse_gateway(msgspec.json.encode(options))
-    except BadGateway as error:
-        assert str(error).endswith(".")
+    with suppress(BadGateway):
+        assert isinstance(parse_gateway(msgspec.json.encode(options)), FetchRequest)
 
 
 def test_our_form_serves_other_servers_too() -> None:

@@ -22,13 +22,18 @@ class TooLarge(Exception):
 
 
 async def sliced(body: bytes, timing: Timing, watch: asyncio.Timeout, seconds: float) -> AsyncIterator[bytes]:
-    """The body in slices; each must be taken by the connection within ``seconds``, or ``watch`` fires."""
+    """The body in slices; each must be taken by the connection within ``seconds``, or ``watch`` fires.
+
+    Once the server has answered there is no hurry: some answer early and read on, or never do.
+    """
     loop = asyncio.get_running_loop()
     timing.uploading = True
     for at in range(0, len(body), SLICE_BYTES):
-        watch.reschedule(loop.time() + seconds)
+        if not timing.heard:
+            watch.reschedule(loop.time() + seconds)
         yield body[at : at + SLICE_BYTES]
-    watch.reschedule(None)
+    if not timing.heard:
+        watch.reschedule(None)
     timing.uploading = False
 
 

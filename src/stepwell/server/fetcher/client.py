@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
+from msgspec.structs import replace
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -23,6 +24,7 @@ from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchRe
 _USER_AGENT = f"Stepwell/{VERSION}"
 _OURS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 """Headers that aiohttp would add on its own."""
+_EXPECTS_BODY = frozenset({"POST", "PUT", "PATCH"})
 _HOP_BODY_BYTES = 64 * 1024
 """A redirect's body up to this size is read, so that its connection can be used again."""
 _READ_BUFFER = 64 * 1024
@@ -114,6 +116,7 @@ class AiohttpFetcher:
         write = request.policy.timeouts.write or self._limits.write
         async with asyncio.timeout(None) as watch:
             response = await self._send(request, made.timing, _data(request.body, made.timing, watch, write))
+            watch.reschedule(None)
             try:
                 return await self._received(request, response, made)
             except BaseException:
@@ -144,11 +147,12 @@ class AiohttpFetcher:
         following = next_hop(request, head)
         if isinstance(following, FetchBroken):
             response.close()
-            return _measured(following, made.timing)
+            return replace(following, elapsed_ms=made.timing.elapsed_ms, phases=made.timing.phases)
         if following is None:
             body = await read_body(response, request.policy.max_body)
             made.timing.received()
-            return _complete(head, body, made.timing)
+            timing = made.timing
+            return replace(head, body=body, elapsed_ms=timing.elapsed_ms, phases=timing.phases)
         made.history += (Hop(head.status, head.url, head.headers),)
         await _drain(response)
         return following
@@ -196,7 +200,12 @@ class AiohttpFetcher:
 
 
 async def _once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Trying again is decided in core: aiohttp must not send an idempotent request again by itself."""
+    """Trying again is decided in core: aiohttp must not send an idempotent request again by itself.
+
+    Nor may it announce an empty body where none is expected (RFC 9110, 8.6).
+    """
+    if request.method not in _EXPECTS_BODY and not request.body:
+        request.headers.popall("Content-Length", None)
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
@@ -262,28 +271,4 @@ def _head(request: FetchRequest, response: ClientResponse, made: _Attempt) -> Fe
         headers=headers,
         history=made.history,
         http_version=f"{version.major}.{version.minor}" if version else "1.1",
-    )
-
-
-def _complete(head: FetchResponse, body: bytes, timing: Timing) -> FetchResponse:
-    return FetchResponse(
-        status=head.status,
-        url=head.url,
-        headers=head.headers,
-        body=body,
-        history=head.history,
-        http_version=head.http_version,
-        elapsed_ms=timing.elapsed_ms,
-        phases=timing.phases,
-    )
-
-
-def _measured(outcome: FetchBroken, timing: Timing) -> FetchBroken:
-    return FetchBroken(
-        kind=outcome.kind,
-        message=outcome.message,
-        sent=outcome.sent,
-        final=outcome.final,
-        elapsed_ms=timing.elapsed_ms,
-        phases=timing.phases,
     )

@@ -20,7 +20,7 @@ from stepwell.wire.fetch import Phases
 class Timing:
     """One attempt; its phases add up over redirect hops. ``sent``: a byte of a request may have left.
 
-    ``connecting``: a connection is being made. ``uploading``: the body is on its way and has not been handed over
+    ``heard``: the response's headers are here. ``uploading``: the body is on its way and has not been handed over
     whole.
     """
 
@@ -33,7 +33,7 @@ class Timing:
         "_first_byte",
         "_sent_at",
         "_transfer",
-        "connecting",
+        "heard",
         "reused",
         "sent",
         "uploading",
@@ -46,7 +46,7 @@ class Timing:
         self._first_byte: float | None = None
         self._transfer: float | None = None
         self._dns_from = self._connect_from = self._sent_at = 0.0
-        self.sent = self.connecting = self.uploading = self.reused = False
+        self.sent = self.heard = self.uploading = self.reused = False
 
     @property
     def elapsed_ms(self) -> float:
@@ -70,21 +70,20 @@ class Timing:
     def connect_started(self) -> None:
         """No pooled connection was free."""
         self._connect_from = perf_counter()
-        self.connecting = True
 
     def connect_ended(self) -> None:
         """A new connection stands."""
         self._connect = _add(self._connect, self._connect_from)
-        self.connecting = False
 
     def sending(self) -> None:
         """The request's first byte is about to leave."""
         self._sent_at = perf_counter()
-        self.sent = True
+        self.sent, self.heard = True, False
 
     def answered(self) -> None:
         """The response's headers are here."""
         self._first_byte = _add(self._first_byte, self._sent_at)
+        self.heard, self.uploading = True, False
         self._sent_at = perf_counter()
 
     def received(self) -> None:
