@@ -144,7 +144,9 @@ def _rest(engine: EngineFacade, settings: Settings) -> Starlette:
         *Runs(engine, settings).routes(),
     ]
     handlers = {HTTPException: _http_error, Problem: _problem, StoreError: _store_error, Exception: _failed}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    made = Starlette(routes=routes, exception_handlers=handlers)
+    made.router.redirect_slashes = False
+    return made
 
 
 async def _problem(_request: Request, error: Exception) -> Response:

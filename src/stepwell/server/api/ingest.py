@@ -46,12 +46,12 @@ class Ingest:
         events = parse_events(body, header(scope, "content-type"), now)
         if not events:
             return []
-        seed = header(scope, H_EVENT_SEED)
-        if seed:
-            ids = event_ids(seed, len(events), now, [os.urandom(10) for _ in events])
-        else:
-            ids = self._engine.new_ids(len(events))
-        return await self._engine.ingest(events, ids)
+        return await self._engine.ingest(events, self._ids(header(scope, H_EVENT_SEED), len(events), now))
+
+    def _ids(self, seed: str | None, count: int, now: int) -> list[str]:
+        if not seed:
+            return self._engine.new_ids(count)
+        return event_ids(seed, count, now, [os.urandom(10) for _ in range(count)])
 
 
 def _refused(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
