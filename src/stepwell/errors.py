@@ -1,0 +1,119 @@
+"""Every public exception of Stepwell. A class's docstring is its default message.
+
+::
+
+    StepwellError
+    ├── NonRetriableError
+    │   ├── ValueNotSerializable
+    │   └── StepUsageError
+    │       └── SuspensionSwallowed
+    ├── RetryAfterError
+    ├── StepError
+    │   └── FetchError
+    ├── SendEventsError
+    └── ConfigError
+
+    RunAbandoned (BaseException)
+    Suspend (BaseException)
+"""
+
+from datetime import datetime, timedelta
+
+
+class StepwellError(Exception):
+    """Something went wrong in Stepwell."""
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message or " ".join((type(self).__doc__ or "").split())
+        super().__init__(self.message)
+
+
+class NonRetriableError(StepwellError):
+    """This failed in a way that trying again can not cure. Raise it in a step or a function to end its attempts."""
+
+
+class ValueNotSerializable(NonRetriableError):
+    """A value can not be written as JSON: return plain data, dataclasses, pydantic or msgspec models, or datetimes."""
+
+
+class StepUsageError(NonRetriableError):
+    """A step was called where steps can not be called: inside another step, or outside of the run it belongs to."""
+
+
+class SuspensionSwallowed(StepUsageError):
+    """The function caught the suspension of a step: catch Exception instead of BaseException, or raise it again."""
+
+
+class RetryAfterError(StepwellError):
+    """This failed, and shall be tried again after a given time.
+
+    Args:
+        message: what went wrong.
+        retry_after: when: seconds as a number, a ``timedelta``, or a ``datetime`` with its zone.
+    """
+
+    def __init__(self, message: str | None = None, retry_after: float | timedelta | datetime = 0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class StepError(StepwellError):
+    """A step has failed for good. Raised where the step is awaited; ``name`` is the original error's type.
+
+    Args:
+        message: the original error's message.
+        name: the original error's type name.
+        stack: the original traceback as text, when it is known.
+    """
+
+    def __init__(self, message: str | None = None, name: str = "Error", stack: str | None = None) -> None:
+        super().__init__(message)
+        self.name = name
+        self.stack = stack
+
+
+class FetchError(StepError):
+    """A durable request got no response.
+
+    ``kind``: dns, connect, tls, write, read, timeout, protocol, too_large, guard, redirect, invalid, aborted, unknown.
+    ``attempts``: how many were made.
+    """
+
+    def __init__(self, message: str | None = None, kind: str = "unknown", attempts: int = 1) -> None:
+        super().__init__(message, name="FetchError")
+        self.kind = kind
+        self.attempts = attempts
+
+
+class SendEventsError(StepwellError):
+    """The events could not be handed to the platform. ``ids`` are those that it did accept."""
+
+    def __init__(self, message: str | None = None, ids: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.ids = ids or []
+
+
+class ConfigError(StepwellError):
+    """Stepwell is configured in a way that can not work."""
+
+
+class RunAbandoned(BaseException):
+    """This execution of the run has been given up (evicted, shut down or cancelled); the run itself may go on elsewhere.
+
+    Raised by step calls in clean-up code (``finally``, ``except``) while an execution is taken down. Let it pass. It is
+    no ``Exception``, so that ``except Exception`` does not catch it. Effects belong into steps, not into ``finally``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(" ".join((RunAbandoned.__doc__ or "").split()))
+
+
+class Suspend(BaseException):
+    """The function stops here until the step has its result; it will be run again from the start then.
+
+    Raised by step calls in functions written with ``def``. Let it pass: code that catches it (``except BaseException``,
+    ``return`` in ``finally``) must raise it again.
+    """
+
+    def __init__(self, step: str = "") -> None:
+        super().__init__(f"step {step!r} has no result yet: " + " ".join((Suspend.__doc__ or "").split()))

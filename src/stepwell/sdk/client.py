@@ -1,0 +1,119 @@
+"""The client: an app's name, its functions, and the way to send events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from stepwell.errors import ConfigError
+from stepwell.sdk import sending
+from stepwell.sdk.config import Config, read_config
+from stepwell.sdk.events import Event
+from stepwell.sdk.functions import Concurrency, Function, Handler, TriggerEvent
+
+SendOverride = Callable[[bytes], Awaitable[list[str]]]
+EventLike = Event | Mapping[str, Any]
+
+
+class Client:
+    """An app.
+
+    Args:
+        app_id: its name; function ids begin with it.
+        is_production: False is dev mode (no signatures); default: ``STEPWELL_DEV``, else whether there is a signing key.
+        api_base_url: where the platform's API is; default: ``STEPWELL_API_BASE_URL``, ``STEPWELL_BASE_URL``, port 8288.
+        event_api_base_url: where events go; the same defaults.
+        event_key: default ``STEPWELL_EVENT_KEY``.
+        signing_key: default ``STEPWELL_SIGNING_KEY``.
+        env: the environment's name, where the platform has several.
+        logger: what ``ctx.logger`` writes to.
+
+    Each variable may be spelt ``INNGEST_*`` as well. They are read when they are needed first.
+    """
+
+    def __init__(
+        self,
+        app_id: str,
+        *,
+        app_version: str | None = None,
+        is_production: bool | None = None,
+        api_base_url: str | None = None,
+        event_api_base_url: str | None = None,
+        event_key: str | None = None,
+        signing_key: str | None = None,
+        env: str | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        if not app_id:
+            raise ConfigError("a client needs an app_id: the name of your app")
+        self.app_id = app_id
+        self.app_version = app_version
+        self.logger = logger or logging.getLogger("stepwell.functions")
+        self.functions: list[Function] = []
+        self._config: Config | None = None
+        self._settings: dict[str, Any] = {
+            "is_production": is_production,
+            "api_base_url": api_base_url,
+            "event_api_base_url": event_api_base_url,
+            "event_key": event_key,
+            "signing_key": signing_key,
+            "env": env,
+        }
+        self._send_override: SendOverride | None = None
+
+    @property
+    def config(self) -> Config:
+        """The settings in force. Raises ``ConfigError``."""
+        if self._config is None:
+            self._config = read_config(**self._settings)
+        return self._config
+
+    def create_function(
+        self,
+        *,
+        fn_id: str,
+        trigger: TriggerEvent | Sequence[TriggerEvent],
+        name: str | None = None,
+        retries: int | None = None,
+        concurrency: Sequence[Concurrency] | Concurrency | int | None = None,
+    ) -> Callable[[Handler], Function]:
+        """Declare a function of this app; a decorator.
+
+        ``retries``: 0 to 20 tries after the first one of each step and of the function's own code; default 4. A number as
+        ``concurrency`` is a plain limit. Raises ``ConfigError``.
+        """
+
+        def decorate(handler: Handler) -> Function:
+            triggers = [trigger] if isinstance(trigger, TriggerEvent) else list(trigger)
+            limits = _limits(concurrency)
+            function = Function(
+                self, handler, fn_id=fn_id, triggers=triggers, name=name, retries=retries, concurrency=limits
+            )
+            if any(other.id == function.id for other in self.functions):
+                raise ConfigError(f"there are two functions {fn_id!r} in the app {self.app_id!r}: give each its own fn_id")
+            self.functions.append(function)
+            return function
+
+        return decorate
+
+    async def send(self, events: EventLike | Sequence[EventLike]) -> list[str]:
+        """Send events; the ids that the platform gave them. Retried, without doubling. Raises ``SendEventsError``."""
+        body = sending.encode_events(events)
+        if self._send_override is not None:
+            return await self._send_override(body)
+        return await sending.send(self.config, body)
+
+    def send_sync(self, events: EventLike | Sequence[EventLike]) -> list[str]:
+        """As :meth:`send`, for code without an event loop."""
+        import asyncio
+
+        return asyncio.run(self.send(events))
+
+
+def _limits(concurrency: Sequence[Concurrency] | Concurrency | int | None) -> list[Concurrency]:
+    if concurrency is None:
+        return []
+    if isinstance(concurrency, int):
+        return [Concurrency(concurrency)]
+    return [concurrency] if isinstance(concurrency, Concurrency) else list(concurrency)

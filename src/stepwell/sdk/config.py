@@ -1,0 +1,74 @@
+"""Settings of the user's side: arguments, then ``STEPWELL_*``, then the protocol's ``INNGEST_*`` variables."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stepwell.errors import ConfigError
+
+DEV_URL = "http://127.0.0.1:8288"
+DEV_KEY = "dev"
+_FALSE = {"", "0", "false", "no", "off"}
+_TRUE = {"1", "true", "yes", "on"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Where the platform is, and the keys. ``dev``: signatures are neither made nor checked."""
+
+    dev: bool
+    api_url: str
+    event_url: str
+    event_key: str
+    signing_key: str | None = None
+    signing_key_fallback: str | None = None
+    env: str | None = None
+
+
+def read_config(
+    environ: Mapping[str, str] | None = None,
+    *,
+    is_production: bool | None = None,
+    api_base_url: str | None = None,
+    event_api_base_url: str | None = None,
+    event_key: str | None = None,
+    signing_key: str | None = None,
+    env: str | None = None,
+) -> Config:
+    """The settings in force. Raises ``ConfigError``: without dev mode, the platform's address must be given."""
+    source = os.environ if environ is None else environ
+    dev_text = _variable(source, "DEV") or ""
+    dev_url = dev_text.rstrip("/") if "://" in dev_text else None
+    if dev_url is None and dev_text.lower() not in _FALSE | _TRUE:
+        raise ConfigError(f"STEPWELL_DEV is {dev_text!r}: set it to 1, 0 or the URL of the dev server")
+    key = signing_key or _variable(source, "SIGNING_KEY")
+    dev = _is_dev(is_production, dev_text, key)
+    base = _variable(source, "BASE_URL") or dev_url or DEV_URL
+    return Config(
+        dev=dev,
+        api_url=_url(api_base_url or _variable(source, "API_BASE_URL") or base),
+        event_url=_url(event_api_base_url or _variable(source, "EVENT_API_BASE_URL") or base),
+        event_key=event_key or _variable(source, "EVENT_KEY") or DEV_KEY,
+        signing_key=key,
+        signing_key_fallback=_variable(source, "SIGNING_KEY_FALLBACK"),
+        env=env or _variable(source, "ENV"),
+    )
+
+
+def _is_dev(is_production: bool | None, dev_text: str, key: str | None) -> bool:
+    """Said by argument, else by variable, else: dev as long as there is no key to check signatures with."""
+    if is_production is not None:
+        return not is_production
+    if dev_text:
+        return dev_text.lower() not in _FALSE
+    return key is None
+
+
+def _variable(source: Mapping[str, str], name: str) -> str | None:
+    return source.get(f"STEPWELL_{name}") or source.get(f"INNGEST_{name}") or None
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ConfigError(f"{text!r} is not the URL of a platform: it begins with http:// or https://")
+    return text.rstrip("/")

@@ -1,0 +1,76 @@
+"""What a function gets: its event, its run, its tools."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stepwell.sdk.events import Event, read_event
+from stepwell.wire.calls import CallRequest
+
+if TYPE_CHECKING:
+    from stepwell.sdk.functions import Function
+    from stepwell.sdk.group import Group, GroupSync
+    from stepwell.sdk.steps import Step, StepSync
+
+Logger = logging.LoggerAdapter[logging.Logger]
+
+
+@dataclass(slots=True, eq=False)
+class _Base:
+    event: Event
+    """The event that started the run (the first one of a batch)."""
+    events: list[Event]
+    run_id: str
+    attempt: int
+    """Failed attempts before this one, of the call that runs now: counts from 0."""
+    logger: Logger
+    """Logs once: silent while a replay passes code that has run before."""
+
+
+@dataclass(slots=True, eq=False)
+class Context(_Base):
+    """The argument of an ``async def`` function."""
+
+    step: Step
+    group: Group
+
+
+@dataclass(slots=True, eq=False)
+class ContextSync(_Base):
+    """The argument of a ``def`` function."""
+
+    step: StepSync
+    group: GroupSync
+
+
+class _RunLogger(Logger):
+    def __init__(self, logger: logging.Logger, run_id: str, replaying: Callable[[], bool]) -> None:
+        super().__init__(logger, {"run_id": run_id})
+        self._replaying = replaying
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the base's name
+        return not self._replaying() and super().isEnabledFor(level)
+
+
+def make_context(request: CallRequest, function: Function, step: Step, replaying: Callable[[], bool]) -> Context:
+    """The context of an async function's execution."""
+    from stepwell.sdk.group import Group
+
+    events, logger = _shared(request, function, replaying)
+    return Context(events[0], events, request.run_id, request.attempt, logger, step, Group())
+
+
+def make_context_sync(
+    request: CallRequest, function: Function, step: StepSync, group: GroupSync, replaying: Callable[[], bool]
+) -> ContextSync:
+    """The context of a sync function's pass."""
+    events, logger = _shared(request, function, replaying)
+    return ContextSync(events[0], events, request.run_id, request.attempt, logger, step, group)
+
+
+def _shared(request: CallRequest, function: Function, replaying: Callable[[], bool]) -> tuple[list[Event], Logger]:
+    events = [read_event(raw) for raw in request.events] or [Event()]
+    return events, _RunLogger(function.logger, request.run_id, replaying)

@@ -1,0 +1,307 @@
+"""The driver for a user's event loop: call requests in, answers out, suspended executions kept in between."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import Context, copy_context
+
+from stepwell.sdk import failures, values
+from stepwell.sdk.client import Client
+from stepwell.sdk.context import make_context
+from stepwell.sdk.drivers import hooks, threads
+from stepwell.sdk.drivers.bodies import run_body
+from stepwell.sdk.drivers.execution import Execution, LoadBody
+from stepwell.sdk.drivers.giveup import GIVE_UP_S, give_up
+from stepwell.sdk.drivers.kept import MAX_KEPT, Kept
+from stepwell.sdk.drivers.pool import Pool
+from stepwell.sdk.drivers.settle import Patience
+from stepwell.sdk.drivers.waits import Wait
+from stepwell.sdk.functions import Function
+from stepwell.sdk.machine import StepCall
+from stepwell.sdk.scope import forget
+from stepwell.sdk.steps import Step
+from stepwell.wire.calls import Answer, AnswerKind, CallRequest
+from stepwell.wire.constants import REQUEST_VERSION
+from stepwell.wire.ops import Opcode
+
+_log = logging.getLogger("stepwell")
+
+
+class Executor:
+    """Executes call requests for an app's functions on the running event loop.
+
+    Args:
+        functions: what can be called: those of a client, or a mapping by full id; may grow later.
+        max_kept: how many suspended executions are kept; the coldest is given up and replayed when it is needed.
+        always_replay: keep none, so that every call replays its run: finds what is not deterministic.
+        on_late: called with a run id when a kept execution finds steps, or ends, between two calls.
+        load_body: loads a fetched body that the platform keeps beside the run's state.
+        patience: how long waits of each kind are waited for.
+    """
+
+    def __init__(
+        self,
+        functions: Client | Mapping[str, Function],
+        *,
+        max_kept: int = MAX_KEPT,
+        always_replay: bool = False,
+        on_late: Callable[[str], None] | None = None,
+        load_body: LoadBody | None = None,
+        patience: Patience | None = None,
+        give_up_s: float = GIVE_UP_S,
+    ) -> None:
+        self._functions = functions if isinstance(functions, Mapping) else _ByClient(functions)
+        self.always_replay = always_replay
+        self.on_late = on_late
+        self.load_body = load_body
+        self._patience = patience or Patience()
+        self._give_up_s = give_up_s
+        self._kept = Kept(max_kept)
+        self._pool = Pool()
+        self._goodbyes: set[asyncio.Task[bool]] = set()
+        self._context = copy_context()
+        self._context.run(forget)
+
+    @property
+    def kept(self) -> int:
+        """How many suspended executions are kept now."""
+        return len(self._kept)
+
+    async def execute(self, request: CallRequest) -> Answer:
+        """Answer one call request. Errors of user code are answers; cancelling stops a step's callable under way."""
+        function = self._functions.get(request.function_id)
+        if function is None:
+            known = ", ".join(sorted(self._functions)) or "none"
+            return failures.problem(
+                "FunctionNotFound",
+                f"this app has no function {request.function_id!r} (it has: {known}): was it renamed or not deployed?",
+            )
+        hooks.install(asyncio.get_running_loop())
+        if function.is_sync:
+            return await threads.execute(function, request, self._pool, self._context.copy(), self.load_body)
+        if request.is_discovery:
+            return await self._discover(function, request)
+        return await self._target(function, request)
+
+    async def abandon(self, run_id: str) -> None:
+        """The run has ended elsewhere (it was cancelled): give up its kept execution, if there is one."""
+        execution = self._kept.get(run_id)
+        if execution is not None:
+            self._kept.drop(execution)
+            await give_up(execution, self._give_up_s)
+
+    def forget(self, run_id: str) -> None:
+        """As :meth:`abandon`, without waiting."""
+        execution = self._kept.get(run_id)
+        if execution is not None:
+            self._kept.drop(execution)
+            self._say_goodbye(execution)
+
+    async def close(self) -> None:
+        """Give up everything that is kept."""
+        for execution in self._kept.clear():
+            self._say_goodbye(execution)
+        if self._goodbyes:
+            await asyncio.wait(self._goodbyes)
+        self._pool.close()
+
+    # ------------------------------------------------------------------------------------------------------- discovery
+
+    async def _discover(self, function: Function, request: CallRequest) -> Answer:
+        execution = self._find(function, request)
+        async with execution.lock:
+            if not self._usable(execution, request):
+                await self._discard(execution)
+                execution = self._create(function, request)
+                await execution.lock.acquire()
+                try:
+                    return await self._drive(execution, request)
+                finally:
+                    execution.lock.release()
+            return await self._drive(execution, request)
+
+    async def _drive(self, execution: Execution, request: CallRequest) -> Answer:
+        execution.driving = True
+        if execution.context is not None:
+            execution.context.attempt = request.attempt
+        try:
+            answer = await self._answer(execution, request)
+        except BaseException:
+            self._kept.drop(execution)
+            self._say_goodbye(execution)
+            raise
+        finally:
+            execution.driving = False
+        root = execution.root
+        if self.always_replay or root is None or root.done() or answer.kind is AnswerKind.ERROR:
+            await self._discard(execution)
+        elif execution.machine.has_news:
+            execution.tell_late()
+        return answer
+
+    async def _answer(self, execution: Execution, request: CallRequest) -> Answer:
+        machine = execution.machine
+        machine.retry()
+        fed = len(execution.fed)
+        wait = await execution.feed(request)
+        while not execution.ended:
+            if machine.has_news:
+                return await self._report(execution, request)
+            if machine.pending:
+                # Nothing new since the last answer, or that answer may have been lost: say it all again.
+                again = request.attempt > 0 or request.rescued or fed == len(execution.fed)
+                return self._ops(execution, machine.everything() if again else [])
+            stuck = await self._idle(execution, wait)
+            if stuck is not None:
+                return stuck
+            wait = await execution.settle(final=True)
+        return _outcome(execution)
+
+    async def _report(self, execution: Execution, request: CallRequest) -> Answer:
+        machine = execution.machine
+        again = request.attempt > 0 or request.rescued
+        calls = machine.everything() if again else machine.news()
+        only = calls[0] if len(machine.pending) == 1 else None
+        if only is not None and only.op is Opcode.STEP_RUN and not request.disable_immediate:
+            machine.reported(calls)
+            answer = await run_body(only, self._pool, request.attempt, request.max_attempts)
+            if answer.ops[0].op == Opcode.STEP_ERROR:
+                machine.failed(only)
+            return answer
+        return self._ops(execution, calls)
+
+    def _ops(self, execution: Execution, calls: list[StepCall]) -> Answer:
+        race = execution.machine.parallel
+        execution.machine.reported(calls)
+        ops = [call.report(race) for call in calls]
+        return Answer(kind=AnswerKind.OPS, ops=ops, req_version=REQUEST_VERSION)
+
+    async def _idle(self, execution: Execution, wait: Wait) -> Answer | None:
+        """Nothing to report and nothing pending, but the function goes on: wait, or say that it is stuck."""
+        blind = wait in (Wait.EXPLAINED, Wait.UNKNOWN) and not execution.timers.sleeps
+        limit = self._patience.idle if blind else self._patience.real
+        if not await execution.settler.stays(wait, limit):
+            return None
+        return failures.problem(
+            "FunctionStuck",
+            f"the function waits for something that does not come: no step is pending, and its tasks have been waiting for "
+            f"{limit:g} s on a queue, an event, a lock or a future that nothing sets",
+        )
+
+    # -------------------------------------------------------------------------------------------------- targeted steps
+
+    async def _target(self, function: Function, request: CallRequest) -> Answer:
+        execution = self._kept.get(request.run_id)
+        call = None if execution is None else execution.machine.pending.get(request.step_id)
+        if call is not None and call.body is not None:
+            return await run_body(call, self._pool, request.attempt, request.max_attempts)
+        return await self._target_replayed(function, request)
+
+    async def _target_replayed(self, function: Function, request: CallRequest) -> Answer:
+        execution = self._find(function, request)
+        await execution.lock.acquire()
+        held = execution
+        try:
+            if not self._usable(execution, request):
+                await self._discard(execution)
+                execution = self._create(function, request)
+                held.lock.release()
+                held = execution
+                await held.lock.acquire()
+            if request.step_id not in execution.machine.pending:
+                await self._replay(execution, request)
+        finally:
+            held.lock.release()
+        call = execution.machine.pending.get(request.step_id)
+        if call is None or call.body is None:
+            found = [other.label for other in execution.machine.everything()]
+            await self._discard(execution)
+            return threads.not_found(request, found)
+        try:
+            return await run_body(call, self._pool, request.attempt, request.max_attempts)
+        finally:
+            if self.always_replay:
+                await self._discard(execution)
+
+    async def _replay(self, execution: Execution, request: CallRequest) -> None:
+        execution.driving = True
+        try:
+            await execution.feed(request)
+        finally:
+            execution.driving = False
+
+    # --------------------------------------------------------------------------------------------------------- keeping
+
+    def _find(self, function: Function, request: CallRequest) -> Execution:
+        kept = None if self.always_replay else self._kept.get(request.run_id)
+        if kept is None:
+            return self._create(function, request)
+        self._keep(kept)
+        return kept
+
+    def _usable(self, execution: Execution, request: CallRequest) -> bool:
+        """Whether the execution can go on; a replaced one that waited for the lock can not."""
+        return execution.root is not None and not execution.delivered and execution.fits(request)
+
+    def _create(self, function: Function, request: CallRequest) -> Execution:
+        execution = Execution(function, request.run_id, self._patience, self.on_late, self.load_body)
+        execution.step = Step(execution, function)
+        context: Context = self._context.copy()
+        execution.driving = True
+        user_context = make_context(request, function, execution.step, lambda: execution.replaying)
+        execution.context = user_context
+        execution.start(function.call_async(user_context), context)
+        if not self.always_replay:
+            self._keep(execution)
+        return execution
+
+    def _keep(self, execution: Execution) -> None:
+        for cold in self._kept.put(execution):
+            self._say_goodbye(cold)
+
+    async def _discard(self, execution: Execution) -> None:
+        self._kept.drop(execution)
+        if not execution.ended or execution.owned.active or execution.owned.parked:
+            await give_up(execution, self._give_up_s)
+
+    def _say_goodbye(self, execution: Execution) -> None:
+        task = execution.loop.create_task(give_up(execution, self._give_up_s))
+        self._goodbyes.add(task)
+        task.add_done_callback(self._goodbyes.discard)
+
+
+class _ByClient(Mapping[str, Function]):
+    """A client's functions by id; declared at any time."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._known: dict[str, Function] = {}
+
+    def __getitem__(self, key: str) -> Function:
+        if key not in self._known:
+            self._known = {function.id: function for function in self._client.functions}
+        return self._known[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return (function.id for function in self._client.functions)
+
+    def __len__(self) -> int:
+        return len(self._client.functions)
+
+
+def _outcome(execution: Execution) -> Answer:
+    """The function has returned or raised."""
+    root = execution.root
+    assert root is not None
+    execution.delivered = True
+    if root.cancelled():
+        return failures.problem("CancelledError", "the function's main task was cancelled, by itself or by its own code")
+    error = root.exception()
+    if error is not None:
+        return failures.answer(error)
+    try:
+        data = values.encode(root.result(), f"function {execution.function.id!r} returned")
+    except values.ValueNotSerializable as problem:
+        return failures.answer(problem)
+    return Answer(kind=AnswerKind.RETURNED, data=data, req_version=REQUEST_VERSION)
+

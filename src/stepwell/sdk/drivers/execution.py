@@ -1,0 +1,251 @@
+"""One execution of an async function for one run: starts it, feeds it completions, keeps it suspended in between."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any
+
+from stepwell.errors import RunAbandoned, StepUsageError
+from stepwell.sdk import memos
+from stepwell.sdk.drivers.settle import Patience, Settler
+from stepwell.sdk.drivers.timers import RunTimer, Timers
+from stepwell.sdk.drivers.waits import Owned, Wait
+from stepwell.sdk.context import Context as UserContext
+from stepwell.sdk.machine import Machine, State, StepCall
+from stepwell.sdk.scope import SCOPE, RunScope, forget
+from stepwell.wire.calls import CallRequest
+
+if TYPE_CHECKING:
+    from stepwell.sdk.functions import Function
+
+_MAX_ABANDONED_CALLS = 100
+LoadBody = Callable[[str], Awaitable[bytes]]
+
+
+class StepFuture(asyncio.Future[bytes]):
+    """What a task is parked on while its step has not ended. Cancelling it abandons the step, at once."""
+
+    parked: tuple[Execution, asyncio.Task[Any], StepCall]
+
+    def cancel(self, msg: Any = None) -> bool:
+        """As of any future."""
+        done = super().cancel(msg)
+        if done:
+            execution, task, call = self.parked
+            execution.unpark(task)
+            execution.machine.abandon(call)
+        return done
+
+    def resolve(self, memo: bytes) -> None:
+        """The step has ended."""
+        if not self.done():
+            self.set_result(memo)
+            execution, task, _ = self.parked
+            execution.unpark(task)
+
+
+class Execution(RunScope):
+    """An execution of ``function`` for the run ``run_id``. All methods must be called on its loop."""
+
+    __slots__ = (
+        "_abandoned_calls",
+        "_late",
+        "_load_body",
+        "_stack",
+        "abandoned",
+        "context",
+        "delivered",
+        "driving",
+        "fed",
+        "function",
+        "lock",
+        "loop",
+        "machine",
+        "owned",
+        "replaying",
+        "root",
+        "run_id",
+        "settler",
+        "timers",
+    )
+
+    def __init__(
+        self,
+        function: Function,
+        run_id: str,
+        patience: Patience,
+        late: Callable[[str], None] | None = None,
+        load_body: LoadBody | None = None,
+    ) -> None:
+        self.function = function
+        self.run_id = run_id
+        self.loop = asyncio.get_running_loop()
+        self.thread = threading.get_ident()
+        self.machine = Machine(function.id)
+        self.timers = Timers(self.machine)
+        self.owned = Owned(self.timers)
+        self.settler = Settler(self.loop, self.owned, patience)
+        self.root: asyncio.Task[Any] | None = None
+        self.lock = asyncio.Lock()
+        self.fed: list[str] = []
+        self.driving = False
+        self.replaying = True
+        self.abandoned = False
+        self.delivered = False
+        """Whether the outcome has been given away: the next call is about a new attempt."""
+        self.context: UserContext | None = None
+        self._abandoned_calls = 0
+        self._late = late
+        self._load_body = load_body
+        self._stack: object = None
+
+    # -------------------------------------------------------------------------------------------- called by the function
+
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        """The function made a task."""
+        if not task.done() and task not in self.owned.parked:
+            self.owned.active[task] = None
+            self.settler.stir()
+
+    def timer(
+        self, plain: Callable[..., Any], when: float, callback: Callable[..., object], args: Any, context: Context | None
+    ) -> RunTimer | None:
+        """The function set a timer."""
+        if self.abandoned:
+            return None
+        return self.timers.add(plain, self.loop.time(), when, callback, args, context)
+
+    def check(self) -> None:
+        """As of any run; raises ``RunAbandoned`` once the execution has been given up."""
+        super().check()
+        if not self.driving and self.root is not None and self.root.cancelling():
+            self.abandoned = True  # somebody else takes the loop down
+        if self.abandoned and self._abandoned_calls < _MAX_ABANDONED_CALLS:
+            self._abandoned_calls += 1
+            raise RunAbandoned
+
+    async def wait(self, call: StepCall) -> Any:
+        """Wait for the step's result. Raises ``StepError`` when it failed."""
+        memo = await self.memo(call)
+        return memos.value(memo, call.kind)
+
+    async def memo(self, call: StepCall) -> bytes:
+        """Wait until the step has ended; its memo."""
+        if self.abandoned:  # clean-up that swallows everything, in a loop: it stays here
+            await self.loop.create_future()
+        if SCOPE.get() is not self:
+            raise StepUsageError(
+                f"step {call.label!r} is awaited outside of the run that made it: await steps in the function's own tasks"
+            )
+        if call.state is not State.MADE:
+            raise StepUsageError(f"step {call.label!r} is awaited twice: keep its result, or wrap it in a task")
+        memo = self.machine.find(call)
+        if memo is not None:
+            return memo
+        return await self._park(call)
+
+    async def load(self, ref: str) -> bytes:
+        """A body that is kept beside the run's state."""
+        if self._load_body is None:
+            raise StepUsageError("the response's body is kept by the platform, and this executor has no way to load it")
+        context = copy_context()
+        context.run(forget)
+        task = self.loop.create_task(_await(self._load_body(ref)), context=context)
+        self.owned.loading.add(task)
+        task.add_done_callback(self.owned.loading.discard)
+        return await task
+
+    async def _park(self, call: StepCall) -> bytes:
+        task = asyncio.current_task()
+        assert task is not None
+        future = StepFuture(loop=self.loop)
+        future.parked = (self, task, call)
+        call.waiter = future
+        self.owned.active.pop(task, None)
+        self.owned.parked[task] = None
+        self.settler.stir()
+        if not self.driving:
+            self.loop.call_soon(self.tell_late)
+        try:
+            return await future
+        finally:
+            self.unpark(task)
+
+    def unpark(self, task: asyncio.Task[Any]) -> None:
+        """The task does not wait for a step any longer."""
+        if self.owned.parked.pop(task, self) is not self and not task.done():
+            self.owned.active[task] = None
+
+    # ---------------------------------------------------------------------------------------------- called by the driver
+
+    def start(self, main: Awaitable[Any], context: Context) -> None:
+        """Start the function's main coroutine, in ``context``."""
+        context.run(SCOPE.set, self)
+        self.root = self.loop.create_task(_await(main), context=context)
+        self.root.add_done_callback(self._ended)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the function has returned or raised."""
+        return self.root is not None and self.root.done()
+
+    def fits(self, request: CallRequest) -> bool:
+        """Whether what was fed so far is a beginning of the request's stack."""
+        count = len(self.fed)
+        if self.abandoned or count > request.current:
+            return False
+        return self._stack is request.stack or list(request.stack[:count]) == self.fed
+
+    async def feed(self, request: CallRequest) -> Wait:
+        """Settle, then feed the completions that are new, one at a time, settling after each; why it stopped."""
+        assert self.root is not None
+        wait = await self.settle(final=len(self.fed) >= request.current)
+        while len(self.fed) < request.current and not self.root.done():
+            hashed = request.stack[len(self.fed)]
+            self.fed.append(hashed)
+            self.replaying = len(self.fed) < request.current
+            if self._feed(hashed, request.steps.get(hashed, b"null")):
+                wait = await self.settle(final=not self.replaying)
+        self.replaying = False
+        self._stack = request.stack
+        return wait
+
+    async def settle(self, final: bool) -> Wait:
+        """Wait until the run is suspended; its timers become durable then."""
+        while True:
+            wait = await self.settler.settle(final)
+            if self.root is None or self.root.done():
+                return wait
+            due = self.timers.suspend(self.loop.time())
+            if not due:
+                return wait
+            due[0][0].fire()
+
+    def _feed(self, hashed: str, memo: bytes) -> bool:
+        call = self.machine.feed(hashed, memo)
+        if call is None:
+            return False
+        waiter = call.waiter
+        if isinstance(waiter, StepFuture):
+            waiter.resolve(memo)
+        elif isinstance(waiter, RunTimer):
+            waiter.fire()
+        return True
+
+    def _ended(self, root: asyncio.Task[Any]) -> None:
+        self.settler.stir()
+        if not self.driving and not self.abandoned:
+            self.tell_late()
+
+    def tell_late(self) -> None:
+        """Say that the platform should call, when there is news between two calls."""
+        ended = self.root is not None and self.root.done()
+        if self._late is not None and not self.driving and not self.abandoned and (ended or self.machine.has_news):
+            self._late(self.run_id)
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable

@@ -1,0 +1,84 @@
+"""What a task waits for. Every private attribute of asyncio that the SDK reads is read here."""
+
+import asyncio
+import gc
+from collections.abc import Iterable
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from typing import Any, cast
+
+AnyFuture = asyncio.Future[Any]
+AnyTask = asyncio.Task[Any]
+Frames = list[tuple[CodeType, FrameType | None]]
+
+
+def waiter(task: AnyTask) -> AnyFuture | None:
+    """The future that the task awaits; None when it is about to run."""
+    return getattr(task, "_fut_waiter", None)
+
+
+def children(future: AnyFuture) -> list[AnyFuture] | None:
+    """What a ``gather`` gathers; None when the future is none of gather's."""
+    return getattr(future, "_children", None)
+
+
+def shielded(future: AnyFuture) -> AnyFuture | None:
+    """What a ``shield`` shields; None when the future is none of shield's."""
+    for callback in _callbacks(future):
+        if getattr(callback, "__qualname__", "") == "shield.<locals>._outer_done_callback":
+            return _closure(callback, "inner")
+    return None
+
+
+def from_thread(future: AnyFuture) -> bool:
+    """Whether a thread or an executor will resolve the future (``run_in_executor``, ``to_thread``, ``wrap_future``)."""
+    names = (getattr(callback, "__qualname__", "") for callback in _callbacks(future))
+    return any(name == "_chain_future.<locals>._call_check_cancel" for name in names)
+
+
+def frames(task: AnyTask) -> Frames:
+    """Code and frame of every coroutine and generator from the task's own down to the one that awaits the future."""
+    found: Frames = []
+    current: Any = task.get_coro()
+    while current is not None and len(found) < 200:
+        if isinstance(current, CoroutineType):
+            found.append((current.cr_code, cast("FrameType | None", current.cr_frame)))
+            current = cast(Any, current.cr_await)
+        elif isinstance(current, AsyncGeneratorType):
+            found.append((current.ag_code, cast("FrameType | None", current.ag_frame)))
+            current = cast(Any, current.ag_await)
+        elif isinstance(current, GeneratorType):
+            found.append((current.gi_code, cast("FrameType | None", current.gi_frame)))
+            current = cast(Any, current.gi_yieldfrom)
+        else:
+            current = _behind(current)
+    return found
+
+
+def local(frame: FrameType | None, name: str) -> Any:
+    """The value of a local variable in a frame; None when there is none."""
+    return None if frame is None else frame.f_locals.get(name)
+
+
+def group_tasks(group: object) -> Iterable[AnyTask]:
+    """The unfinished tasks of an ``asyncio.TaskGroup``."""
+    return getattr(group, "_tasks", ())
+
+
+def _callbacks(future: AnyFuture) -> list[object]:
+    listed: list[tuple[object, object]] = getattr(future, "_callbacks", None) or []
+    return [callback for callback, _ in listed]
+
+
+def _closure(function: Any, name: str) -> Any:
+    names = function.__code__.co_freevars
+    return function.__closure__[names.index(name)].cell_contents if name in names else None
+
+
+def _behind(awaitable: Any) -> Any:
+    """The generator or coroutine inside of the wrappers that ``async for`` and ``__await__`` make, which have no name."""
+    if isinstance(awaitable, asyncio.Future) or type(awaitable).__name__ == "FutureIter":
+        return None
+    for inner in gc.get_referents(awaitable):
+        if isinstance(inner, AsyncGeneratorType | CoroutineType | GeneratorType):
+            return inner
+    return None

@@ -1,0 +1,191 @@
+"""The driver for ``def`` functions: run in a thread, unwound at the first step without a result, replayed later."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from stepwell.errors import Suspend, SuspensionSwallowed
+from stepwell.sdk import failures, memos, values
+from stepwell.sdk.context import make_context_sync
+from stepwell.sdk.drivers.bodies import run_body
+from stepwell.sdk.drivers.pool import Pool
+from stepwell.sdk.group import GroupSync
+from stepwell.sdk.machine import Machine, StepCall
+from stepwell.sdk.scope import SCOPE, RunScope
+from stepwell.sdk.steps import StepSync
+from stepwell.wire.calls import Answer, AnswerKind, CallRequest
+from stepwell.wire.constants import REQUEST_VERSION
+from stepwell.wire.ops import Opcode
+
+if TYPE_CHECKING:
+    from stepwell.sdk.drivers.execution import LoadBody
+    from stepwell.sdk.functions import Function
+
+T = TypeVar("T")
+_MAX_SWALLOWED = 100
+_LOAD_TIMEOUT_S = 600.0
+
+
+class SyncRun(RunScope):
+    """One pass over a ``def`` function."""
+
+    __slots__ = ("_calls", "_done", "_function", "_load_body", "_loop", "_outcome", "_passed", "_pool", "_raised", "_request",
+                 "_swallowed", "_where", "machine")  # fmt: skip
+
+    def __init__(self, function: Function, request: CallRequest, pool: Pool, load_body: LoadBody | None) -> None:
+        self._function = function
+        self._request = request
+        self._pool = pool
+        self._load_body = load_body
+        self._loop = asyncio.get_running_loop()
+        self._done = set(request.stack[: request.current])
+        self._calls: list[StepCall] = []
+        self._raised: Suspend | None = None
+        self._where = ""
+        self._passed = 0
+        self._swallowed = 0
+        self._outcome: Future[Any] = Future()
+        self.machine = Machine(function.id)
+        self.step = StepSync(self, function)
+        self.thread = 0
+
+    async def calls(self, context: Context) -> Answer | list[StepCall]:
+        """Run the pass: the function's answer, or the steps that it waits for."""
+        self._pool.submit(context.run, self._main)
+        return await asyncio.wrap_future(self._outcome)
+
+    # ------------------------------------------------------------------------------------------- called by the function
+
+    def check(self) -> None:
+        """As of any run. Once the function is suspended, every step call suspends it again."""
+        super().check()
+        if self._raised is None:
+            return
+        self._swallowed += 1
+        if self._swallowed > _MAX_SWALLOWED:
+            self._outcome.set_result(failures.answer(self._complaint()))
+            self._pool.lost()
+            threading.Event().wait()  # the loop in the user's code would never end: this daemon thread stays here
+        raise self._raised
+
+    def wait(self, call: StepCall) -> Any:
+        """The step's result. Raises ``StepError`` when it failed, ``Suspend`` when it has none."""
+        return memos.value(self.memo(call), call.kind)
+
+    def memo(self, call: StepCall) -> bytes:
+        """The step's memo, or the end of this pass."""
+        self.machine.find(call)
+        if call.hashed in self._done:
+            memo = self._request.steps.get(call.hashed, b"null")
+            self.machine.feed(call.hashed, memo)
+            self._passed += 1
+            return memo
+        self._calls.append(call)
+        self._where = _caller()
+        self._raised = Suspend(call.label)
+        raise self._raised
+
+    def parallel(self, callables: Sequence[Callable[[], T]]) -> tuple[T, ...]:
+        """Each callable as far as it comes; then the results, or the end of this pass with all that they wait for."""
+        results: list[T] = []
+        suspended: Suspend | None = None
+        failed: Exception | None = None
+        for callable_ in callables:
+            try:
+                results.append(callable_())
+            except Suspend as suspend:
+                suspended = suspended or suspend
+                self._raised = None
+            except Exception as error:  # noqa: BLE001 - raised below, once all have ended: a replay takes the same path
+                failed = failed or error
+            if self._raised is not None:
+                raise self._complaint()
+        if suspended is not None:
+            self._raised = suspended
+            raise suspended
+        if failed is not None:
+            raise failed
+        return tuple(results)
+
+    def load(self, ref: str) -> bytes:
+        """A body that is kept beside the run's state."""
+        if self._load_body is None:
+            raise RuntimeError("the response's body is kept by the platform, and this executor has no way to load it")
+        loading: Any = self._load_body(ref)
+        return asyncio.run_coroutine_threadsafe(loading, self._loop).result(_LOAD_TIMEOUT_S)
+
+    # ---------------------------------------------------------------------------------------------------- in the thread
+
+    def _main(self) -> None:
+        self.thread = threading.get_ident()
+        SCOPE.set(self)
+        outcome = self._pass()
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+    def _pass(self) -> Answer | list[StepCall]:
+        try:
+            context = make_context_sync(self._request, self._function, self.step, GroupSync(self), self._replaying)
+            result = self._function.call_sync(context)
+            if self._raised is not None:
+                return failures.answer(self._complaint())
+            data = values.encode(result, f"function {self._function.id!r} returned")
+        except Suspend:
+            return self._calls
+        except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
+            swallowed = self._raised is not None and not isinstance(error, SuspensionSwallowed)
+            return failures.answer(self._complaint() if swallowed else error)
+        return Answer(kind=AnswerKind.RETURNED, data=data, req_version=REQUEST_VERSION)
+
+    def _complaint(self) -> SuspensionSwallowed:
+        where = f" at {self._where}" if self._where else ""
+        label = self._calls[-1].label if self._calls else "?"
+        return SuspensionSwallowed(
+            f"the suspension of the function at the step {label!r}{where} was caught by its own code: catch Exception instead "
+            "of BaseException (or a bare except), do not return or raise in finally, or raise stepwell.Suspend again"
+        )
+
+    def _replaying(self) -> bool:
+        return self._passed < len(self._done)
+
+
+async def execute(
+    function: Function, request: CallRequest, pool: Pool, context: Context, load_body: LoadBody | None
+) -> Answer:
+    """Answer one call request for a ``def`` function."""
+    run = SyncRun(function, request, pool, load_body)
+    found = await run.calls(context)
+    if isinstance(found, Answer):
+        return found if request.is_discovery else not_found(request, [])
+    if not request.is_discovery:
+        for call in found:
+            if call.hashed == request.step_id and call.body is not None:
+                return await run_body(call, pool, request.attempt, request.max_attempts)
+        return not_found(request, [call.label for call in found])
+    if len(found) == 1 and found[0].op is Opcode.STEP_RUN and not request.disable_immediate:
+        return await run_body(found[0], pool, request.attempt, request.max_attempts)
+    ops = [call.report(race=False) for call in found]
+    return Answer(kind=AnswerKind.OPS, ops=ops, req_version=REQUEST_VERSION)
+
+
+def not_found(request: CallRequest, found: list[str]) -> Answer:
+    """The answer to a call for a step that the function did not come to."""
+    return failures.problem(
+        "StepNotFound",
+        f"the step {request.step_id} was asked for, but the function did not come to it (it came to: "
+        f"{', '.join(found) or 'none'}): its code may have changed since the run began, or it is not deterministic",
+    )
+
+
+def _caller() -> str:
+    """File and line of the user's code that called the step."""
+    frame = sys._getframe(1)  # noqa: SLF001 - the plain way to the caller; inspect.stack reads every source file
+    while frame is not None and f"{__package__}".split(".")[0] in str(frame.f_globals.get("__name__", "")).split("."):
+        frame = frame.f_back  # type: ignore[assignment]
+    return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

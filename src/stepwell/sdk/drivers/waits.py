@@ -1,0 +1,139 @@
+"""Why a task does not run: the question that decides whether a run is suspended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from stepwell.sdk.drivers import introspect
+from stepwell.sdk.drivers.introspect import AnyFuture, AnyTask, Frames
+from stepwell.sdk.drivers.places import Place, place
+
+if TYPE_CHECKING:
+    from stepwell.sdk.drivers.timers import Timers
+
+
+class Wait(IntEnum):
+    """In the order of strength: a run is as awake as the most awake of its tasks."""
+
+    EXPLAINED = 0
+    """Waits for a step, for tasks of the run, or for a lock: suspended."""
+    UNKNOWN = 1
+    """A queue, an event, a plain future, a heartbeat: who will end it can not be seen."""
+    LIBRARY = 2
+    """An installed package is at work."""
+    REAL = 3
+    """A socket, a thread, a short sleep."""
+    RUNNING = 4
+    """Will go on by itself."""
+
+
+class Owned:
+    """The tasks of one execution. ``active``: not parked on a step (some may have ended); ``parked``: awaiting a step."""
+
+    __slots__ = ("_beats", "active", "loading", "parked", "timers")
+
+    def __init__(self, timers: Timers) -> None:
+        self.active: dict[AnyTask, None] = {}
+        self.parked: dict[AnyTask, None] = {}
+        self.loading: set[AnyFuture] = set()
+        """The SDK's own loading of bodies: real input and output."""
+        self.timers = timers
+        self._beats: dict[AnyTask, tuple[object, AnyFuture, bool]] = {}
+
+    def look(self) -> Wait:
+        """The state of the run. Ended tasks are forgotten; one that has just ended counts as running once."""
+        strongest = Wait.EXPLAINED
+        for task in list(self.active):
+            if task.done():
+                del self.active[task]
+                self._beats.pop(task, None)
+                strongest = Wait.RUNNING
+            elif strongest < Wait.RUNNING:
+                strongest = max(strongest, self._task(task))
+        return strongest
+
+    def waiters(self) -> list[AnyFuture]:
+        """What the tasks that are not parked wait for."""
+        found = (introspect.waiter(task) for task in self.active)
+        return [future for future in found if future is not None and not future.done()]
+
+    def _task(self, task: AnyTask) -> Wait:
+        future = introspect.waiter(task)
+        if future is None or future.done():
+            return Wait.RUNNING
+        known = self._future(future)
+        if known is not None:
+            return self._heartbeat(task, future) if known is Wait.REAL and future in self.timers.sleeps else known
+        return self._frames(introspect.frames(task))
+
+    def _future(self, future: AnyFuture) -> Wait | None:
+        """What the future itself says; None when it says nothing."""
+        if future in self.parked or future in self.active:
+            return Wait.EXPLAINED
+        if isinstance(future, asyncio.Task):
+            return Wait.REAL if future in self.loading else Wait.LIBRARY
+        timer = self.timers.sleeps.get(future)
+        if timer is not None:
+            return Wait.EXPLAINED if timer.durable else Wait.REAL
+        gathered = introspect.children(future)
+        if gathered is not None:
+            return self._members(gathered)
+        inner = introspect.shielded(future)
+        if inner is not None:
+            return Wait.RUNNING if inner.done() else self._future(inner)
+        return Wait.REAL if introspect.from_thread(future) else None
+
+    def _members(self, members: Iterable[AnyFuture]) -> Wait:
+        """Waiting for several: as awake as the most awake one; none left means that the waiting is about to end."""
+        strongest: Wait | None = None
+        for member in members:
+            if not member.done():
+                found = self._future(member)
+                strongest = max(strongest or Wait.EXPLAINED, Wait.UNKNOWN if found is None else found)
+        return Wait.RUNNING if strongest is None else strongest
+
+    def _frames(self, frames: Frames) -> Wait:
+        if not frames:
+            return Wait.LIBRARY
+        code, frame = frames[-1]
+        where = place(code)
+        if where is Place.JOIN:
+            return self._join(code.co_name, frame)
+        if where is Place.SYNC:
+            return self._primitive(frames)
+        return _MEANING[where]
+
+    def _join(self, name: str, frame: object) -> Wait:
+        if name == "_wait":
+            return self._members(introspect.local(frame, "fs") or ())  # type: ignore[arg-type]
+        if name in {"wait_for", "_cancel_and_wait"}:
+            future: AnyFuture | None = introspect.local(frame, "fut")  # type: ignore[arg-type]
+            return Wait.RUNNING if future is None or future.done() else self._future(future) or Wait.UNKNOWN
+        return Wait.EXPLAINED
+
+    def _primitive(self, frames: Frames) -> Wait:
+        outer = [place(code) for code, _ in frames[:-1]]
+        if outer and outer[-1] is Place.JOIN:  # as_completed waits in a queue of its own
+            return Wait.EXPLAINED
+        return Wait.LIBRARY if Place.LIBRARY in outer else Wait.UNKNOWN
+
+    def _heartbeat(self, task: AnyTask, future: AnyFuture) -> Wait:
+        """A short sleep is real; sleeping again and again at the same place is a heartbeat, which never ends by itself."""
+        spot = tuple((id(code), frame.f_lasti if frame else 0) for code, frame in introspect.frames(task))
+        last = self._beats.get(task)
+        beating = last is not None and last[0] == spot and (last[2] or last[1] is not future)
+        self._beats[task] = (spot, future, beating)
+        return Wait.UNKNOWN if beating else Wait.REAL
+
+
+_MEANING = {
+    Place.USER: Wait.UNKNOWN,
+    Place.LOCK: Wait.EXPLAINED,
+    Place.SLEEP: Wait.REAL,
+    Place.IO: Wait.REAL,
+    Place.LIBRARY: Wait.LIBRARY,
+    Place.ANYIO: Wait.LIBRARY,
+}

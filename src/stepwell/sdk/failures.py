@@ -1,0 +1,70 @@
+"""User exceptions as answers: names, messages, tracebacks, and what they say about trying again."""
+
+import math
+import traceback
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from stepwell.errors import NonRetriableError, RetryAfterError, StepError
+from stepwell.wire.calls import Answer, AnswerKind
+from stepwell.wire.constants import REQUEST_VERSION
+from stepwell.wire.errors import ErrorInfo
+
+_MAX_STACK = 32_000
+
+
+def info(error: BaseException) -> ErrorInfo:
+    """What travels of an exception."""
+    name = error.name if isinstance(error, StepError) else type(error).__name__
+    stack = "".join(traceback.format_exception(error))[-_MAX_STACK:]
+    return ErrorInfo(name=name, message=_text(error), stack=stack)
+
+
+def encoded(error: BaseException) -> bytes:
+    """The same as JSON."""
+    return msgspec.json.encode(info(error))
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether trying again is no use: the user says so, or a step's own attempts are used up already."""
+    return isinstance(error, NonRetriableError | StepError)
+
+
+def retry_after(error: BaseException) -> str | None:
+    """The header's text for an error that names its time: whole seconds, or an RFC 3339 instant."""
+    if not isinstance(error, RetryAfterError):
+        return None
+    when = error.retry_after
+    if isinstance(when, datetime):
+        return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds = when.total_seconds() if isinstance(when, timedelta) else float(when)
+    return str(max(0, math.ceil(seconds)))
+
+
+def answer(error: BaseException) -> Answer:
+    """The answer of a function that raised."""
+    return Answer(
+        kind=AnswerKind.ERROR,
+        error=info(error),
+        no_retry=is_final(error),
+        retry_after=retry_after(error),
+        req_version=REQUEST_VERSION,
+    )
+
+
+def problem(name: str, message: str, *, no_retry: bool = False) -> Answer:
+    """An ERROR answer that is the SDK's own."""
+    return Answer(
+        kind=AnswerKind.ERROR,
+        error=ErrorInfo(name=name, message=message),
+        no_retry=no_retry,
+        req_version=REQUEST_VERSION,
+    )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:  # noqa: BLE001 - a broken __str__ must not hide the error
+        return f"{type(error).__name__}, whose message can not be shown: {type(second).__name__}"

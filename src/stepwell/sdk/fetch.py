@@ -1,0 +1,75 @@
+"""``stepwell.fetch``: a durable request inside of a run, a plain one elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Unpack, cast
+
+from stepwell.errors import StepUsageError
+from stepwell.sdk.fetching import FetchOptions, UrlOrRequest
+from stepwell.sdk.scope import SCOPE, RunScope, StepBody
+
+_OURS = frozenset({"id", "retry", "idempotency_key", "at_most_once", "deadline"})
+PLAIN = "plain"
+
+
+class Fetch:
+    """The callable ``stepwell.fetch``. ``fallback`` is called where the request can not be durable.
+
+    It gets the URL and httpx's keywords. The default is a plain httpx2 request; None makes those cases an error.
+    """
+
+    def __init__(self, fallback: Any = PLAIN) -> None:
+        self._fallback = fallback
+
+    def __call__(self, url: UrlOrRequest, **options: Unpack[FetchOptions]) -> Any:
+        """The request of :meth:`Step.fetch`. Awaitable where an event loop runs in this thread, else the response itself."""
+        scope = SCOPE.get()
+        if isinstance(scope, RunScope):
+            return scope.step.fetch(url, **options)
+        if self._fallback is None:
+            where = f"inside the step {scope.label!r}" if isinstance(scope, StepBody) else "outside of a run"
+            raise StepUsageError(
+                f"fetch was called {where}, where it can not be durable, and fallback=None forbids a plain request: call it "
+                "in a function, outside of step.run"
+            )
+        plain = cast("dict[str, Any]", {key: value for key, value in options.items() if key not in _OURS})
+        return plain_fetch(url, **plain) if self._fallback is PLAIN else self._fallback(url, **plain)
+
+    def config(self, *, fallback: Any = PLAIN) -> Fetch:
+        """A copy with another fallback."""
+        return Fetch(fallback)
+
+
+def plain_fetch(url: UrlOrRequest, **options: Any) -> Any:
+    """A plain request. An awaitable where an event loop runs in this thread, else the response."""
+    options.setdefault("follow_redirects", True)
+    sending = {key: options.pop(key) for key in ("auth", "follow_redirects") if key in options}
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _send(url, options, sending)
+    return _send_async(url, options, sending)
+
+
+def _send(url: UrlOrRequest, options: dict[str, Any], sending: dict[str, Any]) -> Any:
+    import httpx2
+
+    with httpx2.Client() as client:
+        return client.send(_build(client, url, options), **sending)
+
+
+async def _send_async(url: UrlOrRequest, options: dict[str, Any], sending: dict[str, Any]) -> Any:
+    import httpx2
+
+    async with httpx2.AsyncClient() as client:
+        return await client.send(_build(client, url, options), **sending)
+
+
+def _build(client: Any, url: UrlOrRequest, options: dict[str, Any]) -> Any:
+    if hasattr(url, "headers") and hasattr(url, "method"):
+        return url
+    return client.build_request(options.pop("method", "GET"), url, **options)
+
+
+fetch = Fetch()

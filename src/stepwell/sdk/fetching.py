@@ -1,0 +1,232 @@
+"""A durable request on the user's side: httpx's arguments to the wire, the recorded result to an ``httpx2.Response``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from stepwell.errors import FetchError
+from stepwell.sdk.memos import split
+from stepwell.wire.durations import to_ms
+from stepwell.wire.errors import parse_error
+from stepwell.wire.fetch import FetchPolicy, FetchRequest, FetchResponse, Header, Timeouts
+from stepwell.wire.gateway import BadMemo, parse_memo, render_gateway
+
+if TYPE_CHECKING:
+    import httpx2
+
+UrlOrRequest = Any
+"""A ``str``, an ``httpx2.URL`` or ``httpx.URL``, or a ready ``Request`` of either."""
+_OURS = frozenset({b"host", b"content-length", b"transfer-encoding"})
+_NO_TIMEOUT_S = 7200.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How often and when a request is tried again.
+
+    Args:
+        attempts: all tries together; default: the function's.
+        on: the statuses that are retried; default: 408, 425, 429, 500, 502, 503, 504.
+        min_delay: of the exponential backoff: seconds, a ``timedelta`` or a text such as ``"500ms"``.
+        max_delay: the same.
+    """
+
+    attempts: int | None = None
+    on: Iterable[int] | None = None
+    min_delay: float | timedelta | str = 0.5
+    max_delay: float | timedelta | str = 60
+
+
+class FetchOptions(TypedDict, total=False):
+    """The keywords of ``fetch``: httpx's, and ours."""
+
+    method: str
+    params: Any
+    headers: Any
+    json: Any
+    data: Any
+    content: Any
+    files: Any
+    cookies: Any
+    auth: Any
+    timeout: Any
+    follow_redirects: bool
+    id: str
+    retry: Retry | int
+    idempotency_key: str | None
+    at_most_once: bool
+    deadline: float | timedelta | str | None
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request that is about to become a step."""
+
+    request: httpx2.Request
+    policy: FetchPolicy
+    step_id: str
+    explicit: bool
+
+    def body(self) -> FetchRequest:
+        """The request with its body read."""
+        try:
+            return self._wire(self.request.read())
+        except RuntimeError:
+            raise TypeError("the request's body is an async stream: a sync function needs a plain one") from None
+
+    async def body_async(self) -> FetchRequest:
+        """The same, for bodies that may be async streams."""
+        import httpx2
+
+        stream = self.request.stream if hasattr(self.request, "stream") else None
+        sync = stream is None or isinstance(stream, httpx2.SyncByteStream) or not hasattr(stream, "__aiter__")
+        return self._wire(self.request.read() if sync else await self.request.aread())
+
+    def _wire(self, body: bytes) -> FetchRequest:
+        request = self.request
+        headers: list[Header] = []
+        for name, value in request.headers.raw:
+            if name.lower() not in _OURS or (name.lower() == b"host" and value != request.url.netloc):
+                headers.append((name.decode("latin-1"), value.decode("latin-1")))
+        return FetchRequest(
+            url=str(request.url),
+            method=request.method,
+            headers=tuple(headers),
+            body=body or None,
+            policy=self.policy,
+            rich=True,
+        )
+
+
+def prepare(url: UrlOrRequest, options: FetchOptions | Mapping[str, Any]) -> Asked:
+    """The request and policy that the arguments describe. Raises ``TypeError`` and ``ValueError`` for bad ones."""
+    given: dict[str, Any] = dict(options)
+    unknown = given.keys() - FetchOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"fetch() has no argument {', '.join(sorted(map(repr, unknown)))}")
+    request = _request(url, given)
+    if request.url.scheme not in {"http", "https"} or not request.url.host:
+        raise ValueError(f"{str(request.url)!r} is no absolute http or https URL: a durable request needs one")
+    policy = _policy(given)
+    explicit = given.get("id")
+    step_id = explicit or f"{request.method} {request.url.netloc.decode('ascii')}{request.url.path}"
+    return Asked(request, policy, step_id, explicit is not None)
+
+
+def render(request: FetchRequest) -> bytes:
+    """The options of the op."""
+    return render_gateway(request)
+
+
+def read_memo(memo: bytes) -> tuple[FetchResponse, str | None]:
+    """The recorded response, and the reference of a body that is kept elsewhere. Raises ``FetchError``."""
+    _, error = split(memo)
+    if error is not None:
+        info = parse_error(error)
+        raise FetchError(info.message, info.kind or "unknown", info.attempts or 1)
+    try:
+        return parse_memo(memo)
+    except BadMemo as problem:
+        raise FetchError(str(problem), "invalid") from None
+
+
+def response(found: FetchResponse, request: httpx2.Request, body: bytes | None = None) -> httpx2.Response:
+    """The response as httpx2 has it: exact headers and bytes, decoded as it decodes them."""
+    import httpx2
+
+    history = [_hop(hop.status, hop.headers, httpx2.Request(request.method, hop.url)) for hop in found.history]
+    same = str(request.url) == found.url
+    final = request if same else httpx2.Request(request.method, found.url, headers=request.headers)
+    made = httpx2.Response(
+        found.status,
+        headers=_raw(found.headers),
+        stream=httpx2.ByteStream(found.body if body is None else body),
+        request=final,
+        history=history,
+        extensions={"http_version": f"HTTP/{found.http_version}".encode("ascii")},
+    )
+    made.elapsed = timedelta(milliseconds=found.elapsed_ms)
+    return made
+
+
+def _hop(status: int, headers: tuple[Header, ...], request: httpx2.Request) -> httpx2.Response:
+    import httpx2
+
+    return httpx2.Response(status, headers=_raw(headers), stream=httpx2.ByteStream(b""), request=request)
+
+
+def _raw(headers: tuple[Header, ...]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1", "replace"), _octets(value)) for name, value in headers]
+
+
+def _octets(text: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode()
+
+
+def _request(url: UrlOrRequest, given: dict[str, Any]) -> httpx2.Request:
+    import httpx2
+
+    members = {key: given[key] for key in _OF_REQUEST if given.get(key) is not None}
+    if hasattr(url, "headers") and hasattr(url, "method"):
+        if members or "method" in given:
+            raise TypeError("a ready Request brings its method, headers and body along: give fetch() one or the other")
+        request = cast("httpx2.Request", url)
+    else:
+        request = httpx2.Request(str(given.get("method") or "GET").upper(), str(url), **members)
+    return _authorised(request, given.get("auth"))
+
+
+_OF_REQUEST = ("params", "headers", "json", "data", "content", "files", "cookies")
+
+
+def _authorised(request: httpx2.Request, auth: Any) -> httpx2.Request:
+    import httpx2
+
+    if auth is None:
+        return request
+    if isinstance(auth, tuple):
+        auth = httpx2.BasicAuth(*cast("tuple[str, str]", auth))
+    if isinstance(auth, httpx2.DigestAuth):
+        raise TypeError("digest authentication needs a conversation with the server, which a durable request has not")
+    if hasattr(auth, "sync_auth_flow"):
+        return next(auth.sync_auth_flow(request))
+    if callable(auth):
+        return cast("Callable[[httpx2.Request], httpx2.Request]", auth)(request)
+    raise TypeError(f"auth is a (user, password) pair, an httpx2.Auth or a function, not {type(auth).__name__}")
+
+
+def _policy(given: dict[str, Any]) -> FetchPolicy:
+    retry = given.get("retry")
+    plan = Retry(attempts=retry) if isinstance(retry, int) else retry or Retry()
+    if plan.attempts is not None and plan.attempts < 1:
+        raise ValueError("retry attempts count all tries: 1 is the least, and means no second one")
+    deadline = given.get("deadline")
+    return FetchPolicy(
+        attempts=plan.attempts,
+        retry_on=None if plan.on is None else tuple(sorted(plan.on)),
+        min_delay_ms=to_ms(plan.min_delay),
+        max_delay_ms=to_ms(plan.max_delay),
+        deadline_ms=None if deadline is None else to_ms(deadline),
+        timeouts=_timeouts(given),
+        follow_redirects=given.get("follow_redirects", True),
+        idempotency_key=given.get("idempotency_key"),
+        at_most_once=given.get("at_most_once", False),
+    )
+
+
+def _timeouts(given: dict[str, Any]) -> Timeouts:
+    if "timeout" not in given:
+        return Timeouts()
+    import httpx2
+
+    timeout = given["timeout"]
+    if not hasattr(timeout, "connect"):
+        timeout = httpx2.Timeout(timeout)
+    phases = (timeout.connect, timeout.read, timeout.write, timeout.pool)
+    return Timeouts(*(_NO_TIMEOUT_S if phase is None else float(phase) for phase in phases))

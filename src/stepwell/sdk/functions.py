@@ -1,0 +1,100 @@
+"""Functions as users declare them, and their registration form (protocol 1.3)."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from stepwell.errors import ConfigError
+from stepwell.sdk.context import Context, ContextSync
+from stepwell.sdk.drivers.bodies import is_async
+from stepwell.wire import function_config as wire
+from stepwell.wire.constants import DEFAULT_RETRIES, DISCOVERY, MAX_RETRIES
+from stepwell.wire.function_render import render_function
+
+if TYPE_CHECKING:
+    from stepwell.sdk.client import Client
+
+Handler = Callable[..., Any]
+"""``async def f(ctx)`` or ``def f(ctx)``; with a second argument, it gets ``ctx.step`` there."""
+
+
+class TriggerEvent(msgspec.Struct, frozen=True):
+    """Starts the function on each event of that name (or pattern: ``order/*``) for which ``expression`` is true."""
+
+    event: str
+    expression: str | None = None
+
+
+class Concurrency(msgspec.Struct, frozen=True):
+    """At most ``limit`` steps and requests at once, for each value of ``key``, an expression such as ``event.data.user``."""
+
+    limit: int
+    key: str | None = None
+    scope: Literal["fn", "env", "account"] = "fn"
+
+
+class Function:
+    """A function of an app; made by ``client.create_function``. ``id`` is ``<app>-<fn_id>``."""
+
+    def __init__(
+        self,
+        client: Client,
+        handler: Handler,
+        *,
+        fn_id: str,
+        triggers: Sequence[TriggerEvent],
+        name: str | None = None,
+        retries: int | None = None,
+        concurrency: Sequence[Concurrency] = (),
+    ) -> None:
+        retries = DEFAULT_RETRIES if retries is None else retries
+        if not 0 <= retries <= MAX_RETRIES:
+            raise ConfigError(f"function {fn_id!r} has retries={retries}: 0 to {MAX_RETRIES} are possible")
+        if len(concurrency) > 2:
+            raise ConfigError(f"function {fn_id!r} has {len(concurrency)} concurrency entries: two are possible")
+        self.client = client
+        self.handler = handler
+        self.fn_id = fn_id
+        self.id = f"{client.app_id}-{fn_id}"
+        self.name = name or fn_id
+        self.triggers = tuple(triggers)
+        self.retries = retries
+        self.concurrency = tuple(concurrency)
+        self.is_sync = not is_async(handler)
+        self.logger: logging.Logger = client.logger
+        self._takes_step = _positionals(handler) > 1
+
+    def config(self, url: str) -> dict[str, Any]:
+        """The registration form, for an app that is served at ``url`` (empty: called in process)."""
+        calls = f"{url}{'&' if '?' in url else '?'}fnId={self.id}&stepId={DISCOVERY}" if url else ""
+        found = wire.FunctionConfig(
+            id=self.id,
+            name=self.name,
+            url=calls,
+            triggers=tuple(wire.Trigger(event=each.event, expression=each.expression) for each in self.triggers),
+            retries=self.retries,
+            concurrency=tuple(
+                wire.Concurrency(limit=each.limit, key=each.key, scope=wire.Scope(each.scope))
+                for each in self.concurrency
+            ),
+        )
+        return render_function(found)
+
+    def call_async(self, context: Context) -> Coroutine[Any, Any, Any]:
+        """The coroutine of an async function."""
+        return self.handler(context, context.step) if self._takes_step else self.handler(context)
+
+    def call_sync(self, context: ContextSync) -> Any:
+        """Call a sync function."""
+        return self.handler(context, context.step) if self._takes_step else self.handler(context)
+
+
+def _positionals(handler: Handler) -> int:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(handler).parameters.values()
+    return sum(1 for each in parameters if each.kind in kinds and each.default is inspect.Parameter.empty)

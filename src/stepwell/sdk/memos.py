@@ -1,0 +1,37 @@
+"""The memo of an ended step, read to a value or raised as an error (protocol section 2)."""
+
+from typing import Any
+
+import msgspec
+
+from stepwell.errors import StepError
+from stepwell.sdk import values
+from stepwell.wire.errors import parse_error
+
+_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def split(memo: bytes) -> tuple[msgspec.Raw | bytes, msgspec.Raw | None]:
+    """The data, and the error when the step failed. Only an object with exactly ``data`` or ``error`` is a wrapper."""
+    if memo[:1] == b"{":
+        members = _DECODER.decode(memo)
+        if len(members) == 1:
+            if (data := members.get("data")) is not None:
+                return data, None
+            if (error := members.get("error")) is not None:
+                return b"null", error
+    return memo, None
+
+
+def value(memo: bytes, kind: Any = None) -> Any:
+    """The step's result. Raises ``StepError`` when it failed."""
+    data, error = split(memo)
+    if error is not None:
+        raise step_error(error)
+    return values.decode(data, kind)
+
+
+def step_error(raw: msgspec.Raw) -> StepError:
+    """The error of a failed step."""
+    info = parse_error(raw)
+    return StepError(info.message, info.name, info.stack)

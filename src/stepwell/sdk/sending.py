@@ -1,0 +1,82 @@
+"""Sending events over HTTP (protocol 1.2): retried with the same seed, so that a repeat gives the same ids."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from stepwell.errors import SendEventsError
+from stepwell.sdk import values
+from stepwell.sdk.config import Config
+from stepwell.sdk.events import Event
+from stepwell.wire.constants import H_ENV, H_EVENT_SEED, H_SDK, MAX_EVENTS, SDK_NAME, VERSION
+
+if TYPE_CHECKING:
+    import httpx2
+
+ATTEMPTS = 5
+_BASE_DELAY_S = 0.1
+_TIMEOUT_S = 30.0
+
+
+def encode_events(events: Any) -> bytes:
+    """The JSON array of one event or several. Raises ``SendEventsError``."""
+    listed: Sequence[Any] = [events] if isinstance(events, Event | Mapping) else list(events)
+    if len(listed) > MAX_EVENTS:
+        raise SendEventsError(f"{len(listed)} events are too many for one send: {MAX_EVENTS} is the most")
+    for event in listed:
+        name: Any = event.name if isinstance(event, Event) else cast("Mapping[str, Any]", event).get("name")
+        if not name or not isinstance(name, str):
+            raise SendEventsError("an event needs a name: Event(name='shop/order.placed', data={...})")
+    return values.encode(list(listed), "the event has")
+
+
+async def send(config: Config, body: bytes) -> list[str]:
+    """Post the events; the ids given to them."""
+    import httpx2
+
+    seed = f"{time.time_ns() // 1_000_000},{base64.b64encode(os.urandom(10)).decode()}"
+    headers = {"content-type": "application/json", H_SDK: f"{SDK_NAME}:v{VERSION}", H_EVENT_SEED: seed}
+    if config.env:
+        headers[H_ENV] = config.env
+    url = f"{config.event_url}/e/{config.event_key}"
+    trouble = ""
+    async with httpx2.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client:
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_BASE_DELAY_S * 2**attempt * random.uniform(0.5, 1.5))
+            try:
+                answer = await client.post(url, content=body, headers=headers)
+            except httpx2.TransportError as error:
+                trouble = f"{config.event_url} can not be reached ({type(error).__name__}: {error}): is the platform running?"
+                continue
+            if answer.status_code < 500:
+                return _ids(answer)
+            trouble = f"the platform answered with status {answer.status_code}"
+    raise SendEventsError(f"the events were not sent after {ATTEMPTS} attempts: {trouble}")
+
+
+class _Reply(msgspec.Struct):
+    ids: list[str] = []
+    status: int = 0
+    error: str | None = None
+
+
+def _ids(answer: httpx2.Response) -> list[str]:
+    try:
+        reply = msgspec.json.decode(answer.content, type=_Reply)
+    except msgspec.MsgspecError:
+        reply = _Reply(error="it is not the answer of a platform: check the event URL")
+    if answer.status_code != 200 or reply.error:
+        raise SendEventsError(
+            f"the platform did not take the events (status {answer.status_code}): {reply.error or 'no reason given'}",
+            reply.ids,
+        )
+    return reply.ids

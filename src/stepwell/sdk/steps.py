@@ -1,0 +1,145 @@
+"""``ctx.step``: the tools that a function has. The id of a step is given when the call is made, not when it is awaited."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+
+from stepwell.sdk import fetching, values
+from stepwell.wire.durations import format_duration, to_ms
+from stepwell.wire.ops import Opcode
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from stepwell.sdk.drivers.execution import Execution
+    from stepwell.sdk.drivers.threads import SyncRun
+    from stepwell.sdk.events import Event
+    from stepwell.sdk.functions import Function
+    from stepwell.sdk.machine import Machine, StepCall
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+
+class Step:
+    """The steps of an ``async def`` function. Every method returns an awaitable, so that steps can run in parallel."""
+
+    def __init__(self, run: Execution, function: Function) -> None:
+        self._run = run
+        self._function = function
+
+    def run(
+        self,
+        step_id: str,
+        handler: Callable[[Unpack[Args]], Awaitable[T]] | Callable[[Unpack[Args]], T],
+        *handler_args: Unpack[Args],
+        output_type: Any = None,
+    ) -> Coroutine[Any, Any, T]:
+        """Run ``handler(*handler_args)`` once and record what it returns; replays get the record.
+
+        An async handler runs on the loop, a plain one in a thread. Its result goes through JSON: it comes back as the
+        handler's return annotation, or ``output_type``, where that is a dataclass, a model or a datetime, else as plain
+        JSON. Raises ``StepError`` once the step has failed for good.
+        """
+        self._run.check()
+        return self._run.wait(_run_call(self._run.machine, step_id, handler, handler_args, output_type))
+
+    def sleep(self, step_id: str, duration: float | timedelta | str) -> Coroutine[Any, Any, None]:
+        """Sleep durably, up to a year. ``duration``: seconds, a ``timedelta`` or a text such as ``"1h30m"``."""
+        self._run.check()
+        return self._run.wait(_sleep_call(self._run.machine, step_id, format_duration(to_ms(duration))))
+
+    def sleep_until(self, step_id: str, until: datetime) -> Coroutine[Any, Any, None]:
+        """Sleep durably until a moment with a zone; one in the past ends at once."""
+        self._run.check()
+        return self._run.wait(_sleep_call(self._run.machine, step_id, instant(until)))
+
+    def fetch(self, url: fetching.UrlOrRequest, **options: Unpack[fetching.FetchOptions]) -> Coroutine[Any, Any, httpx2.Response]:
+        """A durable request: performed by the platform, retried, recorded once. Takes what ``httpx.request`` takes.
+
+        ``url``: an absolute URL or a ready ``Request``. Beyond httpx's keywords: ``id`` (the step's id; default: method,
+        host and path), ``retry`` (a :class:`Retry`), ``idempotency_key`` (``""`` for none), ``at_most_once``,
+        ``deadline`` (seconds, over all attempts). Raises ``FetchError`` when there was no response.
+        """
+        self._run.check()
+        asked = fetching.prepare(url, options)
+        call = self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit)
+        return self._fetch(call, asked)
+
+    def send_event(self, step_id: str, events: Event | list[Event]) -> Coroutine[Any, Any, list[str]]:
+        """Send events as a step; their ids."""
+        return self.run(step_id, self._function.client.send, events)
+
+    async def _fetch(self, call: StepCall, asked: fetching.Asked) -> httpx2.Response:
+        call.opts = fetching.render(await asked.body_async())
+        response, ref = fetching.read_memo(await self._run.memo(call))
+        return fetching.response(response, asked.request, await self._run.load(ref) if ref else None)
+
+
+class StepSync:
+    """The steps of a ``def`` function: the same calls, which return their results."""
+
+    def __init__(self, run: SyncRun, function: Function) -> None:
+        self._run = run
+        self._function = function
+
+    def run(
+        self,
+        step_id: str,
+        handler: Callable[[Unpack[Args]], T],
+        *handler_args: Unpack[Args],
+        output_type: Any = None,
+    ) -> T:
+        """As :meth:`Step.run`."""
+        self._run.check()
+        return self._run.wait(_run_call(self._run.machine, step_id, handler, handler_args, output_type))
+
+    def sleep(self, step_id: str, duration: float | timedelta | str) -> None:
+        """As :meth:`Step.sleep`."""
+        self._run.check()
+        self._run.wait(_sleep_call(self._run.machine, step_id, format_duration(to_ms(duration))))
+
+    def sleep_until(self, step_id: str, until: datetime) -> None:
+        """As :meth:`Step.sleep_until`."""
+        self._run.check()
+        self._run.wait(_sleep_call(self._run.machine, step_id, instant(until)))
+
+    def fetch(self, url: fetching.UrlOrRequest, **options: Unpack[fetching.FetchOptions]) -> httpx2.Response:
+        """As :meth:`Step.fetch`."""
+        self._run.check()
+        asked = fetching.prepare(url, options)
+        call = self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit)
+        call.opts = fetching.render(asked.body())
+        response, ref = fetching.read_memo(self._run.memo(call))
+        return fetching.response(response, asked.request, self._run.load(ref) if ref else None)
+
+    def send_event(self, step_id: str, events: Event | list[Event]) -> list[str]:
+        """As :meth:`Step.send_event`."""
+        return self.run(step_id, self._function.client.send_sync, events)
+
+
+def instant(moment: datetime) -> str:
+    """The protocol's form of a moment. Raises ``ValueError`` for one without a zone."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment.isoformat()} has no zone: say which with tzinfo=, such as datetime.now(UTC)")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _run_call(machine: Machine, step_id: str, handler: Any, args: Any, output_type: Any) -> StepCall:
+    if not callable(handler):
+        raise TypeError(f"step {step_id!r} needs a function to call, not {type(handler).__name__}: pass f, not f()")
+    call = machine.make(step_id, Opcode.STEP_RUN)
+    call.body = functools.partial(handler, *args) if args else handler
+    call.context = copy_context()
+    call.kind = values.declared(handler) if output_type is None else values.concrete(output_type)
+    return call
+
+
+def _sleep_call(machine: Machine, step_id: str, text: str) -> StepCall:
+    call = machine.make(step_id, Opcode.SLEEP)
+    call.name = text
+    return call
