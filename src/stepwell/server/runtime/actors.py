@@ -10,7 +10,7 @@ from stepwell.core.inputs import Broken, Env, Input
 from stepwell.core.machine import step
 from stepwell.core.model import Item, Run, RunView
 from stepwell.core.outputs import Commit
-from stepwell.server.runtime.committer import Committer
+from stepwell.server.runtime.committer import Committer, Unstorable
 from stepwell.server.store.base import Outcome, Store, StoreError
 
 logger = logging.getLogger("stepwell.engine")
@@ -131,6 +131,9 @@ class Actors:
         self._committer.submit((commit,), settled)
 
     def _settled(self, actor: Actor, letters: list[Letter], commit: Commit, result: list[Outcome] | StoreError) -> None:
+        if isinstance(result, Unstorable):
+            self._decide(actor, [_broken(letter, result) for letter in letters])
+            return
         if isinstance(result, StoreError):
             asyncio.get_running_loop().call_later(_RETRY_S, self._reload_soon, actor, letters)
             return

@@ -13,6 +13,10 @@ logger = logging.getLogger("stepwell.store")
 
 Settled = Callable[[list[Outcome] | StoreError], None]
 
+class Unstorable(StoreError):
+    """What was submitted can not be stored, ever: trying again is no use."""
+
+
 _MAX_BATCH = 2_000
 _MAX_CLAIM = 500
 _RETRY_S = 1.0
@@ -34,6 +38,7 @@ class Committer:
         self._room = room
         self._take = take
         self._queue: list[tuple[Sequence[Commit], Settled]] = []
+        self._alone: list[tuple[Sequence[Commit], Settled]] = []
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: int | None = None
@@ -84,13 +89,13 @@ class Committer:
         self._wake.set()
 
     async def _run(self) -> None:
-        while self._task is not None or self._queue:
+        while self._task is not None or self._queue or self._alone:
             await self._wake.wait()
             self._wake.clear()
             await self._cycle()
 
     async def _cycle(self) -> None:
-        batch, self._queue = self._queue[:_MAX_BATCH], self._queue[_MAX_BATCH:]
+        batch = self._next_batch()
         now = self._clock.now()
         room = min(self._room(), _MAX_CLAIM) if self.claiming else 0
         claim = ClaimRequest(self._owner, room, now) if room > 0 else None
@@ -102,6 +107,10 @@ class Committer:
         except StoreError as problem:
             self._failed(batch, problem)
             return
+        except Exception as problem:
+            logger.exception("the store could not take what was submitted")
+            self._poisoned(batch, problem)
+            return
         if self._failing:
             self._failing = False
             logger.warning("the store works again")
@@ -111,10 +120,16 @@ class Committer:
             at += len(part)
         if result.claimed:
             self._take(result.claimed)
-        if self._queue or (claim is not None and len(result.claimed) >= claim.limit):
+        if self._queue or self._alone or (claim is not None and len(result.claimed) >= claim.limit):
             self._wake.set()
         if claim is not None:
             self._set_timer(result.next_due)
+
+    def _next_batch(self) -> list[tuple[Sequence[Commit], Settled]]:
+        if self._alone:
+            return [self._alone.pop(0)]
+        batch, self._queue = self._queue[:_MAX_BATCH], self._queue[_MAX_BATCH:]
+        return batch
 
     def _failed(self, batch: list[tuple[Sequence[Commit], Settled]], problem: StoreError) -> None:
         if not self._failing:
@@ -123,6 +138,13 @@ class Committer:
         for _, settled in batch:
             settled(problem)
         asyncio.get_running_loop().call_later(_RETRY_S, self._wake.set)
+
+    def _poisoned(self, batch: list[tuple[Sequence[Commit], Settled]], problem: Exception) -> None:
+        """Something in the batch can not be stored at all. Find it by submitting each part alone; only that one fails."""
+        if len(batch) == 1:
+            batch[0][1](Unstorable(f"can not be stored ({type(problem).__name__}: {problem})"))
+        self._alone += [] if len(batch) == 1 else batch
+        self._wake.set()
 
     def _set_timer(self, due: int | None) -> None:
         if due == self._timer_due and self._timer is not None:

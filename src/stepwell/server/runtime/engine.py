@@ -16,13 +16,13 @@ from stepwell.server.caller.base import Caller
 from stepwell.server.clock import Clock, SystemClock
 from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.runtime.actors import Actors
-from stepwell.server.runtime.committer import Committer
+from stepwell.server.runtime.committer import Committer, Unstorable
 from stepwell.server.runtime.leases import Leases
 from stepwell.server.runtime.registry import Registry
 from stepwell.server.runtime.worker import Worker
 from stepwell.server.store.base import AppRecord, Counts, Outcome, RunQuery, Store
 from stepwell.wire.constants import DISCOVERY
-from stepwell.wire.events import IncomingEvent, finish
+from stepwell.wire.events import BadEvents, IncomingEvent, finish
 from stepwell.wire.function_render import render_function
 from stepwell.wire.functions import FunctionConfig, Registration
 from stepwell.wire.ids import stable_uuid, ulid
@@ -117,7 +117,10 @@ class Engine:
                     self._actors.adopt(view)
 
         if commits:
-            await self._committer.write(commits, applied)
+            try:
+                await self._committer.write(commits, applied)
+            except Unstorable as problem:
+                raise BadEvents(f"an event {problem}") from problem
         return list(ids)
 
     def _runs_for(self, env: Env, event: StoredEvent) -> list[tuple[RunView, Commit]]:
