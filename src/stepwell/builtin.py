@@ -1,9 +1,10 @@
 """The functions that every development platform hosts by itself: the one behind ``stepwell fetch``."""
 
 import base64
-from typing import Any, cast
+from typing import Any
 
 from stepwell import Client, Context, Retry, TriggerEvent
+from stepwell.sdk.fetching import FetchOptions
 from stepwell.wire.builtins import FETCH_EVENT
 
 ATTEMPTS = 20
@@ -15,16 +16,22 @@ client = Client(app_id="stepwell-cli")
 @client.create_function(fn_id="fetch", trigger=TriggerEvent(event=FETCH_EVENT), retries=3)
 async def fetch(ctx: Context) -> dict[str, object]:
     """Make the request that the event describes; its status and final URL (the body stays with the step)."""
-    data = cast("dict[str, Any]", ctx.event.data)
-    timeout, deadline = data.get("timeout_ms"), data.get("deadline_ms")
-    response = await ctx.step.fetch(
-        data["url"],
+    data = ctx.event.data
+    response = await ctx.step.fetch(data["url"], **_options(data))
+    return {"status": response.status_code, "url": str(response.url)}
+
+
+def _options(data: dict[str, Any]) -> FetchOptions:
+    options = FetchOptions(
         method=data.get("method", "GET"),
         headers=[(name, value) for name, value in data.get("headers", [])],
-        content=base64.b64decode(data["body"]) if data.get("body") is not None else None,
         id="request",
         retry=Retry(attempts=data.get("attempts", ATTEMPTS)),
-        **({"timeout": timeout / 1000} if timeout else {}),
-        **({"deadline": deadline / 1000} if deadline else {}),
     )
-    return {"status": response.status_code, "url": str(response.url)}
+    if data.get("body") is not None:
+        options["content"] = base64.b64decode(data["body"])
+    if data.get("timeout_ms"):
+        options["timeout"] = data["timeout_ms"] / 1000
+    if data.get("deadline_ms"):
+        options["deadline"] = data["deadline_ms"] / 1000
+    return options
