@@ -91,7 +91,9 @@ class Client:
                 self, handler, fn_id=fn_id, triggers=triggers, name=name, retries=retries, concurrency=limits
             )
             if any(other.id == function.id for other in self.functions):
-                raise ConfigError(f"there are two functions {fn_id!r} in the app {self.app_id!r}: give each its own fn_id")
+                raise ConfigError(
+                    f"there are two functions {fn_id!r} in the app {self.app_id!r}: give each its own fn_id"
+                )
             self.functions.append(function)
             return function
 

@@ -148,6 +148,7 @@ def response(found: FetchResponse, request: httpx2.Request, body: bytes | None =
         history=history,
         extensions={"http_version": f"HTTP/{found.http_version}".encode("ascii")},
     )
+    made.read()
     made.elapsed = timedelta(milliseconds=found.elapsed_ms)
     return made
 
@@ -155,7 +156,9 @@ def response(found: FetchResponse, request: httpx2.Request, body: bytes | None =
 def _hop(status: int, headers: tuple[Header, ...], request: httpx2.Request) -> httpx2.Response:
     import httpx2
 
-    return httpx2.Response(status, headers=_raw(headers), stream=httpx2.ByteStream(b""), request=request)
+    made = httpx2.Response(status, headers=_raw(headers), stream=httpx2.ByteStream(b""), request=request)
+    made.read()
+    return made
 
 
 def _raw(headers: tuple[Header, ...]) -> list[tuple[bytes, bytes]]:

@@ -33,7 +33,20 @@ class State(Enum):
 class StepCall:
     """One call of a step. ``body``: the callable with its arguments bound, for steps that run in the app."""
 
-    __slots__ = ("body", "context", "hashed", "index", "kind", "name", "number", "op", "opts", "state", "user_id", "waiter")
+    __slots__ = (
+        "body",
+        "context",
+        "hashed",
+        "index",
+        "kind",
+        "name",
+        "number",
+        "op",
+        "opts",
+        "state",
+        "user_id",
+        "waiter",
+    )
 
     def __init__(self, user_id: str, index: int, number: int, op: Opcode) -> None:
         self.user_id = user_id

@@ -23,7 +23,12 @@ class Scope:
         """A task was created by code of this scope."""
 
     def timer(
-        self, plain: Callable[..., Any], when: float, callback: Callable[..., object], args: Any, context: Context | None
+        self,
+        plain: Callable[..., Any],
+        when: float,
+        callback: Callable[..., object],
+        args: Any,
+        context: Context | None,
     ) -> Any:
         """A timer set by code of this scope, due at loop time ``when``; ``plain`` makes the loop's own. None: no opinion."""
         return None

@@ -51,11 +51,13 @@ async def send(config: Config, body: bytes) -> list[str]:
     async with httpx2.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client:
         for attempt in range(ATTEMPTS):
             if attempt:
-                await asyncio.sleep(_BASE_DELAY_S * 2**attempt * random.uniform(0.5, 1.5))
+                await asyncio.sleep(_BASE_DELAY_S * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             try:
                 answer = await client.post(url, content=body, headers=headers)
             except httpx2.TransportError as error:
-                trouble = f"{config.event_url} can not be reached ({type(error).__name__}: {error}): is the platform running?"
+                trouble = (
+                    f"{config.event_url} can not be reached ({type(error).__name__}: {error}): is the platform running?"
+                )
                 continue
             if answer.status_code < 500:
                 return _ids(answer)

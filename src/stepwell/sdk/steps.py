@@ -35,8 +35,8 @@ class Step:
     def run(
         self,
         step_id: str,
-        handler: Callable[[Unpack[Args]], Awaitable[T]] | Callable[[Unpack[Args]], T],
-        *handler_args: Unpack[Args],
+        handler: Callable[[*Args], Awaitable[T]] | Callable[[*Args], T],
+        *handler_args: *Args,
         output_type: Any = None,
     ) -> Coroutine[Any, Any, T]:
         """Run ``handler(*handler_args)`` once and record what it returns; replays get the record.
@@ -58,7 +58,9 @@ class Step:
         self._run.check()
         return self._run.wait(_sleep_call(self._run.machine, step_id, instant(until)))
 
-    def fetch(self, url: fetching.UrlOrRequest, **options: Unpack[fetching.FetchOptions]) -> Coroutine[Any, Any, httpx2.Response]:
+    def fetch(
+        self, url: fetching.UrlOrRequest, **options: Unpack[fetching.FetchOptions]
+    ) -> Coroutine[Any, Any, httpx2.Response]:
         """A durable request: performed by the platform, retried, recorded once. Takes what ``httpx.request`` takes.
 
         ``url``: an absolute URL or a ready ``Request``. Beyond httpx's keywords: ``id`` (the step's id; default: method,
@@ -90,8 +92,8 @@ class StepSync:
     def run(
         self,
         step_id: str,
-        handler: Callable[[Unpack[Args]], T],
-        *handler_args: Unpack[Args],
+        handler: Callable[[*Args], T],
+        *handler_args: *Args,
         output_type: Any = None,
     ) -> T:
         """As :meth:`Step.run`."""

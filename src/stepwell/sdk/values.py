@@ -6,6 +6,7 @@ than plain JSON (a return annotation, or ``output_type``). Never pickled.
 """
 
 import dataclasses
+import enum
 import functools
 import math
 import types
@@ -89,9 +90,7 @@ def _parts(kind: Any) -> Iterator[Any]:
     if origin not in (typing.Union, types.UnionType, typing.Annotated):
         yield origin
     for argument in typing.get_args(kind):
-        if argument is not Ellipsis and isinstance(argument, type | types.GenericAlias | types.UnionType):
-            yield from _parts(argument)
-        elif typing.get_origin(argument) is not None or argument is Any:
+        if isinstance(argument, type) or typing.get_origin(argument) is not None or argument is Any:
             yield from _parts(argument)
 
 
@@ -100,19 +99,12 @@ def _is_known(kind: Any) -> bool:
         return True
     if not isinstance(kind, type):
         return False
-    return (
+    known = (
         dataclasses.is_dataclass(kind)
-        or issubclass(kind, msgspec.Struct | _enum().Enum)
-        or hasattr(kind, "model_validate")
-        or (issubclass(kind, tuple) and hasattr(kind, "_fields"))
-        or typing.is_typeddict(kind)
+        or issubclass(kind, msgspec.Struct | enum.Enum)
+        or typing.is_typeddict(cast(Any, kind))
     )
-
-
-def _enum() -> Any:
-    import enum
-
-    return enum
+    return known or any(hasattr(cast(Any, kind), name) for name in ("model_validate", "_fields"))
 
 
 def _standard() -> frozenset[object]:

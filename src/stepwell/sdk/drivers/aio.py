@@ -295,7 +295,9 @@ def _outcome(execution: Execution) -> Answer:
     assert root is not None
     execution.delivered = True
     if root.cancelled():
-        return failures.problem("CancelledError", "the function's main task was cancelled, by itself or by its own code")
+        return failures.problem(
+            "CancelledError", "the function's main task was cancelled, by itself or by its own code"
+        )
     error = root.exception()
     if error is not None:
         return failures.answer(error)
@@ -304,4 +306,3 @@ def _outcome(execution: Execution) -> Answer:
     except values.ValueNotSerializable as problem:
         return failures.answer(problem)
     return Answer(kind=AnswerKind.RETURNED, data=data, req_version=REQUEST_VERSION)
-

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell.errors import RunAbandoned, StepUsageError
 from stepwell.sdk import memos
+from stepwell.sdk.context import Context as UserContext
 from stepwell.sdk.drivers.settle import Patience, Settler
 from stepwell.sdk.drivers.timers import RunTimer, Timers
 from stepwell.sdk.drivers.waits import Owned, Wait
-from stepwell.sdk.context import Context as UserContext
 from stepwell.sdk.machine import Machine, State, StepCall
 from stepwell.sdk.scope import SCOPE, RunScope, forget
 from stepwell.wire.calls import CallRequest
@@ -111,7 +111,12 @@ class Execution(RunScope):
             self.settler.stir()
 
     def timer(
-        self, plain: Callable[..., Any], when: float, callback: Callable[..., object], args: Any, context: Context | None
+        self,
+        plain: Callable[..., Any],
+        when: float,
+        callback: Callable[..., object],
+        args: Any,
+        context: Context | None,
     ) -> RunTimer | None:
         """The function set a timer."""
         if self.abandoned:

@@ -41,13 +41,13 @@ def frames(task: AnyTask) -> Frames:
     current: Any = task.get_coro()
     while current is not None and len(found) < 200:
         if isinstance(current, CoroutineType):
-            found.append((current.cr_code, cast("FrameType | None", current.cr_frame)))
+            found.append((current.cr_code, current.cr_frame))
             current = cast(Any, current.cr_await)
         elif isinstance(current, AsyncGeneratorType):
-            found.append((current.ag_code, cast("FrameType | None", current.ag_frame)))
+            found.append((current.ag_code, current.ag_frame))
             current = cast(Any, current.ag_await)
         elif isinstance(current, GeneratorType):
-            found.append((current.gi_code, cast("FrameType | None", current.gi_frame)))
+            found.append((current.gi_code, current.gi_frame))
             current = cast(Any, current.gi_yieldfrom)
         else:
             current = _behind(current)
@@ -80,5 +80,5 @@ def _behind(awaitable: Any) -> Any:
         return None
     for inner in gc.get_referents(awaitable):
         if isinstance(inner, AsyncGeneratorType | CoroutineType | GeneratorType):
-            return inner
+            return cast(Any, inner)
     return None

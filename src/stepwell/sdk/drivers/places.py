@@ -10,7 +10,12 @@ from types import CodeType
 _ASYNCIO = str(Path(asyncio.__file__).parent)
 _STDLIB = sysconfig.get_paths()["stdlib"]
 _SYNC = {"locks.py", "queues.py"}
-_JOINS = {("tasks.py", "_wait"), ("tasks.py", "wait_for"), ("tasks.py", "_cancel_and_wait"), ("taskgroups.py", "__aexit__")}
+_JOINS = {
+    ("tasks.py", "_wait"),
+    ("tasks.py", "wait_for"),
+    ("tasks.py", "_cancel_and_wait"),
+    ("taskgroups.py", "__aexit__"),
+}
 
 
 class Place(Enum):

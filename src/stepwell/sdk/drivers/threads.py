@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import inspect
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -36,7 +36,7 @@ class SyncRun(RunScope):
     """One pass over a ``def`` function."""
 
     __slots__ = ("_calls", "_done", "_function", "_load_body", "_loop", "_outcome", "_passed", "_pool", "_raised", "_request",
-                 "_swallowed", "_where", "machine")  # fmt: skip
+                 "_swallowed", "_where", "machine", "tools")  # fmt: skip
 
     def __init__(self, function: Function, request: CallRequest, pool: Pool, load_body: LoadBody | None) -> None:
         self._function = function
@@ -52,7 +52,7 @@ class SyncRun(RunScope):
         self._swallowed = 0
         self._outcome: Future[Any] = Future()
         self.machine = Machine(function.id)
-        self.step = StepSync(self, function)
+        self.step = self.tools = StepSync(self, function)
         self.thread = 0
 
     async def calls(self, context: Context) -> Answer | list[StepCall]:
@@ -131,7 +131,7 @@ class SyncRun(RunScope):
 
     def _pass(self) -> Answer | list[StepCall]:
         try:
-            context = make_context_sync(self._request, self._function, self.step, GroupSync(self), self._replaying)
+            context = make_context_sync(self._request, self._function, self.tools, GroupSync(self), self._replaying)
             result = self._function.call_sync(context)
             if self._raised is not None:
                 return failures.answer(self._complaint())
@@ -185,7 +185,7 @@ def not_found(request: CallRequest, found: list[str]) -> Answer:
 
 def _caller() -> str:
     """File and line of the user's code that called the step."""
-    frame = sys._getframe(1)  # noqa: SLF001 - the plain way to the caller; inspect.stack reads every source file
+    frame = inspect.currentframe()
     while frame is not None and f"{__package__}".split(".")[0] in str(frame.f_globals.get("__name__", "")).split("."):
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"

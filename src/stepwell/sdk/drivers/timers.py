@@ -77,9 +77,11 @@ class RunTimer:
             self._context.run(self._call)
 
     def _call(self) -> None:
-        scope = getattr(self._callback, "__self__", None)
-        if hasattr(scope, "_timeout_handle") and hasattr(type(scope), "deadline"):
-            scope.deadline = asyncio.get_running_loop().time()  # anyio asks the clock again; this is its own way to say now
+        scope: Any = getattr(self._callback, "__self__", None)
+        if scope is not None and hasattr(scope, "_timeout_handle") and hasattr(scope, "deadline"):
+            scope.deadline = (
+                asyncio.get_running_loop().time()
+            )  # anyio asks the clock again; this is its own way to say now
             return
         self._callback(*self._args)
 
@@ -143,7 +145,7 @@ def _kind(callback: Any) -> TimerKind:
     if getattr(callback, "__name__", "") == "_set_result_unless_cancelled":
         return TimerKind.SLEEP
     module = str(getattr(callback, "__module__", ""))
-    if module in {"asyncio.tasks", "asyncio.timeouts", "async_timeout"} or module.split(".")[0] == "anyio":
+    if module in {"asyncio.tasks", "asyncio.timeouts", "async_timeout"} or module.partition(".")[0] == "anyio":
         return TimerKind.TIMEOUT
     code = getattr(callback, "__code__", None)
     return TimerKind.TIMEOUT if code is not None and place(code) is Place.USER else TimerKind.LIBRARY
