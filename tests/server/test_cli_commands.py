@@ -145,6 +145,47 @@ def test_dev_runs_a_module_and_stops_on_sigterm(tmp_path: Path) -> None:
     assert run_id in listed.stdout
 
 
+def test_a_database_has_one_owner(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "stepwell.cli.main", "dev", "--port", str(port), "--no-discovery"]
+    owner = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_healthy(port, owner)
+        for args in (["dev", "--no-discovery"], ["runs"], ["fetch", "http://127.0.0.1:1/"]):
+            second = stepwell(*args, "--port", str(free_port()), cwd=tmp_path)
+            assert second.returncode == 1
+            assert str(owner.pid) in second.stderr
+            assert second.stderr.count("\n") == 1
+    finally:
+        owner.send_signal(signal.SIGTERM)
+        owner.communicate(timeout=20)
+
+
+def test_serve_asks_for_keys_and_stops(tmp_path: Path) -> None:
+    (tmp_path / "good.py").write_text(GOOD)
+    port = free_port()
+    keys = {"STEPWELL_SIGNING_KEY": "signkey-prod-00ff", "STEPWELL_EVENT_KEY": "e1"}
+    command = [sys.executable, "-m", "stepwell.cli.main", "serve", "good.py", "--port", str(port)]
+    env = {**os.environ, **keys}
+    child = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_healthy(port, child)
+        refused = stepwell("send", "shop/hello", "--port", str(port), cwd=tmp_path)
+        assert (refused.returncode, refused.stderr) == (1, "Error: Event key not found\n")
+        unsigned = stepwell("runs", "--port", str(port), cwd=tmp_path)
+        assert unsigned.returncode == 1
+        assert "signing key" in unsigned.stderr
+        sent = stepwell("send", "shop/hello", "--port", str(port), cwd=tmp_path, **keys)
+        assert "shop-hello" in sent.stdout, sent.stderr
+        assert "shop-hello" in stepwell("runs", "--port", str(port), cwd=tmp_path, **keys).stdout
+        hidden = stepwell("fetch", "http://127.0.0.1:1/", "--port", str(port), cwd=tmp_path, **keys)
+        assert "does not host" in hidden.stderr
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.communicate(timeout=20)
+    assert child.returncode == 0
+
+
 def wait_healthy(port: int, child: "subprocess.Popen[str]") -> None:
     end = time.monotonic() + 15
     while True:

@@ -1,5 +1,6 @@
 """``stepwell dev`` and ``stepwell serve``: the platform in this process."""
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,19 @@ def _settings(kind: str, flags: dict[str, object]) -> "Settings":
     return load_settings(given, os.environ)
 
 
+def _speak() -> None:
+    """Show the platform's own log, unless the user's module sets logging up differently later."""
+    logger = logging.getLogger("stepwell")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
 def _serve_forever(settings: "Settings", app: str | None) -> None:
+    _speak()
     clients = load_clients(app) if app else []
     from stepwell.embedded import serve_forever
 

@@ -18,6 +18,8 @@ _log = logging.getLogger("stepwell.discovery")
 
 INTERVAL_S = 5.0
 """How often an app is asked for its functions, seconds."""
+AWAY_S = 1.0
+"""How often while an app that was asked for does not answer."""
 PROBE_TIMEOUT_S = 1.0
 PORTS = (3000, 5000, 8000, 8080)
 PATHS = ("/api/stepwell", "/api/inngest", "/x/inngest")
@@ -74,7 +76,8 @@ class Discovery:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
             while True:
                 await self.look(session)
-                await asyncio.sleep(self._interval_s)
+                away = any(not state.connected for state in self.states.values())
+                await asyncio.sleep(min(AWAY_S, self._interval_s) if away else self._interval_s)
 
     async def look(self, session: aiohttp.ClientSession) -> None:
         """One round over every URL."""
@@ -108,7 +111,7 @@ class Discovery:
         if state.found:
             self.states.pop(state.url, None)
         elif error != state.error:
-            _log.warning("%s Trying again every %g s.", error, self._interval_s)
+            _log.warning("%s It is tried again until that changes.", error)
         state.connected, state.error, state.mode = False, error, None
 
     async def _probe(self, session: aiohttp.ClientSession) -> None:

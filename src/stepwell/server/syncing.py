@@ -64,7 +64,7 @@ async def _put(session: aiohttp.ClientSession, url: str, settings: Settings, mod
     except TimeoutError:
         raise NotAnApp(f"The app at {url} did not answer within {SYNC_TIMEOUT_S:g} s.") from None
     except aiohttp.ClientConnectorError:
-        raise NotAnApp(f"Nothing answers at {url}; is the app running?") from None
+        raise NotAnApp(f"Nothing answers at {url} yet; is the app running?") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NotAnApp(f"The app at {url} can not be reached: {type(error).__name__}.") from None
 
