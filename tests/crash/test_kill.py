@@ -1,6 +1,5 @@
 """``kill -9`` of the platform at any moment of the demo load: nothing accepted is lost, nothing recorded changes."""
 
-import asyncio
 import os
 import random
 import sqlite3
@@ -43,15 +42,18 @@ async def test_kill_9_in_the_middle_of_the_load(seed: int, tmp_path: Path) -> No
         ids = await platform.send([{"name": "load", "data": {"n": n}} for n in range(RUNS)])
         assert len(ids) == RUNS
         kept: dict[tuple[str, str], bytes] = {}
+        sizes: list[int] = []
         doubtful: Counter[str] = Counter()
-        for _ in range(3):
-            await asyncio.sleep(chance.uniform(0.02, 0.35))
+        for low, high in ((5, 45), (55, 120), (125, 195)):
+            await upstream.reaches(chance.randint(low, high))
             await platform.kill()
             before = recorded(platform.db)
             assert kept.items() <= before.items(), "a recorded result changed"
             kept = before
+            sizes.append(len(kept))
             doubtful.update(key for key in upstream.seen if upstream.steps.get(key) not in kept)
             await platform.start()
+        assert any(0 < size < RUNS * 6 for size in sizes), f"no kill fell into the load: {sizes}"
         await platform.until(lambda: all_over(platform), 60)
         await platform.stop()
         final = recorded(platform.db)

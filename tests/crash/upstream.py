@@ -34,6 +34,12 @@ class Upstream:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    async def reaches(self, requests: int, seconds: float = 30.0) -> None:
+        """Wait until so many different requests have been seen."""
+        async with asyncio.timeout(seconds):
+            while len(self.seen) < requests:
+                await asyncio.sleep(0.001)
+
     async def _charge(self, request: web.Request) -> web.Response:
         key = request.headers["Idempotency-Key"]
         self.seen[key] += 1
