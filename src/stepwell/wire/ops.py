@@ -43,7 +43,10 @@ class Userland(msgspec.Struct, frozen=True):
 
 
 class Op(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
-    """One op. ``id`` is the hashed step id; ``data``, ``error`` and ``opts`` pass untouched. Unknown keys are ignored."""
+    """One op. ``id`` is the hashed step id; ``data``, ``error`` and ``opts`` pass untouched. Unknown keys are ignored.
+
+    Read ops with :func:`stepwell.wire.answers.parse_ops`: msgspec writes an optional Raw member, and can not decode one.
+    """
 
     op: str
     id: str = ""
