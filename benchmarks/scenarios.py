@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 
 import stepwell
-from stepwell.embedded import Embedded, embedded
+from stepwell.embed import Embedded, embedded
 
 client = stepwell.Client(app_id="bench")
 _WAIT_S = 120.0

@@ -1,5 +1,7 @@
 """Stepwell: durable execution, with durable HTTP in front. Functions whose steps and requests survive anything."""
 
+from typing import TYPE_CHECKING
+
 from stepwell.errors import (
     ConfigError,
     FetchError,
@@ -22,6 +24,9 @@ from stepwell.sdk.fetching import Retry
 from stepwell.sdk.functions import Concurrency, Function, TriggerEvent
 from stepwell.sdk.group import Group, GroupSync
 from stepwell.sdk.steps import Step, StepSync
+
+if TYPE_CHECKING:
+    from stepwell.embed import embedded
 
 __all__ = [
     "Client",
@@ -48,5 +53,19 @@ __all__ = [
     "SuspensionSwallowed",
     "TriggerEvent",
     "ValueNotSerializable",
+    "embedded",
     "fetch",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """``stepwell.embedded`` brings the whole platform with it, so it is loaded when it is asked for."""
+    if name == "embedded":
+        try:
+            from stepwell.embed import embedded  # noqa: PLC0415
+        except ModuleNotFoundError as missing:
+            raise ImportError(
+                f"stepwell.embedded needs the platform, and {missing.name!r} is not installed: pip install 'stepwell[server]'"
+            ) from missing
+        return embedded
+    raise AttributeError(f"module 'stepwell' has no attribute {name!r}")

@@ -118,11 +118,12 @@ class Engine:
             if answer.kind is AnswerKind.ERROR:
                 attempt = self._retry_run(answer)
                 continue
+            ended = len(self.stack)
             again = self._apply(answer)
             if again is not None:
                 attempt = again
                 continue
-            if not any(op.op in ("StepRun", "StepFailed") for op in answer.ops):
+            if len(self.stack) == ended:
                 await self._complete()
 
     def _retry_run(self, answer: Answer) -> int:

@@ -87,7 +87,7 @@ def _speak() -> None:
 def _serve_forever(settings: "Settings", app: str | None) -> None:
     _speak()
     clients = load_clients(app) if app else []
-    from stepwell.embedded import serve_forever
+    from stepwell.embed import serve_forever
 
     if settings.fetch_function:
         from stepwell.builtin import client

@@ -55,7 +55,7 @@ async def working(settings: Settings, url: str | None) -> AsyncGenerator[Platfor
 @asynccontextmanager
 async def _own(settings: Settings) -> AsyncGenerator[Platform]:
     from stepwell.builtin import client
-    from stepwell.embedded import Embedded
+    from stepwell.embed import Embedded
     from stepwell.server.host import bind
 
     listener = bind("127.0.0.1", 0)

@@ -20,6 +20,7 @@ _NULL = b"null"
 _LAZY = frozenset({Opcode.DEFER_ADD, Opcode.DEFER_ABORT, Opcode.NONE})
 _RUN_OPS = frozenset({Opcode.RUN_COMPLETE, Opcode.SYNC_RUN_COMPLETE, Opcode.DISCOVERY})
 _OUTCOMES = frozenset({Opcode.STEP, Opcode.STEP_RUN, Opcode.STEP_ERROR, Opcode.STEP_FAILED})
+_NEED_ID = frozenset(Opcode) - _LAZY - _RUN_OPS
 
 
 class UnknownOp(ValueError):
@@ -71,6 +72,8 @@ def _code(op: Op) -> Opcode:
         raise UnknownOp(
             f"the app answered with the unknown opcode {op.op[:80]!r}: update the platform, or the app's SDK"
         )
+    if not op.id and code in _NEED_ID:
+        raise UnknownOp(f"the app answered with a {code.value} op that has no id: update its SDK")
     return code
 
 
@@ -86,8 +89,6 @@ def _too_many(draft: Draft, reports: list[tuple[Opcode, Op]]) -> bool:
 def _report(
     draft: Draft, item: Item | None, code: Opcode, op: Op, no_retry: bool | None, retry_after: str | None
 ) -> None:
-    if not op.id:
-        raise UnknownOp(f"the app answered with a {code.value} op that has no id")
     step = draft.step(op.id)
     if step is not None and step.ended:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from stepwell.errors import FetchError
 from stepwell.sdk.memos import split
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 UrlOrRequest = Any
 """A ``str``, an ``httpx2.URL`` or ``httpx.URL``, or a ready ``Request`` of either."""
 _OURS = frozenset({b"host", b"content-length", b"transfer-encoding"})
-_NO_TIMEOUT_S = 7200.0
+NO_TIMEOUT_S = 7200.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,17 @@ class FetchOptions(TypedDict, total=False):
     deadline: float | timedelta | str | None
 
 
+class Sendable(Protocol):
+    """A request that can become a step: its id, whether the user chose that, and the request with its body read."""
+
+    @property
+    def step_id(self) -> str: ...  # noqa: D102
+    @property
+    def explicit(self) -> bool: ...  # noqa: D102
+    def body(self) -> FetchRequest: ...  # noqa: D102
+    async def body_async(self) -> FetchRequest: ...  # noqa: D102
+
+
 @dataclass(slots=True)
 class Asked:
     """A request that is about to become a step."""
@@ -87,14 +98,10 @@ class Asked:
 
     def _wire(self, body: bytes) -> FetchRequest:
         request = self.request
-        headers: list[Header] = []
-        for name, value in request.headers.raw:
-            if name.lower() not in _OURS or (name.lower() == b"host" and value != request.url.netloc):
-                headers.append((name.decode("latin-1"), value.decode("latin-1")))
         return FetchRequest(
             url=str(request.url),
             method=request.method,
-            headers=tuple(headers),
+            headers=wire_headers(request.headers.raw, request.url.netloc),
             body=body or None,
             policy=self.policy,
             rich=True,
@@ -110,10 +117,24 @@ def prepare(url: UrlOrRequest, options: FetchOptions | Mapping[str, Any]) -> Ask
     request = _request(url, given)
     if request.url.scheme not in {"http", "https"} or not request.url.host:
         raise ValueError(f"{str(request.url)!r} is no absolute http or https URL: a durable request needs one")
-    policy = _policy(given)
+    policy = make_policy(given)
     explicit = given.get("id")
-    step_id = explicit or f"{request.method} {request.url.netloc.decode('ascii')}{request.url.path}"
+    step_id = explicit or default_id(request.method, request.url.netloc, request.url.path)
     return Asked(request, policy, step_id, explicit is not None)
+
+
+def default_id(method: str, netloc: bytes, path: str) -> str:
+    """The step id of a request without one: method, host and path; no query, which may hold secrets."""
+    return f"{method} {netloc.decode('ascii')}{path}"
+
+
+def wire_headers(raw: Iterable[tuple[bytes, bytes]], netloc: bytes) -> tuple[Header, ...]:
+    """A client's headers, in order, without the framing and the ``Host`` that the platform writes itself."""
+    kept: list[Header] = []
+    for name, value in raw:
+        if name.lower() not in _OURS or (name.lower() == b"host" and value != netloc):
+            kept.append((name.decode("latin-1"), value.decode("latin-1")))
+    return tuple(kept)
 
 
 def render(request: FetchRequest) -> bytes:
@@ -142,7 +163,7 @@ def response(found: FetchResponse, request: httpx2.Request, body: bytes | None =
     final = request if same else httpx2.Request(request.method, found.url, headers=request.headers)
     made = httpx2.Response(
         found.status,
-        headers=_raw(found.headers),
+        headers=raw_headers(found.headers),
         stream=httpx2.ByteStream(found.body if body is None else body),
         request=final,
         history=history,
@@ -156,12 +177,13 @@ def response(found: FetchResponse, request: httpx2.Request, body: bytes | None =
 def _hop(status: int, headers: tuple[Header, ...], request: httpx2.Request) -> httpx2.Response:
     import httpx2
 
-    made = httpx2.Response(status, headers=_raw(headers), stream=httpx2.ByteStream(b""), request=request)
+    made = httpx2.Response(status, headers=raw_headers(headers), stream=httpx2.ByteStream(b""), request=request)
     made.read()
     return made
 
 
-def _raw(headers: tuple[Header, ...]) -> list[tuple[bytes, bytes]]:
+def raw_headers(headers: tuple[Header, ...]) -> list[tuple[bytes, bytes]]:
+    """A recorded response's headers, as the bytes they were."""
     return [(name.encode("latin-1", "replace"), _octets(value)) for name, value in headers]
 
 
@@ -204,7 +226,8 @@ def _authorised(request: httpx2.Request, auth: Any) -> httpx2.Request:
     raise TypeError(f"auth is a (user, password) pair, an httpx2.Auth or a function, not {type(auth).__name__}")
 
 
-def _policy(given: dict[str, Any]) -> FetchPolicy:
+def make_policy(given: Mapping[str, Any]) -> FetchPolicy:
+    """The policy that ``fetch``'s keywords describe. Raises ``ValueError``."""
     retry = given.get("retry")
     plan = Retry(attempts=retry) if isinstance(retry, int) else retry or Retry()
     if plan.attempts is not None and plan.attempts < 1:
@@ -223,7 +246,7 @@ def _policy(given: dict[str, Any]) -> FetchPolicy:
     )
 
 
-def _timeouts(given: dict[str, Any]) -> Timeouts:
+def _timeouts(given: Mapping[str, Any]) -> Timeouts:
     if "timeout" not in given:
         return Timeouts()
     import httpx2
@@ -232,4 +255,4 @@ def _timeouts(given: dict[str, Any]) -> Timeouts:
     if not hasattr(timeout, "connect"):
         timeout = httpx2.Timeout(timeout)
     phases = (timeout.connect, timeout.read, timeout.write, timeout.pool)
-    return Timeouts(*(_NO_TIMEOUT_S if phase is None else float(phase) for phase in phases))
+    return Timeouts(*(NO_TIMEOUT_S if phase is None else float(phase) for phase in phases))

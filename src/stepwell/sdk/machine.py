@@ -105,6 +105,8 @@ class Machine:
         self.parallel = False
         """Whether more than one step is or was pending at once: steps are reported as racing from then on."""
         self.made = 0
+        self.closed = False
+        """Whether the execution has been given up: no warnings any longer."""
         self._unseen: dict[str, StepCall] = {}
         self._counts: dict[str, int] = {}
         self._open: dict[str, int] = {}
@@ -116,7 +118,7 @@ class Machine:
         index = self._counts.get(user_id, 0)
         self._counts[user_id] = index + 1
         running = self._open.get(user_id, 0)
-        if running and explicit:
+        if running and explicit and not self.closed:
             self._warn(user_id)
         self._open[user_id] = running + 1
         call = StepCall(user_id, index, self.made, op)

@@ -8,8 +8,11 @@ from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 
+from msgspec.structs import replace
+
 from stepwell.sdk import fetching, values
 from stepwell.wire.durations import format_duration, to_ms
+from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.ops import Opcode
 
 if TYPE_CHECKING:
@@ -76,10 +79,18 @@ class Step:
         """Send events as a step; their ids."""
         return self.run(step_id, self._function.client.send, events)
 
+    def exchange(self, asked: fetching.Sendable) -> Coroutine[Any, Any, FetchResponse]:
+        """The recorded response to a client's request, as received: what durable transports stand on."""
+        self._run.check()
+        return self._exchange(self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit), asked)
+
     async def _fetch(self, call: StepCall, asked: fetching.Asked) -> httpx2.Response:
+        return fetching.response(await self._exchange(call, asked), asked.request)
+
+    async def _exchange(self, call: StepCall, asked: fetching.Sendable) -> FetchResponse:
         call.opts = fetching.render(await asked.body_async())
-        response, ref = fetching.read_memo(await self._run.memo(call))
-        return fetching.response(response, asked.request, await self._run.load(ref) if ref else None)
+        found, ref = fetching.read_memo(await self._run.memo(call))
+        return found if ref is None else replace(found, body=await self._run.load(ref))
 
 
 class StepSync:
@@ -114,10 +125,15 @@ class StepSync:
         """As :meth:`Step.fetch`."""
         self._run.check()
         asked = fetching.prepare(url, options)
+        return fetching.response(self.exchange(asked), asked.request)
+
+    def exchange(self, asked: fetching.Sendable) -> FetchResponse:
+        """As :meth:`Step.exchange`."""
+        self._run.check()
         call = self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit)
         call.opts = fetching.render(asked.body())
-        response, ref = fetching.read_memo(self._run.memo(call))
-        return fetching.response(response, asked.request, self._run.load(ref) if ref else None)
+        found, ref = fetching.read_memo(self._run.memo(call))
+        return found if ref is None else replace(found, body=self._run.load(ref))
 
     def send_event(self, step_id: str, events: Event | list[Event]) -> list[str]:
         """As :meth:`Step.send_event`."""

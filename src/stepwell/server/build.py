@@ -26,7 +26,9 @@ def build_engine(settings: Settings) -> Engine:
     return Engine(
         open_store(settings.db),
         AiohttpFetcher(guard),
-        HttpCaller(clock, kind=settings.kind, signing_key=settings.signing_key),
+        HttpCaller(
+            clock, kind=settings.kind, signing_key=settings.signing_key, timeout_s=settings.call_timeout_s
+        ),
         clock=clock,
         retry_interval_ms=settings.retry_interval_ms,
     )

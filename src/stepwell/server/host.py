@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ logger = logging.getLogger("stepwell")
 T = TypeVar("T")
 
 _START_S = 30.0
+_SWITCH_S = 0.0005
 
 
 class HostError(Exception):
@@ -32,7 +34,11 @@ class Host:
         self.engine: Engine | None = None
 
     def begin(self) -> Engine:
-        """Start the thread and make the engine; it does not work yet."""
+        """Start the thread and make the engine; it does not work yet.
+
+        Threads of this process take turns more often from here on: user code that computes must not hold up the engine.
+        """
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_S))
         self._thread.start()
         self.engine = self._ready.result(_START_S)
         return self.engine

@@ -6,6 +6,7 @@ from typing import Literal, cast
 
 import msgspec
 
+from stepwell.wire.constants import CALL_TIMEOUT_S
 from stepwell.wire.durations import parse_duration
 
 Kind = Literal["dev", "cloud"]
@@ -28,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     None for the usual back-off. ``drain_s``: how long work in flight may go on after a stop was asked for.
     ``discovery``: look for apps on the usual ports of this machine when no ``app_urls`` are given. ``allow``: hosts,
     networks (CIDR) and ports that functions may call although they are not public. ``fetch_function``: host the
-    function behind ``stepwell fetch``.
+    function behind ``stepwell fetch``. ``call_timeout_s``: how long an app may take to answer one call, seconds.
     """
 
     kind: Kind = "dev"
@@ -44,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     app_urls: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     fetch_function: bool = True
+    call_timeout_s: float = CALL_TIMEOUT_S
 
     @property
     def dev(self) -> bool:
@@ -113,6 +115,8 @@ def check(settings: Settings) -> Settings:
         raise SettingsError(f"Host {settings.host!r} is not a host name or address.")
     if settings.drain_s < 0:
         raise SettingsError("The drain time must not be negative.")
+    if settings.call_timeout_s <= 0:
+        raise SettingsError("The call timeout must be longer than nothing; two hours are the default.")
     database_path(settings.db)
     for key in settings.signing_keys:
         if not _KEY.fullmatch(key):
@@ -208,11 +212,13 @@ _READERS: dict[str, Callable[[str, str], object]] = {
     "app_urls": _words,
     "allow": _words,
     "fetch_function": _flag,
+    "call_timeout_s": _seconds,
 }
 
 _ENV_NAMES: dict[str, tuple[str, ...]] = {
     "retry_interval_ms": ("RETRY_INTERVAL",),
     "drain_s": ("DRAIN_SECONDS",),
+    "call_timeout_s": ("CALL_TIMEOUT",),
     "event_keys": ("EVENT_KEYS", "EVENT_KEY"),
     "allow": ("FETCH_ALLOW",),
 }

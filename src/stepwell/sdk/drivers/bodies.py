@@ -66,9 +66,10 @@ def is_async(handler: Any) -> bool:
     """Whether calling it makes a coroutine."""
     while hasattr(handler, "func"):  # functools.partial
         handler = handler.func
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-        getattr(cast("type[Any]", type(handler)), "__call__", None)
-    )  # noqa: B004 - an object whose call is async
+    if inspect.iscoroutinefunction(handler):
+        return True
+    call = getattr(cast("type[Any]", type(handler)), "__call__", None)  # noqa: B004 - an object whose call is async
+    return inspect.iscoroutinefunction(call)
 
 
 def _ops(op: Any) -> Answer:

@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 from stepwell.sdk.drivers.execution import Execution
+from stepwell.sdk.drivers.introspect import disown
 
 GIVE_UP_S = 5.0
 _log = logging.getLogger("stepwell")
@@ -16,7 +17,7 @@ async def give_up(execution: Execution, timeout: float = GIVE_UP_S) -> bool:
 
     A clean-up that has not ended after ``timeout`` seconds is left alone with a logged warning.
     """
-    execution.abandoned = True
+    execution.abandoned = execution.machine.closed = True
     execution.timers.close()
     loop = execution.loop
     end = loop.time() + timeout
@@ -54,6 +55,7 @@ def _park(execution: Execution) -> bool:
     strays = _alive(execution)
     for task in strays:
         _parked.add(task)
+        disown(task)
         task.add_done_callback(_unpark)
     if strays:
         _log.warning(

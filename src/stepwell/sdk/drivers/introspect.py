@@ -64,6 +64,12 @@ def group_tasks(group: object) -> Iterable[AnyTask]:
     return getattr(group, "_tasks", ())
 
 
+def disown(task: AnyTask) -> None:
+    """Have the loop's shutdown not wait for the task, nor complain of it (``asyncio._unregister_task`` is documented)."""
+    asyncio._unregister_task(task)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    setattr(task, "_log_destroy_pending", False)  # noqa: B010 - not a name that type stubs know
+
+
 def _callbacks(future: AnyFuture) -> list[object]:
     listed: list[tuple[object, object]] = getattr(future, "_callbacks", None) or []
     return [callback for callback, _ in listed]

@@ -33,7 +33,7 @@ class Wait(IntEnum):
 class Owned:
     """The tasks of one execution. ``active``: not parked on a step (some may have ended); ``parked``: awaiting a step."""
 
-    __slots__ = ("_beats", "active", "loading", "parked", "timers")
+    __slots__ = ("_beats", "_crowds", "active", "loading", "parked", "timers")
 
     def __init__(self, timers: Timers) -> None:
         self.active: dict[AnyTask, None] = {}
@@ -41,6 +41,7 @@ class Owned:
         self.loading: set[AnyFuture] = set()
         """The SDK's own loading of bodies: real input and output."""
         self.timers = timers
+        self._crowds: dict[AnyFuture, _Crowd] = {}
         self._beats: dict[AnyTask, tuple[object, AnyFuture, bool]] = {}
 
     def look(self) -> Wait:
@@ -67,7 +68,7 @@ class Owned:
         known = self._future(future)
         if known is not None:
             return self._heartbeat(task, future) if known is Wait.REAL and future in self.timers.sleeps else known
-        return self._frames(introspect.frames(task))
+        return self._frames(task, introspect.frames(task))
 
     def _future(self, future: AnyFuture) -> Wait | None:
         """What the future itself says; None when it says nothing."""
@@ -80,35 +81,42 @@ class Owned:
             return Wait.EXPLAINED if timer.durable else Wait.REAL
         gathered = introspect.children(future)
         if gathered is not None:
-            return self._members(gathered)
+            return self._members(future, gathered)
         inner = introspect.shielded(future)
         if inner is not None:
             return Wait.RUNNING if inner.done() else self._future(inner)
         return Wait.REAL if introspect.from_thread(future) else None
 
-    def _members(self, members: Iterable[AnyFuture]) -> Wait:
+    def _members(self, waiting: AnyFuture, members: Iterable[AnyFuture]) -> Wait:
         """Waiting for several: as awake as the most awake one; none left means that the waiting is about to end."""
-        strongest: Wait | None = None
-        for member in members:
-            if not member.done():
-                found = self._future(member)
-                strongest = max(strongest or Wait.EXPLAINED, Wait.UNKNOWN if found is None else found)
-        return Wait.RUNNING if strongest is None else strongest
+        crowd = self._crowds.get(waiting)
+        if crowd is None:
+            listed = list(members)
+            strange = [one for one in listed if one not in self.parked and one not in self.active]
+            crowd = self._crowds[waiting] = _Crowd(listed, strange)
+        if crowd.over():
+            del self._crowds[waiting]
+            return Wait.RUNNING
+        strongest = Wait.EXPLAINED
+        for stranger in crowd.strangers():
+            found = self._future(stranger)
+            strongest = max(strongest, Wait.UNKNOWN if found is None else found)
+        return strongest
 
-    def _frames(self, frames: Frames) -> Wait:
+    def _frames(self, task: AnyTask, frames: Frames) -> Wait:
         if not frames:
             return Wait.LIBRARY
         code, frame = frames[-1]
         where = place(code)
         if where is Place.JOIN:
-            return self._join(code.co_name, frame)
+            return self._join(code.co_name, frame, introspect.waiter(task))
         if where is Place.SYNC:
             return self._primitive(frames)
         return _MEANING[where]
 
-    def _join(self, name: str, frame: object) -> Wait:
-        if name == "_wait":
-            return self._members(introspect.local(frame, "fs") or ())  # type: ignore[arg-type]
+    def _join(self, name: str, frame: object, waiting: AnyFuture | None) -> Wait:
+        if name == "_wait" and waiting is not None:
+            return self._members(waiting, introspect.local(frame, "fs") or ())  # type: ignore[arg-type]
         if name in {"wait_for", "_cancel_and_wait"}:
             future: AnyFuture | None = introspect.local(frame, "fut")  # type: ignore[arg-type]
             return Wait.RUNNING if future is None or future.done() else self._future(future) or Wait.UNKNOWN
@@ -127,6 +135,29 @@ class Owned:
         beating = last is not None and last[0] == spot and (last[2] or last[1] is not future)
         self._beats[task] = (spot, future, beating)
         return Wait.UNKNOWN if beating else Wait.REAL
+
+
+class _Crowd:
+    """What a gather or a wait waits for, looked at again and again: tasks of the run speak for themselves, once is enough."""
+
+    __slots__ = ("_ended", "_members", "_strangers")
+
+    def __init__(self, members: list[AnyFuture], strangers: list[AnyFuture]) -> None:
+        self._members = members
+        self._strangers = strangers
+        self._ended = 0
+
+    def over(self) -> bool:
+        """Whether every member has ended. What has ended stays so: each member is passed by once."""
+        members = self._members
+        while self._ended < len(members) and members[self._ended].done():
+            self._ended += 1
+        return self._ended == len(members)
+
+    def strangers(self) -> list[AnyFuture]:
+        """The unfinished members that are not tasks of the run."""
+        self._strangers = [one for one in self._strangers if not one.done()]
+        return self._strangers
 
 
 _MEANING = {

@@ -1,6 +1,5 @@
 """Calls apps over HTTP, signed when a key is configured (protocol sections 0.1, 2 and 3)."""
 
-import asyncio
 from collections.abc import Mapping
 
 import aiohttp
@@ -15,6 +14,7 @@ from stepwell.wire.signing import sign
 
 _MAX_REDIRECTS = 60
 _CONNECT_S = 10.0
+_WAY_OUT = "check that it runs, and that it is synced with the right URL"
 
 
 class HttpCaller:
@@ -35,9 +35,12 @@ class HttpCaller:
         try:
             return await self._post(self._target(request, url), request)
         except TimeoutError:
-            return _failed(f"the app at {_short(url)} gave no answer within {self._timeout_s:g} s")
+            return _failed(
+                f"the app at {_short(url)} gave no answer within {self._timeout_s:g} s: make the step shorter, "
+                "or raise STEPWELL_CALL_TIMEOUT"
+            )
         except (aiohttp.ClientError, OSError, ValueError) as problem:
-            return _failed(f"the app at {_short(url)} could not be called: {_cause(problem)}")
+            return _failed(f"the app at {_short(url)} could not be called ({_cause(problem)}): {_WAY_OUT}")
 
     def ended(self, run_id: str) -> None:
         """Apps behind HTTP are not told: they drop what they keep on their own."""
@@ -58,7 +61,8 @@ class HttpCaller:
             if data is None:
                 return _failed(
                     f"the app at {_short(str(url))} answered with more than {wire.MAX_ANSWER_BYTES} bytes: "
-                    "return less from the function or its steps"
+                    "return less from the function or its steps, and references to large data",
+                    no_retry=True,
                 )
             headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
             return parse_answer(response.status, headers, data)
@@ -66,7 +70,7 @@ class HttpCaller:
     def _target(self, request: CallRequest, url: str) -> URL:
         target = URL(url)
         if not target.host:
-            raise ValueError("it has no address: sync it again")
+            raise ValueError("it has no address")
         return target.update_query({"fnId": request.function_id, "stepId": request.step_id})
 
     def _headers(self, request: CallRequest, body: bytes) -> dict[str, str]:
@@ -106,8 +110,9 @@ async def _read(response: aiohttp.ClientResponse) -> bytes | None:
     return b"".join(parts)
 
 
-def _failed(message: str) -> Answer:
-    return Answer(kind=AnswerKind.ERROR, error=ErrorInfo(name="AppUnreachable", message=message), transport=True)
+def _failed(message: str, *, no_retry: bool | None = None) -> Answer:
+    error = ErrorInfo(name="AppUnreachable", message=message)
+    return Answer(kind=AnswerKind.ERROR, error=error, transport=True, no_retry=no_retry)
 
 
 def _short(url: str) -> str:
@@ -115,6 +120,6 @@ def _short(url: str) -> str:
 
 
 def _cause(problem: BaseException) -> str:
-    if isinstance(problem, asyncio.TimeoutError):
-        return "it timed out"
+    if isinstance(problem, aiohttp.TooManyRedirects):
+        return f"it redirects more than {_MAX_REDIRECTS} times"
     return str(problem) or type(problem).__name__

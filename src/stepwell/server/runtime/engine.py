@@ -18,6 +18,7 @@ from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.runtime.actors import Actors
 from stepwell.server.runtime.committer import Committer, Unstorable
 from stepwell.server.runtime.leases import Leases
+from stepwell.server.runtime.recent import Recent
 from stepwell.server.runtime.registry import Registry
 from stepwell.server.runtime.worker import Worker
 from stepwell.server.store.base import AppRecord, Counts, Outcome, RunQuery, Store
@@ -45,6 +46,7 @@ class Engine:
         capacity: int = 2_000,
     ) -> None:
         self.store = store
+        self._recent = Recent()
         self._id_time = 0
         self._id_tail = 0
         self._clock = clock or SystemClock()
@@ -112,9 +114,10 @@ class Engine:
                 commits.append(commit)
 
         def applied(outcomes: list[Outcome]) -> None:
-            for index, view in begun:
-                if outcomes[index] is Outcome.APPLIED:
-                    self._actors.adopt(view)
+            started = [view for index, view in begun if outcomes[index] is Outcome.APPLIED]
+            for view in started:
+                self._actors.adopt(view)
+            self._recent.note(ids, started)
 
         if commits:
             try:
@@ -212,6 +215,9 @@ class Engine:
 
     async def runs_of(self, event_id: str) -> list[str]:
         """The ids of the runs that an event (internal id) started."""
+        recent = self._recent.runs_of(event_id)
+        if recent is not None:
+            return recent
         return [run.run_id for run in await self.store.list_runs(RunQuery(event_id=event_id, limit=1_000))]
 
     def now(self) -> int:
