@@ -1,5 +1,6 @@
 """Stepwell: durable execution, with durable HTTP in front. Functions whose steps and requests survive anything."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from stepwell.errors import (
@@ -62,10 +63,9 @@ def __getattr__(name: str) -> object:
     """``stepwell.embedded`` brings the whole platform with it, so it is loaded when it is asked for."""
     if name == "embedded":
         try:
-            from stepwell.embed import embedded  # noqa: PLC0415
+            return import_module("stepwell.embed").embedded
         except ModuleNotFoundError as missing:
             raise ImportError(
                 f"stepwell.embedded needs the platform, and {missing.name!r} is not installed: pip install 'stepwell[server]'"
             ) from missing
-        return embedded
     raise AttributeError(f"module 'stepwell' has no attribute {name!r}")
