@@ -154,7 +154,7 @@ def read_memo(memo: bytes) -> tuple[FetchResponse, str | None]:
         raise FetchError(str(problem), "invalid") from None
 
 
-def response(found: FetchResponse, request: httpx2.Request, body: bytes | None = None) -> httpx2.Response:
+def response(found: FetchResponse, request: httpx2.Request) -> httpx2.Response:
     """The response as httpx2 has it: exact headers and bytes, decoded as it decodes them."""
     import httpx2
 
@@ -164,7 +164,7 @@ def response(found: FetchResponse, request: httpx2.Request, body: bytes | None =
     made = httpx2.Response(
         found.status,
         headers=raw_headers(found.headers),
-        stream=httpx2.ByteStream(found.body if body is None else body),
+        stream=httpx2.ByteStream(found.body),
         request=final,
         history=history,
         extensions={"http_version": f"HTTP/{found.http_version}".encode("ascii")},
