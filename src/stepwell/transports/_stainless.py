@@ -1,0 +1,52 @@
+"""What the one-liners for the OpenAI and Anthropic SDKs share: both SDKs are of one make."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from types import ModuleType
+from typing import Any, TypedDict, TypeVar, Unpack
+
+import httpx2
+
+from stepwell.sdk.fetching import Retry
+from stepwell.transports._policy import Plain
+from stepwell.transports.httpx2 import AsyncDurableTransport, DurableTransport
+
+C = TypeVar("C")
+
+
+class Options(TypedDict, total=False):
+    """The arguments of the durable transports; each may be left out."""
+
+    fallback: httpx2.AsyncBaseTransport | httpx2.BaseTransport | Plain | None
+    retry: Retry | int | None
+    deadline: float | timedelta | str | None
+    at_most_once: bool
+
+
+def durable(client: C, sdk: ModuleType, **options: Unpack[Options]) -> C:
+    """A copy of the client with a durable ``http_client`` of the SDK's own defaults, and without retries of its own."""
+    given: Any = options
+    plain: Any = client
+    if not hasattr(plain, "with_options"):
+        raise TypeError(f"a client of the {sdk.__name__} SDK is needed, not {type(plain).__name__}")
+    is_async = hasattr(type(plain), "__aenter__")
+    http: Any = (
+        sdk.DefaultAsyncHttpxClient(transport=AsyncDurableTransport(**given))
+        if is_async
+        else sdk.DefaultHttpxClient(transport=DurableTransport(**given))
+    )
+    made: Any = plain.with_options(http_client=http, max_retries=0)
+    _settle_platform(made, sdk.__name__)
+    return made
+
+
+def _settle_platform(client: Any, package: str) -> None:
+    """Look the platform's name up now; an async client does it in a thread at its first request.
+
+    Parallel first requests would come out of those threads in an order of chance, and so would their step ids.
+    """
+    find = getattr(sys.modules.get(f"{package}._base_client"), "get_platform", None)
+    if find is not None and getattr(client, "_platform", "") is None:
+        client._platform = find()  # noqa: SLF001 - the SDK keeps it there

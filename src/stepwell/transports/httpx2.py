@@ -1,0 +1,42 @@
+"""Durable requests for clients made with httpx2: ``httpx2.AsyncClient(transport=AsyncDurableTransport())``."""
+
+from datetime import timedelta
+
+import httpx2
+
+from stepwell.sdk.fetching import raw_headers
+from stepwell.transports._httpx_family import AsyncDurable, Durable, SyncDurable
+from stepwell.wire.fetch import FetchResponse
+
+__all__ = ["AsyncDurableTransport", "Durable", "DurableTransport"]
+
+
+class _Own:
+    """httpx2's own classes."""
+
+    def _make_response(self, found: FetchResponse) -> httpx2.Response:
+        made = httpx2.Response(
+            found.status,
+            headers=raw_headers(found.headers),
+            stream=httpx2.ByteStream(found.body),
+            extensions={"http_version": f"HTTP/{found.http_version}".encode("ascii")},
+        )
+        made.elapsed = timedelta(milliseconds=found.elapsed_ms)
+        return made
+
+    def _make_error(self, name: str, message: str) -> Exception:
+        return getattr(httpx2, name)(message)
+
+
+class AsyncDurableTransport(_Own, AsyncDurable[httpx2.Request, httpx2.Response], httpx2.AsyncBaseTransport):
+    """Makes the requests of an ``httpx2.AsyncClient`` durable inside of a run. Arguments: those of :class:`Durable`."""
+
+    def _make_inner(self) -> httpx2.AsyncBaseTransport:
+        return httpx2.AsyncHTTPTransport()
+
+
+class DurableTransport(_Own, SyncDurable[httpx2.Request, httpx2.Response], httpx2.BaseTransport):
+    """Makes the requests of an ``httpx2.Client`` durable in ``def`` functions. Arguments: those of :class:`Durable`."""
+
+    def _make_inner(self) -> httpx2.BaseTransport:
+        return httpx2.HTTPTransport()
