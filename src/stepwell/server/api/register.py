@@ -29,9 +29,9 @@ class Register:
         body = await read_body(request.scope, request.receive, MAX_ANSWER_BYTES)
         try:
             registration = parse_registration(body)
+            modified, app_id = await self._engine.register(registration)
         except BadRegistration as error:
             raise Problem(400, str(error), code="bad_registration") from None
-        modified, app_id = await self._engine.register(registration)
         sync_id = stable_uuid("sync", app_id, registration.checksum)
         return bare({"ok": True, "modified": modified, "app_id": app_id, "sync_id": sync_id})
 

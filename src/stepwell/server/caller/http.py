@@ -1,5 +1,6 @@
 """Calls apps over HTTP, signed when a key is configured (protocol sections 0.1, 2 and 3)."""
 
+import io
 from collections.abc import Mapping
 
 import aiohttp
@@ -12,8 +13,10 @@ from stepwell.wire.codec import parse_answer, render_call
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.signing import sign
 
+_CACHED_RUNS = 256
 _MAX_REDIRECTS = 60
 _CONNECT_S = 10.0
+_ONE_PART = 1 << 20
 _WAY_OUT = "check that it runs, and that it is synced with the right URL"
 
 
@@ -27,6 +30,7 @@ class HttpCaller:
         self._kind = kind
         self._key = signing_key
         self._timeout_s = timeout_s
+        self._canonical: OrderedDict[str, dict[bytes, bytes]] = OrderedDict()
         self._open: aiohttp.ClientSession | None = None
 
     async def call(self, request: CallRequest) -> Answer:
@@ -52,10 +56,11 @@ class HttpCaller:
             await session.close()
 
     async def _post(self, url: URL, request: CallRequest) -> Answer:
-        body = render_call(request, canonical=self._key is not None)
+        signed = self._key is not None
+        body = render_call(request, canonical=signed, cache=self._cache_of(request.run_id) if signed else None)
         timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=_CONNECT_S)
         async with self._session().post(
-            url, data=body, headers=self._headers(request, body), timeout=timeout, max_redirects=_MAX_REDIRECTS
+            url, data=_payload(body), headers=self._headers(request, body), timeout=timeout, max_redirects=_MAX_REDIRECTS
         ) as response:
             data = await _read(response)
             if data is None:
@@ -66,6 +71,14 @@ class HttpCaller:
                 )
             headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
             return parse_answer(response.status, headers, data)
+
+    def _cache_of(self, run_id: str) -> dict[bytes, bytes]:
+        """Canonical forms of the run's memos, so that each is made once."""
+        cache = self._canonical.setdefault(run_id, {})
+        self._canonical.move_to_end(run_id)
+        if len(self._canonical) > _CACHED_RUNS:
+            self._canonical.popitem(last=False)
+        return cache
 
     def _target(self, request: CallRequest, url: str) -> URL:
         target = URL(url)
@@ -96,6 +109,11 @@ class HttpCaller:
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=65536
             )
         return self._open
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    """A large body goes out in parts, so that writing it does not hold up the loop."""
+    return body if len(body) <= _ONE_PART else io.BytesIO(body)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:

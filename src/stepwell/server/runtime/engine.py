@@ -12,6 +12,7 @@ from stepwell.core.inputs import Cancelled, Checkpointed, Env, Input, Poked
 from stepwell.core.model import Run, RunStatus, RunView, StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.core.runs import start
+from stepwell.core.triggers import problems
 from stepwell.server.caller.base import Caller
 from stepwell.server.clock import Clock, SystemClock
 from stepwell.server.fetcher.base import Fetcher
@@ -25,7 +26,7 @@ from stepwell.server.store.base import AppRecord, Counts, Outcome, RunQuery, Sto
 from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.events import BadEvents, IncomingEvent, finish
 from stepwell.wire.function_render import render_function
-from stepwell.wire.functions import FunctionConfig, Registration
+from stepwell.wire.functions import BadRegistration, FunctionConfig, Registration
 from stepwell.wire.ids import stable_uuid, ulid
 from stepwell.wire.ops import Op
 
@@ -143,7 +144,13 @@ class Engine:
     # apps
 
     async def register(self, registration: Registration, caller: Caller | None = None) -> tuple[bool, str]:
-        """Take over an app's functions; whether anything changed, and the app's UUID. Raises StoreError."""
+        """Take over an app's functions; whether anything changed, and the app's UUID.
+
+        Raises BadRegistration when an expression of a function can not be read, StoreError.
+        """
+        for config in registration.functions:
+            for sentence in problems(config):
+                raise BadRegistration(sentence)
         app_id = registration.app_name
         old = self.registry.get(app_id)
         record = AppRecord(
