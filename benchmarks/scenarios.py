@@ -135,7 +135,7 @@ async def _http(platform: Embedded, peer: str) -> None:
 
 async def _once(platform: Embedded, name: str, data: dict[str, object]) -> float:
     began = time.perf_counter()
-    found = await platform.wait(await platform.send(name, data), _WAIT_S)
+    found = await platform.send_and_wait(name, data, timeout=_WAIT_S)
     took = time.perf_counter() - began
     if [result.status for result in found] != ["completed"]:
         raise RuntimeError(f"the run of {name} did not complete: {found}")

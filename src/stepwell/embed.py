@@ -113,6 +113,17 @@ class Embedded:
         views = await self._host.ask(self._wait(event_id, timeout))
         return [_result(view) for view in views]
 
+    async def send_and_wait(
+        self, name: str, data: Mapping[str, Any] | None = None, *, timeout: float = 60.0
+    ) -> list[Result]:
+        """Send one event and wait for the runs that it starts, as ``send`` and ``wait`` would."""
+        body = msgspec.json.encode([{"name": name, "data": dict(data or {})}])
+
+        async def both() -> "list[RunView]":
+            return await self._wait((await self._ingest(body, None))[0], timeout)
+
+        return [_result(view) for view in await self._host.ask(both())]
+
     async def run(self, run_id: str) -> Result | None:
         """How a run stands; None when it is unknown."""
         view = await self._host.ask(self._host_engine().view(run_id))

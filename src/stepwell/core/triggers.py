@@ -11,6 +11,8 @@ from stepwell.wire.jsons import decode
 EVENT_ONLY: Final = frozenset({"event"})
 """What expressions of triggers and keys may name."""
 
+_REMEMBERED: Final = 10_000
+
 _Entry = tuple[int, str, Program | None]
 
 
@@ -19,6 +21,7 @@ class TriggerIndex:
 
     def __init__(self, functions: Iterable[FunctionConfig]) -> None:
         self._by_pattern: dict[str, list[_Entry]] = {}
+        self._by_name: dict[str, list[_Entry]] = {}
         for number, function in enumerate(functions):
             for trigger in function.triggers:
                 if trigger.event is None:
@@ -32,7 +35,7 @@ class TriggerIndex:
 
         ``event`` is the event as functions see it; as JSON text it is only read when an expression asks for it.
         """
-        entries = [entry for pattern in patterns(name) for entry in self._by_pattern.get(pattern, ())]
+        entries = self._entries(name)
         found: dict[str, int] = {}
         for number, function_id, program in entries:
             if function_id in found:
@@ -43,6 +46,17 @@ class TriggerIndex:
                     continue
             found[function_id] = number
         return sorted(found, key=lambda function_id: found[function_id])
+
+
+    def _entries(self, name: str) -> list[_Entry]:
+        """Everything that listens to the name, remembered for names that come again."""
+        found = self._by_name.get(name)
+        if found is None:
+            if len(self._by_name) >= _REMEMBERED:
+                self._by_name.clear()
+            found = [entry for pattern in patterns(name) for entry in self._by_pattern.get(pattern, ())]
+            self._by_name[name] = found
+        return found
 
 
 def patterns(name: str) -> list[str]:

@@ -3,6 +3,8 @@
 import hashlib
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_SHIFTS = range(120, -1, -10)
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 
 
 def step_hash(user_id: str, index: int = 0) -> str:
@@ -16,7 +18,7 @@ def ulid(millis: int, entropy: bytes) -> str:
     if len(entropy) != 10:
         raise ValueError("a ULID takes 10 bytes of entropy")
     number = (millis << 80) | int.from_bytes(entropy, "big")
-    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
 
 
 def ulid_millis(text: str) -> int:

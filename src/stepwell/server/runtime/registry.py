@@ -21,6 +21,14 @@ class App:
     record: AppRecord
     functions: dict[str, FunctionConfig] = field(default_factory=dict[str, FunctionConfig])
     caller: Caller | None = None
+    uuids: dict[str, str] = field(default_factory=dict[str, str])
+
+    def uuid(self, function_id: str) -> str:
+        """The UUID of a function, the same at every sync."""
+        found = self.uuids.get(function_id)
+        if found is None:
+            found = self.uuids[function_id] = stable_uuid(self.record.app_id, function_id)
+        return found
 
 
 class Registry:
@@ -60,7 +68,7 @@ class Registry:
         app = self._apps.get(app_id)
         if app is None:
             return None
-        uuid = stable_uuid(app_id, function_id)
+        uuid = app.uuid(function_id)
         if app.caller is not None:
             return app.caller, app.record.url, uuid
         if app.record.url.startswith(IN_PROCESS_URL):
