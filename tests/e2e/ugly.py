@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -137,6 +138,8 @@ async def sync(running: Embedded, client: Client, url: str) -> None:
 
 async def api(running: Embedded, method: str, path: str, **options: Any) -> tuple[int, dict[str, str], Any]:
     """Ask the platform's API: status, headers (lower-case names), JSON."""
+    if "data" in options:
+        options["data"] = io.BytesIO(options["data"])
     timeout = aiohttp.ClientTimeout(total=20)
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,

@@ -1,11 +1,13 @@
 """A transition while it is being made: the header's new values and the writes collected so far."""
 
+import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.inputs import Env
 from stepwell.core.model import Body, Item, ItemRef, Run, RunStatus, RunView, Step, StepStatus, WorkKind
 from stepwell.core.outputs import Commit
-from stepwell.wire.constants import DISCOVERY
+from stepwell.wire.constants import DISCOVERY, MAX_STEP_OUTPUT
+from stepwell.wire.errors import ErrorInfo
 
 
 class Draft:
@@ -115,6 +117,17 @@ class Draft:
     def body(self, body: Body) -> None:
         """Keep a body beside the state."""
         self._bodies.append(body)
+
+    def complete(self, output: bytes) -> None:
+        """End the run with what the function returned, or with an error when that is too large."""
+        if len(output) <= MAX_STEP_OUTPUT:
+            self.finish(RunStatus.COMPLETED, output)
+            return
+        message = (
+            f"the function returned {len(output)} bytes, more than the {MAX_STEP_OUTPUT} that it may return: "
+            "store the data elsewhere and return a reference to it"
+        )
+        self.finish(RunStatus.FAILED, msgspec.json.encode(ErrorInfo(name="OutputTooLarge", message=message)))
 
     def finish(self, status: RunStatus, output: bytes) -> None:
         """End the run, and drop whatever it still had to do."""

@@ -76,7 +76,7 @@ def _answered(draft: Draft, given: Answered) -> None:
     if item.is_discovery:
         draft.header(discovering=False)
     if answer.kind is AnswerKind.RETURNED and item.is_discovery:
-        draft.finish(RunStatus.COMPLETED, answer.data)
+        draft.complete(answer.data)
     elif answer.kind is AnswerKind.OPS:
         _ops(draft, given)
     else:

@@ -40,7 +40,7 @@ def apply_ops(
         if draft.ended:
             return
         if code is Opcode.RUN_COMPLETE or code is Opcode.SYNC_RUN_COMPLETE:
-            draft.finish(RunStatus.COMPLETED, _raw(op.data))
+            draft.complete(_raw(op.data))
         elif code is Opcode.DISCOVERY:
             draft.put_discovery()
         elif code not in _LAZY:

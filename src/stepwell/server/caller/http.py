@@ -1,6 +1,7 @@
 """Calls apps over HTTP, signed when a key is configured (protocol sections 0.1, 2 and 3)."""
 
 import io
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import aiohttp

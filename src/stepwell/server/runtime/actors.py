@@ -212,8 +212,12 @@ _background: set[asyncio.Task[None]] = set()
 
 
 def _broken(letter: Letter, problem: Exception) -> Letter:
-    item = getattr(letter.given, "item", None)
+    return Letter(broken(getattr(letter.given, "item", None), problem), letter.recorded)
+
+
+def broken(item: Item | None, problem: Exception) -> Broken:
+    """The input that ends a run which the platform itself failed on: it must not hang."""
     message = (
         f"the platform failed on this run ({type(problem).__name__}: {problem}); this is a defect: please report it"
     )
-    return Letter(Broken(item, message), letter.recorded)
+    return Broken(item, message)

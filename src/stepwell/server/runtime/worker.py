@@ -12,7 +12,7 @@ from stepwell.core.outputs import Commit
 from stepwell.server.caller.base import Caller
 from stepwell.server.clock import Clock
 from stepwell.server.fetcher.base import Fetcher
-from stepwell.server.runtime.actors import Actor, Actors, Work
+from stepwell.server.runtime.actors import Actor, Actors, Work, broken
 from stepwell.server.runtime.committer import Committer
 from stepwell.server.store.base import StoreError
 from stepwell.wire.calls import CallRequest
@@ -133,7 +133,11 @@ class Worker:
             logger.error("a work item failed in the platform", exc_info=task.exception())
 
     async def _run(self, actor: Actor, item: Item, work: Awaitable[Input]) -> None:
-        given = await work
+        try:
+            given = await work
+        except Exception as problem:
+            logger.exception("a work item of run %s failed in the platform", item.run_id)
+            given = broken(item, problem)
         self.actors.give(actor, given)
 
     async def _fetch(self, view: RunView, item: Item) -> Input:
