@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 DB = ".stepwell/demo.db"
 FILES = ["alice.txt", "faust.txt", "odyssey.txt", "walden.txt", "ulysses.txt", "emma.txt"]
 EVENTS = [
-    {"name": "file.wanted", "data": {"name": "alice.txt", "word": "the"}},
+    {"name": "file.wanted", "data": {"name": "stepwell.txt", "word": "step"}},
     {"name": "files.wanted", "data": {"files": FILES}},
     {"name": "weather.asked", "data": {"question": "What is the weather in Oslo and Rome?"}},
     {"name": "demo.flaky", "data": {}},
@@ -81,6 +81,8 @@ async def follow(url: str) -> list[dict[str, Any]]:
 def report(run: dict[str, Any], steps: list[dict[str, Any]], seen: dict[str, str]) -> None:
     """Print what is new: a run's status, a step's, an attempt that has to be repeated."""
     function = str(run["function"]).removeprefix("examples-")
+    if not run["ended_at"]:
+        show(seen, run["run_id"], function, "the run", run["status"].lower(), "1")
     for step in steps:
         for attempt in step["attempts"]:
             if attempt.get("delay_ms") is not None:
@@ -90,7 +92,8 @@ def report(run: dict[str, Any], steps: list[dict[str, Any]], seen: dict[str, str
         took = f" after {len(step['attempts'])} attempts" if len(step["attempts"]) > 1 and step["ended_at"] else ""
         text = step["status"].lower() + took
         show(seen, step["id"] + run["run_id"], function, step["name"], text, _PAINT.get(step["status"], "0"))
-    show(seen, run["run_id"], function, "the run", run["status"].lower(), _PAINT.get(run["status"], "1"))
+    if run["ended_at"]:
+        show(seen, run["run_id"], function, "the run", run["status"].lower(), _PAINT.get(run["status"], "1"))
 
 
 def show(seen: dict[str, str], key: str, function: str, what: str, text: str, paint: str) -> None:

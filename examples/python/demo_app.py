@@ -1,4 +1,4 @@
-"""The examples, and one more function for ``make demo``: an API that fails and rate-limits, and a charge that must not double."""
+"""The examples, and one more for ``make demo``: an API that fails and rate-limits, and a charge that must not double."""
 
 import stepwell
 from example_client import SAMPLE_API, client

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from stepwell.wire.functions import Registration, parse_registration
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from stepwell.core.model import RunView
 
@@ -189,7 +189,7 @@ async def embedded(
     retry_interval: float | None = None,
     drain: float = 30.0,
     allow_private: bool = True,
-) -> AsyncIterator[Embedded]:
+) -> AsyncGenerator[Embedded, None]:
     """The platform in this process for as long as the block lasts.
 
     ``client``: one client or several; their functions run on the current loop. ``db``: ``sqlite:///path`` or ``memory:``.
@@ -268,7 +268,7 @@ async def _serve(settings: Settings, clients: Sequence[Client], listener: "socke
 
 
 @contextmanager
-def _signals(stop: asyncio.Event) -> "Iterator[None]":
+def _signals(stop: asyncio.Event) -> "Generator[None, None, None]":
     loop = asyncio.get_running_loop()
     wanted = (signal.SIGINT, signal.SIGTERM)
     for number in wanted:

@@ -158,7 +158,7 @@ class Engine:
             if awake:
                 key = awake[self.choose([self.pending[key].display_name or "" for key in awake]) % len(awake)]
             else:
-                key = min(self.pending, key=lambda each: parse_duration(self.pending[each].name or ""))
+                key = min(self.pending, key=lambda each: round(parse_duration(self.pending[each].name or "") / 1000))
             op = self.pending[key]
             await self._perform(key, op)
             if op.opts and b'"race"' in bytes(op.opts):

@@ -111,7 +111,8 @@ class Machine:
         self._counts: dict[str, int] = {}
         self._open: dict[str, int] = {}
         self._early: dict[str, bytes] = {}
-        self._abandoned: set[str] = set()
+        self._abandoned: dict[str, StepCall] = {}
+        self._failed: list[StepCall] = []
 
     def make(self, user_id: str, op: Opcode, *, explicit: bool = True) -> StepCall:
         """A call of the step ``user_id``; repeats get the index 1, 2, ... in the order of the calls."""
@@ -150,13 +151,18 @@ class Machine:
     def abandon(self, call: StepCall) -> None:
         """Nobody waits for the call any longer: its completion will be ignored."""
         if call.state not in (State.ENDED, State.ABANDONED):
-            self._abandoned.add(call.hashed)
+            self._abandoned[call.hashed] = call
             self._end(call, State.ABANDONED)
+
+    def known(self, hashed: str) -> StepCall | None:
+        """The call of that id which is pending or was abandoned."""
+        return self.pending.get(hashed) or self._abandoned.get(hashed)
 
     def failed(self, call: StepCall) -> None:
         """An attempt of the step failed, and the same call of the platform will try it again."""
         if call.state is State.FOUND or call.state is State.REPORTED:
             call.state = State.FAILED
+            self._failed.append(call)
 
     @property
     def has_news(self) -> bool:
@@ -180,10 +186,11 @@ class Machine:
 
     def retry(self) -> None:
         """The platform comes back: what failed counts as found again."""
-        for call in self.pending.values():
+        for call in self._failed:
             if call.state is State.FAILED:
                 call.state = State.FOUND
                 self._unseen[call.hashed] = call
+        self._failed.clear()
 
     def _end(self, call: StepCall, state: State) -> None:
         call.state = state

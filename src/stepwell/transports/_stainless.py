@@ -31,7 +31,7 @@ def durable(client: C, sdk: ModuleType, **options: Unpack[Options]) -> C:
     plain: Any = client
     if not hasattr(plain, "with_options"):
         raise TypeError(f"a client of the {sdk.__name__} SDK is needed, not {type(plain).__name__}")
-    is_async = hasattr(type(plain), "__aenter__")
+    is_async = hasattr(plain, "__aenter__")
     http: Any = (
         sdk.DefaultAsyncHttpxClient(transport=AsyncDurableTransport(**given))
         if is_async

@@ -9,7 +9,7 @@ from stepwell.sdk import failures, values
 from stepwell.sdk.client import Client
 from stepwell.sdk.context import make_context
 from stepwell.sdk.drivers import hooks, threads
-from stepwell.sdk.drivers.bodies import run_body
+from stepwell.sdk.drivers.bodies import abandoned, run_body
 from stepwell.sdk.drivers.execution import Execution, LoadBody
 from stepwell.sdk.drivers.giveup import GIVE_UP_S, give_up
 from stepwell.sdk.drivers.kept import MAX_KEPT, Kept
@@ -17,7 +17,7 @@ from stepwell.sdk.drivers.pool import Pool
 from stepwell.sdk.drivers.settle import Patience
 from stepwell.sdk.drivers.waits import Wait
 from stepwell.sdk.functions import Function
-from stepwell.sdk.machine import StepCall
+from stepwell.sdk.machine import State, StepCall
 from stepwell.sdk.scope import forget
 from stepwell.sdk.steps import Step
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
@@ -112,7 +112,7 @@ class Executor:
         async with execution.lock:
             if not self._usable(execution, request):
                 await self._discard(execution)
-                execution = self._create(function, request)
+                execution = self._create(function, request, keep=not self.always_replay)
                 await execution.lock.acquire()
                 try:
                     return await self._drive(execution, request)
@@ -191,37 +191,38 @@ class Executor:
     # -------------------------------------------------------------------------------------------------- targeted steps
 
     async def _target(self, function: Function, request: CallRequest) -> Answer:
-        execution = self._kept.get(request.run_id)
-        call = None if execution is None else execution.machine.pending.get(request.step_id)
-        if call is not None and call.body is not None:
-            return await run_body(call, self._pool, request.attempt, request.max_attempts)
-        return await self._target_replayed(function, request)
+        kept = None if self.always_replay else self._kept.get(request.run_id)
+        call = None if kept is None else kept.machine.known(request.step_id)
+        if call is not None:
+            return await self._run_target(call, request)
+        execution, call = await self._search(function, request, kept)
+        try:
+            if call is None:
+                return threads.not_found(request, [other.label for other in execution.machine.everything()])
+            return await self._run_target(call, request)
+        finally:
+            if self._kept.get(request.run_id) is not execution:
+                await self._discard(execution)
 
-    async def _target_replayed(self, function: Function, request: CallRequest) -> Answer:
-        execution = self._find(function, request)
-        await execution.lock.acquire()
-        held = execution
-        try:
-            if not self._usable(execution, request):
-                await self._discard(execution)
-                execution = self._create(function, request)
-                held.lock.release()
-                held = execution
-                await held.lock.acquire()
-            if request.step_id not in execution.machine.pending:
-                await self._replay(execution, request)
-        finally:
-            held.lock.release()
-        call = execution.machine.pending.get(request.step_id)
-        if call is None or call.body is None:
-            found = [other.label for other in execution.machine.everything()]
-            await self._discard(execution)
-            return threads.not_found(request, found)
-        try:
-            return await run_body(call, self._pool, request.attempt, request.max_attempts)
-        finally:
-            if self.always_replay:
-                await self._discard(execution)
+    async def _run_target(self, call: StepCall, request: CallRequest) -> Answer:
+        if call.state is State.ABANDONED:
+            return abandoned(call)
+        return await run_body(call, self._pool, request.attempt, request.max_attempts)
+
+    async def _search(
+        self, function: Function, request: CallRequest, kept: Execution | None
+    ) -> tuple[Execution, StepCall | None]:
+        """Replay to find the step's call: in the kept execution where the request goes on from it, else in a new one."""
+        if kept is not None:
+            async with kept.lock:
+                if self._usable(kept, request):
+                    await self._replay(kept, request)
+            if (call := kept.machine.known(request.step_id)) is not None:
+                return kept, call
+        fresh = self._create(function, request, keep=kept is None and not self.always_replay)
+        async with fresh.lock:
+            await self._replay(fresh, request)
+        return fresh, fresh.machine.known(request.step_id)
 
     async def _replay(self, execution: Execution, request: CallRequest) -> None:
         execution.driving = True
@@ -235,7 +236,7 @@ class Executor:
     def _find(self, function: Function, request: CallRequest) -> Execution:
         kept = None if self.always_replay else self._kept.get(request.run_id)
         if kept is None:
-            return self._create(function, request)
+            return self._create(function, request, keep=not self.always_replay)
         self._keep(kept)
         return kept
 
@@ -243,7 +244,7 @@ class Executor:
         """Whether the execution can go on; a replaced one that waited for the lock can not."""
         return execution.root is not None and not execution.delivered and execution.fits(request)
 
-    def _create(self, function: Function, request: CallRequest) -> Execution:
+    def _create(self, function: Function, request: CallRequest, *, keep: bool) -> Execution:
         execution = Execution(function, request.run_id, self._patience, self.on_late, self.load_body)
         execution.step = Step(execution, function)
         context: Context = self._context.copy()
@@ -251,7 +252,7 @@ class Executor:
         user_context = make_context(request, function, execution.step, lambda: execution.replaying)
         execution.context = user_context
         execution.start(function.call_async(user_context), context)
-        if not self.always_replay:
+        if keep:
             self._keep(execution)
         return execution
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, cast
 
+import msgspec
+
 from stepwell.errors import StepError
 from stepwell.sdk import failures, values
 from stepwell.sdk.drivers.pool import Pool
@@ -13,6 +15,7 @@ from stepwell.sdk.machine import StepCall
 from stepwell.sdk.scope import SCOPE, StepBody
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.constants import REQUEST_VERSION
+from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.ops import Opcode
 
 
@@ -46,6 +49,12 @@ def failed(call: StepCall, error: BaseException, attempt: int, max_attempts: int
     answer.no_retry = True if final else None
     answer.retry_after = failures.retry_after(error)
     return answer
+
+
+def abandoned(call: StepCall) -> Answer:
+    """The answer for a step that nobody awaits any longer: its callable is not run, and its outcome will be ignored."""
+    error = ErrorInfo(name="StepAbandoned", message="the function cancelled the task that awaited this step")
+    return _ops(call.outcome(Opcode.STEP_FAILED, error=msgspec.json.encode(error)))
 
 
 async def _call(body: Callable[[], object], context: Context, pool: Pool) -> object:
