@@ -1,6 +1,8 @@
 """The sample API on a free port, and a platform in this process that runs one function to its end."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import gzip
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from aiohttp.test_utils import TestServer
 
 import stepwell
 from examples.sample_api import make_app
+from examples.sample_api.ai import openai_chat
 from examples.sample_api.stats import STATS, Stats
 from stepwell.embed import Result, embedded
 
@@ -59,10 +62,8 @@ async def jump(request: web.Request) -> web.Response:
     raise web.HTTPFound(f"/jump/{n - 1}")
 
 
-
 async def exact(_request: web.Request) -> web.Response:
     """Bytes that are no text, encoded, with a header that comes twice."""
-    import gzip
 
     response = web.Response(body=gzip.compress(bytes(range(256)), mtime=0), headers={"content-encoding": "gzip"})
     response.headers.add("Set-Cookie", "a=1; Path=/")
@@ -72,13 +73,19 @@ async def exact(_request: web.Request) -> web.Response:
 
 async def busy(request: web.Request) -> web.StreamResponse:
     """429 twice, then the usual answer."""
-    from examples.sample_api.ai import openai_chat
-
     stock = request.app[STOCK]
     if stock["busy"]:
         stock["busy"] -= 1
         raise web.HTTPTooManyRequests(headers={"Retry-After": "0"}, text="{}")
     return await openai_chat.completions(request)
+
+
+@pytest.fixture
+def refused() -> Iterator[str]:
+    """A URL whose port refuses connections, and stays taken meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.fixture(params=["kept", "replayed"])

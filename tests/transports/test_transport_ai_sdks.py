@@ -159,8 +159,8 @@ async def test_429_is_retried_by_the_platform_alone(run: Any, api: Any) -> None:
     assert {headers["x-stainless-retry-count"] for _, headers in api.seen} == {"0"}
 
 
-async def test_refusals_are_the_sdks_own_errors(run: Any, api: Any) -> None:
-    lost = durable_openai(AsyncOpenAI(api_key="sk-test", base_url="http://127.0.0.1:9/v1"), retry=1)
+async def test_refusals_are_the_sdks_own_errors(run: Any, api: Any, refused: str) -> None:
+    lost = durable_openai(AsyncOpenAI(api_key="sk-test", base_url=f"{refused}/v1"), retry=1)
     busy = durable_openai(AsyncOpenAI(api_key="sk-test", base_url=f"{api.url}/v1/busy"), retry=1)
 
     async def f(ctx: stepwell.Context) -> Any:
