@@ -161,7 +161,7 @@ class Embedded:
     def _caller(self, client: Client, loop: asyncio.AbstractEventLoop) -> InProcessCaller:
         executor = Executor(client, on_late=self._poke, load_body=self._body)
         self._executors.append(executor)
-        return InProcessCaller(executor.execute, loop, executor.forget)
+        return InProcessCaller(executor.execute, loop, executor.forget, self.settings.call_timeout_s)
 
     def _poke(self, run_id: str) -> None:
         if self._platform is not None:

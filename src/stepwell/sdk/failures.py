@@ -2,7 +2,9 @@
 
 import math
 import traceback
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -14,11 +16,25 @@ from stepwell.wire.errors import ErrorInfo
 _MAX_STACK = 32_000
 
 
+class Exited(Exception):
+    """User code called ``sys.exit()`` in a task, where the SystemExit itself would end the whole program's loop."""
+
+
+async def without_exit(awaitable: Awaitable[Any]) -> Any:
+    """Await it; a SystemExit comes out as ``Exited``."""
+    try:
+        return await awaitable
+    except SystemExit as error:
+        raise Exited(_exit_text(error)) from error
+
+
 def info(error: BaseException) -> ErrorInfo:
     """What travels of an exception."""
+    if isinstance(error, Exited | SystemExit):
+        text = str(error) if isinstance(error, Exited) else _exit_text(error)
+        return ErrorInfo(name="SystemExit", message=text, stack=_stack(error))
     name = error.name if isinstance(error, StepError) else type(error).__name__
-    stack = "".join(traceback.format_exception(error))[-_MAX_STACK:]
-    return ErrorInfo(name=name, message=_text(error), stack=stack)
+    return ErrorInfo(name=name, message=_text(error), stack=_stack(error))
 
 
 def encoded(error: BaseException) -> bytes:
@@ -61,6 +77,14 @@ def problem(name: str, message: str, *, no_retry: bool = False) -> Answer:
         no_retry=no_retry,
         req_version=REQUEST_VERSION,
     )
+
+
+def _stack(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-_MAX_STACK:]
+
+
+def _exit_text(error: SystemExit) -> str:
+    return f"the code called sys.exit({error.code!r}), which is no way to end a run: return, or raise an exception"
 
 
 def _text(error: BaseException) -> str:

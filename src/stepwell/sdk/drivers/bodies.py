@@ -29,7 +29,7 @@ async def run_body(call: StepCall, pool: Pool, attempt: int, max_attempts: int) 
     try:
         result = await _call(body, context, pool)
         data = values.encode(result, f"step {call.label!r} returned")
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         raise
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
@@ -60,15 +60,11 @@ def abandoned(call: StepCall) -> Answer:
 async def _call(body: Callable[[], object], context: Context, pool: Pool) -> object:
     loop = asyncio.get_running_loop()
     if is_async(body):
-        return await loop.create_task(cast(Any, body()), context=context)
+        return await loop.create_task(failures.without_exit(cast(Any, body())), context=context)
     result = await asyncio.wrap_future(pool.submit(context.run, body), loop=loop)
     if inspect.isawaitable(result):
-        return await loop.create_task(_awaited(result), context=context)
+        return await loop.create_task(failures.without_exit(result), context=context)
     return result
-
-
-async def _awaited(awaitable: Any) -> object:
-    return await awaitable
 
 
 def is_async(handler: Any) -> bool:

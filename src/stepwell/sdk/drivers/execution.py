@@ -14,6 +14,7 @@ from stepwell.sdk.context import Context as UserContext
 from stepwell.sdk.drivers.settle import Patience, Settler
 from stepwell.sdk.drivers.timers import RunTimer, Timers
 from stepwell.sdk.drivers.waits import Owned, Wait
+from stepwell.sdk.failures import without_exit
 from stepwell.sdk.machine import Machine, State, StepCall
 from stepwell.sdk.scope import SCOPE, RunScope, forget
 from stepwell.wire.calls import CallRequest
@@ -189,7 +190,7 @@ class Execution(RunScope):
     def start(self, main: Awaitable[Any], context: Context) -> None:
         """Start the function's main coroutine, in ``context``."""
         context.run(SCOPE.set, self)
-        self.root = self.loop.create_task(_await(main), context=context)
+        self.root = self.loop.create_task(without_exit(main), context=context)
         self.root.add_done_callback(self._ended)
 
     @property

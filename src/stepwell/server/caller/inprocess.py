@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
+from stepwell.wire.constants import CALL_TIMEOUT_S
 from stepwell.wire.errors import ErrorInfo
 
 Execute = Callable[[CallRequest], Awaitable[Answer]]
@@ -24,11 +25,19 @@ class _Crossing:
 
 
 class InProcessCaller:
-    """``execute`` runs on ``user_loop``; ``call`` belongs to the engine's loop, which may be the same."""
+    """``execute`` runs on ``user_loop``; ``call`` belongs to the engine's loop, which may be the same.
+
+    ``timeout_s``: how long a call may take; after that it is an ERROR answer, and its task is cancelled.
+    """
 
     def __init__(
-        self, execute: Execute, user_loop: asyncio.AbstractEventLoop, forget: Callable[[str], None] | None = None
+        self,
+        execute: Execute,
+        user_loop: asyncio.AbstractEventLoop,
+        forget: Callable[[str], None] | None = None,
+        timeout_s: float = CALL_TIMEOUT_S,
     ) -> None:
+        self._timeout_s = timeout_s
         self._execute = execute
         self._forget = forget
         self._user_loop = user_loop
@@ -49,18 +58,34 @@ class InProcessCaller:
                 self._user_loop.call_soon_threadsafe(self._receive)
             except RuntimeError:
                 return _gone()
+        timer = loop.call_later(self._timeout_s, self._expire, crossing)
         try:
             return await crossing.future
         except asyncio.CancelledError:
-            crossing.abandoned = True
-            if not self._user_loop.is_closed():
-                self._user_loop.call_soon_threadsafe(self._abandon, crossing)
+            self._give_up(crossing)
             raise
+        finally:
+            timer.cancel()
 
     def ended(self, run_id: str) -> None:
         """Have the SDK give up what it keeps for the run."""
         if self._forget is not None and not self._user_loop.is_closed():
             self._user_loop.call_soon_threadsafe(self._forget, run_id)
+
+    def _expire(self, crossing: _Crossing) -> None:
+        if not crossing.future.done():
+            message = (
+                f"the code in {crossing.request.function_id} gave no answer within {self._timeout_s:g} s: make the step "
+                "shorter, or raise STEPWELL_CALL_TIMEOUT"
+            )
+            error = ErrorInfo(name="CallTimeout", message=message)
+            crossing.future.set_result(Answer(kind=AnswerKind.ERROR, error=error, transport=True))
+            self._give_up(crossing)
+
+    def _give_up(self, crossing: _Crossing) -> None:
+        crossing.abandoned = True
+        if not self._user_loop.is_closed():
+            self._user_loop.call_soon_threadsafe(self._abandon, crossing)
 
     async def close(self) -> None:
         """Nothing to let go of: the user's loop is the user's."""
