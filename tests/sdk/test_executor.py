@@ -118,6 +118,34 @@ async def test_targeted_step_that_is_gone(replay: bool) -> None:
     assert answer.no_retry is False
 
 
+@pytest.mark.parametrize("replay", [False, True])
+async def test_targeted_step_that_was_abandoned_is_not_run(replay: bool) -> None:
+    ran: list[str] = []
+
+    async def note(name: str) -> None:
+        ran.append(name)
+
+    async def f(ctx: Any) -> Any:
+        tasks = [asyncio.create_task(ctx.step.run(name, note, name)) for name in "ab"]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        tasks[1].cancel()
+        await ctx.step.sleep("rest", 1)
+        return "ok"
+
+    engine = Engine(f, replay=replay)
+    await engine.call()
+    engine.end(step_hash("a"), b'{"data":null}')
+    await engine.call()
+    answer = await engine.call(step_hash("b"))
+    assert ops(answer) == [("StepFailed", "b")]
+    assert b"StepAbandoned" in bytes(answer.ops[0].error or b"")
+    assert ran == []
+    engine.end(step_hash("b"), b'{"error":{"name":"StepAbandoned"}}')
+    engine.end(step_hash("rest"), b"null")
+    assert (await engine.call()).data == b'"ok"'
+    await engine.executor.close()
+
+
 async def test_failed_step_is_tried_again_without_replaying_the_function() -> None:
     starts, tries = [], []
 

@@ -87,8 +87,18 @@ async def test_policy() -> None:
     )  # fmt: skip
     policy = request.policy
     assert step_id == "charge"
-    assert (policy.attempts, policy.retry_on, policy.min_delay_ms, policy.max_delay_ms) == (6, (429, 503), 2000, 300_000)
-    assert (policy.deadline_ms, policy.at_most_once, policy.idempotency_key, policy.follow_redirects) == (600_000, True, "k", False)
+    assert (policy.attempts, policy.retry_on, policy.min_delay_ms, policy.max_delay_ms) == (
+        6,
+        (429, 503),
+        2000,
+        300_000,
+    )
+    assert (policy.deadline_ms, policy.at_most_once, policy.idempotency_key, policy.follow_redirects) == (
+        600_000,
+        True,
+        "k",
+        False,
+    )
     assert policy.timeouts.connect == policy.timeouts.read == 30
     request, step_id = await asked("http://x.test/p?secret=1", timeout=httpx2.Timeout(5, read=60), retry=2)
     assert step_id == "GET x.test/p"
@@ -131,7 +141,12 @@ async def test_the_response_is_exact() -> None:
     found = FetchResponse(
         status=201,
         url="http://y.test/b",
-        headers=(("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("Content-Encoding", "gzip"), ("Content-Type", "application/json")),
+        headers=(
+            ("Set-Cookie", "a=1"),
+            ("Set-Cookie", "b=2"),
+            ("Content-Encoding", "gzip"),
+            ("Content-Type", "application/json"),
+        ),
         body=gzip.compress(b'{"a":1}'),
         history=(Hop(302, "http://x.test/a", (("location", "http://y.test/b"),)),),
         elapsed_ms=1500,
@@ -214,7 +229,10 @@ async def test_fetch_fallbacks() -> None:
     strict = stepwell.fetch.config(fallback=None)
     with pytest.raises(StepUsageError, match="outside of a run"):
         strict("http://x.test")
-    assert stepwell.fetch.config(fallback=lambda url, **options: (url, options))("u", json=1, id="x") == ("u", {"json": 1})
+    assert stepwell.fetch.config(fallback=lambda url, **options: (url, options))("u", json=1, id="x") == (
+        "u",
+        {"json": 1},
+    )
 
     async def f(ctx: Any) -> Any:
         await ctx.step.run("inner", lambda: strict("http://x.test"))

@@ -11,8 +11,6 @@ from stepwell import StepError, Suspend
 from tests.sdk.fake_engine import Engine, Failed, last
 
 
-
-
 async def test_steps_in_order() -> None:
     passes: list[int] = []
 
@@ -68,7 +66,7 @@ async def test_swallowing_the_suspension_is_an_error_that_says_where(how: str) -
         while True:
             try:
                 return ctx.step.run("a", lambda: 1)
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 if how == "convert":
                     raise RuntimeError("converted") from error
                 if how != "loop":

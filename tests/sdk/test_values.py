@@ -46,7 +46,11 @@ class Pair(NamedTuple):
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=20,
 )
@@ -87,7 +91,9 @@ def test_declared_types_come_back(kind: Any, value: Any) -> None:
     assert values.decode(values.encode(value, "it is"), declared) == value
 
 
-@pytest.mark.parametrize("kind", [int, str, dict, list[int], dict[str, Any], Any, None, "Unknown", object, float | None])
+@pytest.mark.parametrize(
+    "kind", [int, str, dict, list[int], dict[str, Any], Any, None, "Unknown", object, float | None]
+)
 def test_plain_annotations_are_not_enforced(kind: Any) -> None:
     def handler() -> Any: ...
 

@@ -23,21 +23,25 @@ class LoopThread:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine there and wait for its result, up to the longest time that a call may take."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="stepwell-flask", daemon=True).start()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="stepwell-flask", daemon=True)
+                self._thread.start()
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_TIMEOUT_S)
 
     def close(self) -> None:
         """Stop the loop."""
         with self._lock:
-            loop, self._loop = self._loop, None
-        if loop is not None:
+            loop, thread, self._loop = self._loop, self._thread, None
+        if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
 
 def serve(app: "Flask", client: Client, functions: Sequence[Function] | None = None, path: str = PATH) -> LoopThread:

@@ -207,6 +207,8 @@ class Executor:
     async def _run_target(self, call: StepCall, request: CallRequest) -> Answer:
         if call.state is State.ABANDONED:
             return abandoned(call)
+        if call.body is None:
+            return threads.not_found(request, [call.label])
         return await run_body(call, self._pool, request.attempt, request.max_attempts)
 
     async def _search(

@@ -119,7 +119,10 @@ class Owned:
             return self._members(waiting, introspect.local(frame, "fs") or ())  # type: ignore[arg-type]
         if name in {"wait_for", "_cancel_and_wait"}:
             future: AnyFuture | None = introspect.local(frame, "fut")  # type: ignore[arg-type]
-            return Wait.RUNNING if future is None or future.done() else self._future(future) or Wait.UNKNOWN
+            if future is None or future.done():
+                return Wait.RUNNING
+            found = self._future(future)
+            return Wait.UNKNOWN if found is None else found
         return Wait.EXPLAINED
 
     def _primitive(self, frames: Frames) -> Wait:

@@ -1,0 +1,175 @@
+"""What the SDK reads of asyncio's inside, on this Python; and what it concludes."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from stepwell.sdk.drivers import introspect
+from stepwell.sdk.drivers.places import Place, place
+from stepwell.sdk.drivers.timers import Timers
+from stepwell.sdk.drivers.waits import Owned, Wait
+from stepwell.sdk.machine import Machine
+from tests.sdk.play import LOOPS, on_loop
+
+
+@pytest.fixture(params=sorted(LOOPS))
+def loop_name(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield request.param
+
+
+async def parked(awaitable: Any) -> asyncio.Task[Any]:
+    async def main() -> Any:
+        return await awaitable
+
+    task = asyncio.create_task(main())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return task
+
+
+async def look(make: Callable[[Owned], Any]) -> Wait:
+    owned = Owned(Timers(Machine()))
+    task = await parked(make(owned))
+    owned.active[task] = None
+    try:
+        return owned.look()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def own(owned: Owned) -> asyncio.Task[Any]:
+    """A task of the run that is parked on a step."""
+    task = asyncio.ensure_future(asyncio.get_running_loop().create_future())
+    if not isinstance(task, asyncio.Task):
+        task = asyncio.create_task(forever())
+    owned.parked[task] = None
+    return task
+
+
+async def forever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def from_generator(future: Any) -> Any:
+    async def items() -> Any:
+        yield await future
+
+    async for item in items():
+        return item
+
+
+async def read_stream() -> None:
+    reader = asyncio.StreamReader()
+    await reader.read(1)
+
+
+async def locked() -> None:
+    lock = asyncio.Lock()
+    await lock.acquire()
+    await lock.acquire()
+
+
+async def full() -> None:
+    await asyncio.Semaphore(0).acquire()
+
+
+async def group(owned: Owned) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        owned.parked[tasks.create_task(forever())] = None
+
+
+async def any_group(owned: Owned) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(forever)
+
+
+async def as_completed(owned: Owned) -> None:
+    for each in asyncio.as_completed([own(owned)]):
+        await each
+
+
+CASES: list[tuple[str, Callable[[Owned], Any], Wait]] = [
+    ("gather", lambda owned: asyncio.gather(own(owned), own(owned)), Wait.EXPLAINED),
+    ("gather of a foreign future", lambda owned: asyncio.gather(own(owned), forever_future()), Wait.UNKNOWN),
+    ("wait", lambda owned: asyncio.wait([own(owned)]), Wait.EXPLAINED),
+    ("wait_for", lambda owned: asyncio.wait_for(own(owned), 100), Wait.EXPLAINED),
+    ("shield", lambda owned: asyncio.shield(own(owned)), Wait.EXPLAINED),
+    ("shielded gather", lambda owned: asyncio.shield(asyncio.gather(own(owned))), Wait.EXPLAINED),
+    ("task", own, Wait.EXPLAINED),
+    ("TaskGroup", group, Wait.EXPLAINED),
+    ("anyio task group", any_group, Wait.EXPLAINED),
+    ("as_completed", as_completed, Wait.EXPLAINED),
+    ("lock", lambda owned: locked(), Wait.EXPLAINED),
+    ("semaphore", lambda owned: full(), Wait.EXPLAINED),
+    ("event", lambda owned: asyncio.Event().wait(), Wait.UNKNOWN),
+    ("queue", lambda owned: asyncio.Queue[int]().get(), Wait.UNKNOWN),
+    ("plain future", lambda owned: forever_future(), Wait.UNKNOWN),
+    ("async generator", lambda owned: from_generator(forever_future()), Wait.UNKNOWN),
+    ("stream", lambda owned: read_stream(), Wait.REAL),
+    ("stream in an async generator", lambda owned: from_generator(read_stream()), Wait.REAL),
+    ("sleep", lambda owned: asyncio.sleep(0.5), Wait.REAL),
+    ("thread", lambda owned: asyncio.to_thread(time.sleep, 0.1), Wait.REAL),
+    ("executor", lambda owned: asyncio.get_running_loop().run_in_executor(None, time.sleep, 0.1), Wait.REAL),
+    ("foreign task", lambda owned: asyncio.create_task(forever()), Wait.LIBRARY),
+    ("anyio thread", lambda owned: anyio.to_thread.run_sync(time.sleep, 0.1, abandon_on_cancel=True), Wait.LIBRARY),
+    ("anyio event", lambda owned: anyio.Event().wait(), Wait.UNKNOWN),
+]
+
+
+def forever_future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize(("make", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_why_a_task_waits(make: Any, expected: Wait, loop_name: str) -> None:
+    assert on_loop(lambda: look(make), loop_name) is expected
+
+
+def test_a_task_that_is_about_to_run() -> None:
+    async def main() -> Wait:
+        owned = Owned(Timers(Machine()))
+        task = asyncio.create_task(asyncio.sleep(0))
+        owned.active[task] = None
+        found = owned.look()
+        await task
+        return found
+
+    assert on_loop(main) is Wait.RUNNING
+
+
+def test_ended_tasks_are_forgotten() -> None:
+    async def main() -> None:
+        owned = Owned(Timers(Machine()))
+        task = asyncio.create_task(asyncio.sleep(0))
+        await task
+        owned.active[task] = None
+        assert owned.look() is Wait.RUNNING
+        assert owned.look() is Wait.EXPLAINED
+        assert not owned.active
+
+    on_loop(main)
+
+
+async def test_frames_go_down_to_the_one_that_waits() -> None:
+    async def inner() -> None:
+        await forever_future()
+
+    task = await parked(inner())
+    names = [code.co_name for code, _ in introspect.frames(task)]
+    assert names[-2:] == ["main", "inner"]
+    assert introspect.waiter(task) is not None
+    task.cancel()
+
+
+def test_places() -> None:
+    assert place(test_places.__code__) is Place.USER
+    assert place(asyncio.sleep.__code__) is Place.SLEEP
+    assert place(asyncio.Queue.get.__code__) is Place.SYNC
+    assert place(asyncio.Lock.acquire.__code__) is Place.LOCK
+    assert place(asyncio.StreamReader.read.__code__) is Place.IO
+    assert place(pytest.main.__code__) is Place.LIBRARY
