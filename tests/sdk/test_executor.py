@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import logging
 import threading
 import time
@@ -440,6 +441,26 @@ async def test_outcome_of_a_step_travels_as_json() -> None:
     assert await Engine(f).run() == "[1, {'a': [2]}]"
 
 
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("replay", [False, True])
+async def test_the_functions_logger_logs_once(sync: bool, replay: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def f(ctx: Any) -> Any:
+        ctx.logger.info("start")
+        for i in range(3):
+            await ctx.step.run("a", value, i)
+            ctx.logger.info("after %s", i)
+
+    def g(ctx: Any) -> Any:
+        ctx.logger.info("start")
+        for i in range(3):
+            ctx.step.run("a", lambda: 1)
+            ctx.logger.info("after %s", i)
+
+    with caplog.at_level(logging.INFO, "stepwell.functions"):
+        await Engine(g if sync else f, replay=replay).run()
+    assert [record.getMessage() for record in caplog.records] == ["start", "after 0", "after 1", "after 2"]
+
+
 async def test_memory_of_finished_runs_is_freed() -> None:
     class Marker:
         pass
@@ -479,6 +500,6 @@ async def test_a_thousand_sequential_steps_at_a_flat_cost() -> None:
             break
         steps[answer.ops[0].id] = b'{"data":' + bytes(answer.ops[0].data or b"") + b"}"
         stack.append(answer.ops[0].id)
-    quarters = [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    quarters = [after - before for before, after in itertools.pairwise(marks)]
     assert len(quarters) == 4
     assert quarters[3] < quarters[0] * 3 + 0.05

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -17,8 +17,8 @@ from tests.sdk.play import LOOPS, on_loop
 
 
 @pytest.fixture(params=sorted(LOOPS))
-def loop_name(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
+def loop_name(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 async def parked(awaitable: Any) -> asyncio.Task[Any]:
@@ -61,6 +61,7 @@ async def from_generator(future: Any) -> Any:
 
     async for item in items():
         return item
+    return None
 
 
 async def read_stream() -> None:

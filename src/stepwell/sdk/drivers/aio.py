@@ -264,8 +264,12 @@ class Executor:
 
     async def _discard(self, execution: Execution) -> None:
         self._kept.drop(execution)
-        if not execution.ended or execution.owned.active or execution.owned.parked:
-            await give_up(execution, self._give_up_s)
+        if execution.ended and not execution.owned.active and not execution.owned.parked:
+            return
+        if self.always_replay:
+            await give_up(execution, self._give_up_s)  # before the next replay begins
+        else:
+            self._say_goodbye(execution)
 
     def _say_goodbye(self, execution: Execution) -> None:
         task = execution.loop.create_task(give_up(execution, self._give_up_s))

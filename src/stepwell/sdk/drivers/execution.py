@@ -208,7 +208,8 @@ class Execution(RunScope):
     async def feed(self, request: CallRequest) -> Wait:
         """Settle, then feed the completions that are new, one at a time, settling after each; why it stopped."""
         assert self.root is not None
-        wait = await self.settle(final=len(self.fed) >= request.current)
+        self.replaying = len(self.fed) < request.current
+        wait = await self.settle(final=not self.replaying)
         while len(self.fed) < request.current and not self.root.done():
             hashed = request.stack[len(self.fed)]
             self.fed.append(hashed)
