@@ -68,7 +68,11 @@ CASES: dict[str, tuple[Answer, str, str]] = {
     "not found": (always(404, b"{}", SDK), "status 404", "sync the app again"),
     "no json": (always(200, b"<html>", SDK), "return value can not be read", "<html>"),
     "ops no json": (always(206, b"oops", SDK), "steps that the app reported can not be read", "oops"),
-    "ops of a wrong shape": (always(206, b'[{"id": 7}]', SDK), "steps that the app reported can not be read", "it begins: "),
+    "ops of a wrong shape": (
+        always(206, b'[{"id": 7}]', SDK),
+        "steps that the app reported can not be read",
+        "it begins: ",
+    ),
     "no ops": (always(206, b"[]", SDK), "no new steps", "skipped in a replay"),
     "unknown opcode": (
         always(206, b'[{"op":"Teleport","id":"a"}]', SDK),

@@ -164,5 +164,3 @@ async def test_a_malformed_registration(name: str, tmp_path: Path) -> None:
         assert said["error"]
         assert message in said["error"]
         assert (await api(running, "GET", "/dev"))[2]["handlers"] == []
-
-
