@@ -29,27 +29,26 @@ _ASYNC = frozenset(
 
 
 def open_group(draft: Draft, reports: Sequence[tuple[Opcode, Op]]) -> None:
-    """Start a new group for the ops of an answer that the platform has to work on; it replaces the one before."""
+    """Start a new group for the ops of an answer that the platform has to work on; it replaces the one before.
+
+    All of its members are counted before the first is begun: one that ends at once must not close the group.
+    """
     if len(reports) > 1:
         draft.header(force_plan=True)
     grouped = [op for code, op in reports if code in _ASYNC and not is_race(draft, op)]
     if not grouped:
         return
-    draft.header(group=draft.run.group + 1, group_left=0)
-    for op in grouped:
-        step = draft.step(op.id)
+    known = {op.id: draft.step(op.id) for op in grouped}
+    left = sum(1 for step in known.values() if step is None or not step.ended)
+    draft.header(group=draft.run.group + 1, group_left=left)
+    for step in known.values():
         if step is not None and not step.ended and step.own_item:
             draft.save(replace(step, group=draft.run.group))
-            draft.header(group_left=draft.run.group_left + 1)
 
 
 def joins_group(draft: Draft, step: Step, op: Op) -> Step:
     """The new step as a member of the group that its answer opened, or as a racer."""
-    if is_race(draft, op):
-        step = replace(step, race=True)
-    else:
-        step = replace(step, group=draft.run.group)
-        draft.header(group_left=draft.run.group_left + 1)
+    step = replace(step, race=True) if is_race(draft, op) else replace(step, group=draft.run.group)
     draft.save(step)
     return step
 

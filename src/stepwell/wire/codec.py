@@ -87,6 +87,8 @@ def _context(request: CallRequest, stack: list[str]) -> dict[str, Any]:
         context["request_id"] = request.request_id
     if request.generation > 0:
         context["generation_id"] = request.generation
+    if request.rescued:
+        context["rescued"] = True
     return context
 
 
@@ -104,6 +106,7 @@ class _Context(msgspec.Struct):
     stack: _Stack | None = None
     request_id: str | None = None
     generation_id: int | None = None
+    rescued: bool | None = None
     fn_id: str | None = None
     qi_id: str | None = None
 
@@ -145,6 +148,7 @@ def parse_call(body: bytes, fn_id: str, step_id: str = DISCOVERY) -> CallRequest
         req_version=UNKNOWN_VERSION if call.version is None else call.version,
         request_id=ctx.request_id or "",
         generation=ctx.generation_id or 0,
+        rescued=bool(ctx.rescued),
         fn_uuid=ctx.fn_id or "",
         qi_id=ctx.qi_id or "",
     )

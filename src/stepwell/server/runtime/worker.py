@@ -169,6 +169,7 @@ class Worker:
             req_version=run.req_version,
             request_id=self._new_id(),
             generation=item.claim,
+            rescued=item.rescues > 0,
             fn_uuid=uuid,
             qi_id=f"{item.run_id}/{item.key}/{item.claim}",
             url=url,
