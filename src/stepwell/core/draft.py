@@ -93,6 +93,10 @@ class Draft:
         """A new item, or the next attempt of an old one."""
         self._put[item.key] = item
 
+    def will_do(self, key: str) -> bool:
+        """Whether this transition puts an item of that key."""
+        return key in self._put
+
     def work_on(self, step: Step, kind: WorkKind, due_at: int, payload: bytes | None = None) -> None:
         """Give the step a work item of its own. Calls and requests count against the run's limits, timers do not."""
         self.save(replace(step, own_item=True, due_at=due_at))
@@ -104,7 +108,7 @@ class Draft:
         """Have the app called for the next steps, once."""
         if self.run.discovering or self.ended:
             return
-        self.header(discovering=True)
+        self.header(discovering=True, poked=False)
         run = self.run
         self.put(
             Item(run_id=run.run_id, key=DISCOVERY, kind=WorkKind.CALL, due_at=self.env.now, limits=run.limits),

@@ -63,7 +63,7 @@ def completed(draft: Draft, step: Step) -> None:
         return
     if draft.run.group_left == 0 or step.race:
         draft.put_discovery()
-    if draft.run.pending == 0:
+    if draft.run.pending == 0 and draft.run.group_left == 0:
         draft.header(force_plan=False)
 
 

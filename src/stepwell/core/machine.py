@@ -1,6 +1,7 @@
 """The engine's decision: what a run's inputs come to. ``step(view, inputs, env) -> Commit``, pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace as replace_input
 
 import msgspec
 from msgspec.structs import replace
@@ -46,6 +47,7 @@ def _take(draft: Draft, given: Input) -> None:
         case Checkpointed():
             if not draft.ended:
                 checkpoint(draft, given.ops)
+                draft.header(progressed=True)
                 draft.touch(DISCOVERY, 0)
         case Broken():
             if given.item is not None:
@@ -54,6 +56,7 @@ def _take(draft: Draft, given: Input) -> None:
                 error = ErrorInfo(name="InternalError", message=given.message)
                 draft.finish(RunStatus.FAILED, msgspec.json.encode(error))
         case Poked():
+            draft.header(poked=draft.run.discovering)
             draft.put_discovery()
         case Cancelled():
             if not draft.ended:
@@ -74,13 +77,30 @@ def _answered(draft: Draft, given: Answered) -> None:
         return
     _note_call(draft, given)
     if item.is_discovery:
-        draft.header(discovering=False)
+        given = _discovered(draft, given)
+    elif _has_ended(draft, item.key):
+        return
     if answer.kind is AnswerKind.RETURNED and item.is_discovery:
         draft.complete(answer.data)
     elif answer.kind is AnswerKind.OPS:
         _ops(draft, given)
     else:
         _call_failed(draft, given, answer.error or _no_step(item.key))
+
+
+def _discovered(draft: Draft, given: Answered) -> Answered:
+    """The discovery is over. Steps that were checkpointed during it have given it its attempts back (protocol 1.8)."""
+    draft.header(discovering=False)
+    if not draft.run.progressed:
+        return given
+    draft.header(progressed=False)
+    return replace_input(given, item=replace(given.item, attempt=0))
+
+
+def _has_ended(draft: Draft, step_id: str) -> bool:
+    """Whether the step has its result already, so that another call's word about it comes too late."""
+    found = draft.step(step_id)
+    return found is not None and found.ended
 
 
 def _note_call(draft: Draft, given: Answered) -> None:
@@ -104,11 +124,21 @@ def _ops(draft: Draft, given: Answered) -> None:
     except UnknownOp as problem:
         _call_failed(draft, given, ErrorInfo(name="UnknownOpcode", message=str(problem)))
         return
-    if draft.ended or not item.is_discovery or draft.run.discovering:
+    if draft.ended:
         return
-    if unseen(draft, given.sent):
+    if not item.is_discovery:
+        if not _has_ended(draft, item.key) and not draft.will_do(item.key):
+            _call_failed(draft, given, _no_step(item.key))
+    elif not draft.run.discovering:
+        _go_on(draft, given)
+
+
+def _go_on(draft: Draft, given: Answered) -> None:
+    """Have the app called again at once when it has more to say, or something to hear that this call did not carry."""
+    idle = draft.run.pending == 0
+    if draft.run.poked or unseen(draft, given.sent) or (idle and draft.stack_after(given.sent)):
         draft.put_discovery()
-    elif draft.run.pending == 0:
+    elif idle:
         _stuck(draft, given)
 
 

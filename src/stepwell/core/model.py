@@ -128,6 +128,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     force_plan: bool = False
     discovering: bool = False
     """Whether a discovery item exists, queued or in flight."""
+    poked: bool = False
+    """Whether the app asked to be called while it was being called: its answer may be older than what it wants to say."""
+    progressed: bool = False
+    """Whether steps were checkpointed during the discovery in flight."""
     queued_at: int = 0
     started_at: int | None = None
     ended_at: int | None = None

@@ -49,9 +49,11 @@ def apply_ops(
 
 def checkpoint(draft: Draft, ops: Sequence[Op]) -> None:
     """Record steps that the app ran within a call that is still in flight. A step that has ended is left as it is."""
-    for op in ops:
-        if _code(op) not in (Opcode.STEP, Opcode.STEP_RUN):
-            continue
+    known = [(_code(op), op) for op in ops]
+    reports = [(code, op) for code, op in known if code in (Opcode.STEP, Opcode.STEP_RUN)]
+    if draft.run.steps + len(reports) > MAX_STEPS and _too_many(draft, reports):
+        return
+    for _, op in reports:
         step = draft.step(op.id) or draft.add_step(op.id, step_name(op), Opcode.STEP_RUN, StepStatus.PLANNED)
         if not step.ended:
             _completed(draft, replace(step, checkpointed=True), op)

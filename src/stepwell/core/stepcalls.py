@@ -53,7 +53,7 @@ def call_failed(
 def _again(draft: Draft, item: Item, delay: int) -> None:
     draft.put(replace(item, attempt=item.attempt + 1, due_at=draft.env.now + delay, claim=0, rescues=0))
     if item.is_discovery:
-        draft.header(discovering=True)
+        draft.header(discovering=True, poked=False)
 
 
 def _short(error: ErrorInfo) -> str:

@@ -164,7 +164,8 @@ class Worker:
             step_id=item.key,
             attempt=item.attempt,
             max_attempts=run.max_attempts,
-            disable_immediate=run.force_plan,
+            # A step that has a work item must not be run by this call as well.
+            disable_immediate=run.force_plan or run.pending > 0,
             use_api=run.state_bytes > MAX_STATE_BYTES,
             req_version=run.req_version,
             request_id=self._new_id(),
