@@ -81,6 +81,10 @@ class PlatformProcess:
             found.update(connection.execute("SELECT run_id, status FROM runs").fetchall())
         return found
 
+    async def has_functions(self) -> bool:
+        """Whether the functions of the load are registered."""
+        return "load-load" in str(await self.get("/dev"))
+
     async def until(self, condition: Any, seconds: float = 60.0) -> None:
         """Wait until the coroutine function says yes."""
         end = asyncio.get_running_loop().time() + seconds

@@ -1,16 +1,20 @@
 """``kill -9`` of the platform at any moment of the demo load: nothing accepted is lost, nothing recorded changes."""
 
+import asyncio
 import os
 import random
 import sqlite3
+import sys
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from stepwell.core.model import Step
-from tests.crash.platform_process import PlatformProcess
+from tests.crash.platform_process import PlatformProcess, free_port
 from tests.crash.upstream import Upstream
 
 APP = Path(__file__).with_name("load_app.py")
@@ -32,36 +36,63 @@ async def all_over(platform: PlatformProcess) -> bool:
     return len(statuses) == RUNS and set(statuses.values()) == {"completed"}
 
 
+@asynccontextmanager
+async def served(upstream: str) -> AsyncIterator[str]:
+    """The functions in a process of their own, behind HTTP: its url."""
+    port = free_port()
+    command = [sys.executable, "-m", "tests.crash.served_app", str(port)]
+    env = {**os.environ, "UPSTREAM": upstream, "STEPWELL_DEV": "1"}
+    process = await asyncio.create_subprocess_exec(*command, env=env, cwd=Path(__file__).parents[2])
+    try:
+        yield f"http://127.0.0.1:{port}/api/stepwell"
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 20)
+
+
 @pytest.mark.timeout(170)
 @pytest.mark.parametrize("seed", range(ROUNDS))
 async def test_kill_9_in_the_middle_of_the_load(seed: int, tmp_path: Path) -> None:
-    chance = random.Random(seed)
     async with Upstream() as upstream:
         platform = PlatformProcess(APP, tmp_path / "load.db", {"UPSTREAM": upstream.url})
+        await survive(platform, upstream, random.Random(seed))
+
+
+@pytest.mark.timeout(170)
+@pytest.mark.parametrize("seed", range(ROUNDS))
+async def test_kill_9_while_the_functions_live_on_behind_http(seed: int, tmp_path: Path) -> None:
+    async with Upstream() as upstream, served(upstream.url) as url:
+        platform = PlatformProcess(None, tmp_path / "load.db", {}, "-u", url, "--retry-interval", "200ms")
+        await survive(platform, upstream, random.Random(seed))
+
+
+async def survive(platform: PlatformProcess, upstream: Upstream, chance: random.Random) -> None:
+    """Kill the platform three times within the load; then all has to end as if nothing had happened."""
+    await platform.start()
+    await platform.until(platform.has_functions)
+    ids = await platform.send([{"name": "load", "data": {"n": n}} for n in range(RUNS)])
+    assert len(ids) == RUNS
+    kept: dict[tuple[str, str], bytes] = {}
+    sizes: list[int] = []
+    doubtful: Counter[str] = Counter()
+    for low, high in ((5, 45), (55, 120), (125, 195)):
+        await upstream.reaches(chance.randint(low, high))
+        await platform.kill()
+        before = recorded(platform.db)
+        assert kept.items() <= before.items(), "a recorded result changed"
+        kept = before
+        sizes.append(len(kept))
+        doubtful.update(key for key in upstream.seen if upstream.steps.get(key) not in kept)
         await platform.start()
-        ids = await platform.send([{"name": "load", "data": {"n": n}} for n in range(RUNS)])
-        assert len(ids) == RUNS
-        kept: dict[tuple[str, str], bytes] = {}
-        sizes: list[int] = []
-        doubtful: Counter[str] = Counter()
-        for low, high in ((5, 45), (55, 120), (125, 195)):
-            await upstream.reaches(chance.randint(low, high))
-            await platform.kill()
-            before = recorded(platform.db)
-            assert kept.items() <= before.items(), "a recorded result changed"
-            kept = before
-            sizes.append(len(kept))
-            doubtful.update(key for key in upstream.seen if upstream.steps.get(key) not in kept)
-            await platform.start()
-        assert any(0 < size < RUNS * 6 for size in sizes), f"no kill fell into the load: {sizes}"
-        await platform.until(lambda: all_over(platform), 60)
-        await platform.stop()
-        final = recorded(platform.db)
-        assert kept.items() <= final.items(), "a recorded result changed"
-        assert len(final) == RUNS * 6
-        assert len(upstream.seen) == RUNS * 4, "a request had two idempotency keys"
-        for key, count in upstream.seen.items():
-            assert count <= 1 + doubtful[key], f"{upstream.steps[key]} was sent again although it was on record"
+    assert any(0 < size < RUNS * 6 for size in sizes), f"no kill fell into the load: {sizes}"
+    await platform.until(lambda: all_over(platform), 60)
+    await platform.stop()
+    final = recorded(platform.db)
+    assert kept.items() <= final.items(), "a recorded result changed"
+    assert len(final) == RUNS * 6
+    assert len(upstream.seen) == RUNS * 4, "a request had two idempotency keys"
+    for key, count in upstream.seen.items():
+        assert count <= 1 + doubtful[key], f"{upstream.steps[key]} was sent again although it was on record"
 
 
 async def test_sigterm_drains_and_what_ended_in_time_is_not_sent_again(tmp_path: Path) -> None:
