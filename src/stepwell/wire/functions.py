@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from stepwell.wire.app_urls import normalise_url, with_query
 from stepwell.wire.constants import DEFAULT_RETRIES, DISCOVERY, MAX_RETRIES
 from stepwell.wire.flow_config import (
     parse_batch,
@@ -34,7 +35,6 @@ from stepwell.wire.function_fields import BadRegistration, Fields
 from stepwell.wire.function_render import render_function
 from stepwell.wire.jsons import as_object, decode
 from stepwell.wire.signing import canonical
-from stepwell.wire.app_urls import normalise_url, with_query
 
 __all__ = [
     "BadRegistration",
