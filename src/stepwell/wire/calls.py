@@ -73,3 +73,5 @@ class Answer(msgspec.Struct, kw_only=True):
     retry_after: str | None = None
     req_version: int | None = None
     transport: bool = False
+    gone: bool = False
+    """With an ERROR: the app has gone away before it could answer. No attempt was made, so none is counted."""

@@ -61,7 +61,11 @@ class HttpCaller:
         body = render_call(request, canonical=signed, cache=self._cache_of(request.run_id) if signed else None)
         timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=_CONNECT_S)
         async with self._session().post(
-            url, data=_payload(body), headers=self._headers(request, body), timeout=timeout, max_redirects=_MAX_REDIRECTS
+            url,
+            data=_payload(body),
+            headers=self._headers(request, body),
+            timeout=timeout,
+            max_redirects=_MAX_REDIRECTS,
         ) as response:
             data = await _read(response)
             if data is None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
 from stepwell.wire.constants import CALL_TIMEOUT_S
@@ -56,7 +57,9 @@ class InProcessCaller:
             self._out_set = True
             try:
                 self._user_loop.call_soon_threadsafe(self._receive)
-            except RuntimeError:
+            except RuntimeError:  # the loop is closed
+                self._out_set = False
+                self._out.clear()
                 return _gone()
         timer = loop.call_later(self._timeout_s, self._expire, crossing)
         try:
@@ -69,8 +72,9 @@ class InProcessCaller:
 
     def ended(self, run_id: str) -> None:
         """Have the SDK give up what it keeps for the run."""
-        if self._forget is not None and not self._user_loop.is_closed():
-            self._user_loop.call_soon_threadsafe(self._forget, run_id)
+        if self._forget is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._user_loop.call_soon_threadsafe(self._forget, run_id)
 
     def _expire(self, crossing: _Crossing) -> None:
         if not crossing.future.done():
@@ -84,7 +88,7 @@ class InProcessCaller:
 
     def _give_up(self, crossing: _Crossing) -> None:
         crossing.abandoned = True
-        if not self._user_loop.is_closed():
+        with suppress(RuntimeError):
             self._user_loop.call_soon_threadsafe(self._abandon, crossing)
 
     async def close(self) -> None:
@@ -102,14 +106,12 @@ class InProcessCaller:
     async def _perform(self, crossing: _Crossing) -> None:
         try:
             crossing.answer = await self._execute(crossing.request)
-        except asyncio.CancelledError:
-            crossing.answer = _gone()
+        except asyncio.CancelledError as problem:
+            task = asyncio.current_task()
+            ours = task is not None and task.cancelling() > 0  # else the code raised it, and would at every call
+            crossing.answer = _gone() if ours else _defect(problem)
         except Exception as problem:  # noqa: BLE001 - an answer in any case: a run must not hang
-            message = (
-                f"the SDK failed on a call ({type(problem).__name__}: {problem}); this is a defect: please report it"
-            )
-            error = ErrorInfo(name="InternalError", message=message)
-            crossing.answer = Answer(kind=AnswerKind.ERROR, error=error, transport=True)
+            crossing.answer = _defect(problem)
         crossing.task = None
         self._back.append(crossing)
         if not self._back_set and self._engine_loop is not None:
@@ -131,6 +133,12 @@ class InProcessCaller:
                 crossing.future.set_result(crossing.answer)
 
 
+def _defect(problem: BaseException) -> Answer:
+    message = f"the SDK failed on a call ({type(problem).__name__}: {problem}); this is a defect: please report it"
+    error = ErrorInfo(name="InternalError", message=message)
+    return Answer(kind=AnswerKind.ERROR, error=error, transport=True)
+
+
 def _gone() -> Answer:
     error = ErrorInfo(name="AppStopped", message="the program that the function lives in is shutting down")
-    return Answer(kind=AnswerKind.ERROR, error=error, transport=True)
+    return Answer(kind=AnswerKind.ERROR, error=error, transport=True, gone=True)

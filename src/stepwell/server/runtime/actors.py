@@ -5,8 +5,9 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
-from stepwell.core.inputs import Broken, Env, Input
+from stepwell.core.inputs import Broken, Cancelled, Checkpointed, Env, Input
 from stepwell.core.machine import step
 from stepwell.core.model import Item, Run, RunView
 from stepwell.core.outputs import Commit
@@ -38,6 +39,13 @@ class Letter:
         """Tell who waits."""
         if self.recorded is not None and not self.recorded.done():
             self.recorded.set_result(taken)
+
+    def hand_back(self, problem: StoreError) -> bool:
+        """Whether somebody outside waits for it, who can ask again: they get the error, and it is dropped."""
+        if self.recorded is None or self.recorded.done() or not isinstance(self.given, Cancelled | Checkpointed):
+            return False
+        self.recorded.set_exception(problem)
+        return True
 
 
 @dataclass(slots=True)
@@ -131,11 +139,13 @@ class Actors:
         self._committer.submit((commit,), settled)
 
     def _settled(self, actor: Actor, letters: list[Letter], commit: Commit, result: list[Outcome] | StoreError) -> None:
-        if isinstance(result, Unstorable):
+        if isinstance(result, Unstorable) and not all(isinstance(letter.given, Broken) for letter in letters):
             self._decide(actor, [_broken(letter, result) for letter in letters])
             return
         if isinstance(result, StoreError):
-            asyncio.get_running_loop().call_later(_RETRY_S, self._reload_soon, actor, letters)
+            kept = [letter for letter in letters if not letter.hand_back(result)]
+            actor.inbox = [letter for letter in actor.inbox if not letter.hand_back(result)]
+            asyncio.get_running_loop().call_later(_RETRY_S, self._reload_soon, actor, kept)
             return
         if result[0] is not Outcome.APPLIED:
             for letter in letters:
@@ -156,10 +166,9 @@ class Actors:
             letter.settle(True)
         if actor.view.run.status.ended:
             self._over(actor)
-        if actor.inbox:
-            self._pump(actor)
-        elif actor.view.run.status.ended and actor.idle:
             self._actors.pop(actor.view.run.run_id, None)
+        elif actor.inbox:
+            self._pump(actor)
 
     def _over(self, actor: Actor) -> None:
         """The run has ended: nothing that is still in flight for it matters."""
@@ -168,6 +177,9 @@ class Actors:
             if work.task is not None:
                 work.task.cancel()
         actor.inflight.clear()
+        for letter in actor.inbox:
+            letter.settle(False)
+        actor.inbox.clear()
         for waiter in actor.waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -182,7 +194,9 @@ class Actors:
         """Decide again, on the state as it is stored now. Who is refused alone was too late: somebody else has the work."""
         try:
             views = await self._store.load_runs([actor.view.run.run_id])
-        except StoreError:
+        except Exception as problem:
+            if not isinstance(problem, StoreError):
+                logger.exception("could not load run %s", actor.view.run.run_id)
             asyncio.get_running_loop().call_later(_RETRY_S, self._reload_soon, actor, letters)
             return
         if views:
@@ -203,9 +217,12 @@ class Actors:
             self._pump(actor)
 
     def _forget_coldest(self) -> None:
-        for run_id, actor in list(self._actors.items())[: max(16, self._keep // 20)]:
+        """Those that are at work go to the back, so that they can not hide the idle ones for ever."""
+        for run_id, actor in list(islice(self._actors.items(), max(16, self._keep // 20))):
             if actor.idle:
                 del self._actors[run_id]
+            else:
+                self._actors.move_to_end(run_id)
 
 
 _background: set[asyncio.Task[None]] = set()

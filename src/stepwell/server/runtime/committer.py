@@ -3,15 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from stepwell.core.model import Item
+from stepwell.core.model import Item, ItemRef
 from stepwell.core.outputs import Commit
 from stepwell.server.clock import Clock
 from stepwell.server.store.base import ClaimRequest, Outcome, Store, StoreError
 
 logger = logging.getLogger("stepwell.store")
 
+_T = TypeVar("_T")
+
 Settled = Callable[[list[Outcome] | StoreError], None]
+
 
 class Unstorable(StoreError):
     """What was submitted can not be stored, ever: trying again is no use."""
@@ -20,6 +24,9 @@ class Unstorable(StoreError):
 _MAX_BATCH = 2_000
 _MAX_CLAIM = 500
 _RETRY_S = 1.0
+_LOOK_S = 10.0
+"""The clock is looked at this often while something is due later: it may be set, and stands still in a sleeping machine
+for the timers of a loop."""
 
 
 class Committer:
@@ -95,9 +102,10 @@ class Committer:
             await self._cycle()
 
     async def _cycle(self) -> None:
+        alone = bool(self._alone)  # then nothing is claimed: a claim that fails must not be taken for the batch's fault
         batch = self._next_batch()
         now = self._clock.now()
-        room = min(self._room(), _MAX_CLAIM) if self.claiming else 0
+        room = min(self._room(), _MAX_CLAIM) if self.claiming and not alone else 0
         claim = ClaimRequest(self._owner, room, now) if room > 0 else None
         commits = [commit for part, _ in batch for commit in part]
         if not commits and claim is None:
@@ -109,21 +117,31 @@ class Committer:
             return
         except Exception as problem:
             logger.exception("the store could not take what was submitted")
-            self._poisoned(batch, problem)
+            self._poisoned(batch, alone, problem)
             return
-        if self._failing:
+        if self._failing and (commits or result.claimed):  # reading alone works on a full disk
             self._failing = False
             logger.warning("the store works again")
         at = 0
         for part, settled in batch:
-            settled(result.outcomes[at : at + len(part)])
+            _call(settled, result.outcomes[at : at + len(part)])
             at += len(part)
         if result.claimed:
-            self._take(result.claimed)
-        if self._queue or self._alone or (claim is not None and len(result.claimed) >= claim.limit):
+            await self._hand_out(result.claimed)
+        if alone or self._queue or (claim is not None and len(result.claimed) >= claim.limit):
             self._wake.set()
         if claim is not None:
             self._set_timer(result.next_due)
+
+    async def _hand_out(self, items: list[Item]) -> None:
+        """Work on what was claimed; give it back when the process has begun to stop meanwhile."""
+        if self.claiming:
+            _call(self._take, items)
+            return
+        try:
+            await self._store.release([ItemRef(item.run_id, item.key, item.claim) for item in items])
+        except StoreError as problem:
+            logger.error("%s", problem)
 
     def _next_batch(self) -> list[tuple[Sequence[Commit], Settled]]:
         if self._alone:
@@ -136,14 +154,21 @@ class Committer:
             logger.error("%s", problem)
         self._failing = True
         for _, settled in batch:
-            settled(problem)
+            _call(settled, problem)
+        self._wake_later()
+
+    def _wake_later(self) -> None:
         asyncio.get_running_loop().call_later(_RETRY_S, self._wake.set)
 
-    def _poisoned(self, batch: list[tuple[Sequence[Commit], Settled]], problem: Exception) -> None:
+    def _poisoned(self, batch: list[tuple[Sequence[Commit], Settled]], alone: bool, problem: Exception) -> None:
         """Something in the batch can not be stored at all. Find it by submitting each part alone; only that one fails."""
-        if len(batch) == 1:
-            batch[0][1](Unstorable(f"can not be stored ({type(problem).__name__}: {problem})"))
-        self._alone += [] if len(batch) == 1 else batch
+        if not batch:
+            self._wake_later()
+            return
+        if alone:
+            _call(batch[0][1], Unstorable(f"can not be stored ({type(problem).__name__}: {problem})"))
+        else:
+            self._alone += batch
         self._wake.set()
 
     def _set_timer(self, due: int | None) -> None:
@@ -155,8 +180,16 @@ class Committer:
         self._timer_due = due
         if due is not None:
             delay = max(0.0, (due - self._clock.now()) / 1000)
-            self._timer = asyncio.get_running_loop().call_later(min(delay, 3600.0), self._ring)
+            self._timer = asyncio.get_running_loop().call_later(min(delay, _LOOK_S), self._ring)
 
     def _ring(self) -> None:
         self._timer = None
         self._wake.set()
+
+
+def _call(told: Callable[[_T], None], value: _T) -> None:
+    """Whoever is told fails alone: the one task that writes must go on."""
+    try:
+        told(value)
+    except Exception:
+        logger.exception("the outcome of a transaction could not be taken up")

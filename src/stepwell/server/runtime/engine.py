@@ -118,7 +118,8 @@ class Engine:
             started = [view for index, view in begun if outcomes[index] is Outcome.APPLIED]
             for view in started:
                 self._actors.adopt(view)
-            self._recent.note(ids, started)
+            if len(started) == len(begun):  # else one came before, and the store knows what it started then
+                self._recent.note(ids, started)
 
         if commits:
             try:
@@ -162,9 +163,9 @@ class Engine:
             synced_at=self._clock.now(),
         )
         modified = old is None or old.checksum != record.checksum or old.url != record.url
-        self.registry.put(record, caller)
         if modified:
-            await self.store.save_app(record)
+            await self.store.save_app(record)  # first: what could not be saved must count as modified the next time
+        self.registry.put(record, caller)
         return modified, stable_uuid(app_id)
 
     def functions(self) -> list[FunctionConfig]:
@@ -211,9 +212,11 @@ class Engine:
         if not actor.view.run.status.ended:
             ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             actor.waiters.append(ended)
-            await asyncio.wait([ended], timeout=timeout_s)
-            if ended in actor.waiters:
-                actor.waiters.remove(ended)
+            try:
+                await asyncio.wait([ended], timeout=timeout_s)
+            finally:
+                if ended in actor.waiters:
+                    actor.waiters.remove(ended)
         return actor.view
 
     async def runs(self, query: RunQuery) -> list[Run]:

@@ -54,3 +54,5 @@ class Leases:
                     self._committer.wake()
             except StoreError as problem:
                 logger.error("%s", problem)
+            except Exception:
+                logger.exception("a heartbeat failed")

@@ -16,7 +16,7 @@ class Recent:
         self._runs: OrderedDict[str, list[str]] = OrderedDict()
 
     def note(self, event_ids: Sequence[str], started: Sequence[RunView]) -> None:
-        """These events came in, and started these runs."""
+        """These events came in for the first time, and started these runs."""
         for event_id in event_ids:
             self._runs[event_id] = []
         for view in started:

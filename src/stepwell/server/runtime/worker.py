@@ -94,7 +94,13 @@ class Worker:
                 break
             except StoreError as problem:
                 logger.error("%s", problem)
-                await asyncio.sleep(_RETRY_S)
+            except Exception:
+                if len(items) > 1:  # one of them can not be read: it must not hold up the rest
+                    for item in items:
+                        self._spawn(self._take_cold([item]), item)
+                    return
+                logger.exception("could not load run %s", items[0].run_id)
+            await asyncio.sleep(_RETRY_S)
         for item in items:
             actor = actors.get(item.run_id)
             if actor is None:
@@ -108,14 +114,14 @@ class Worker:
         self.committer.submit((Commit(now=self._clock.now(), done=(ref,)),), lambda _: None)
 
     def _begin(self, actor: Actor, item: Item) -> None:
-        if actor.view.run.status.ended:
+        step = actor.view.steps.get(item.key)
+        if actor.view.run.status.ended or (step is not None and step.ended):
             self._discard(item)
             return
         if item.kind is WorkKind.TIMER:
             self.actors.give(actor, Fired(item))
             return
-        work = self._fetch(actor.view, item) if item.kind is WorkKind.FETCH else self._call(actor.view, item)
-        task = self._spawn(self._run(actor, item, work), item)
+        task = self._spawn(self._run(actor, item), item)
         actor.inflight[item.key] = Work(item, task)
 
     def _spawn(self, work: Awaitable[None], item: Item) -> asyncio.Task[None]:
@@ -132,9 +138,10 @@ class Worker:
         if not task.cancelled() and task.exception() is not None:
             logger.error("a work item failed in the platform", exc_info=task.exception())
 
-    async def _run(self, actor: Actor, item: Item, work: Awaitable[Input]) -> None:
+    async def _run(self, actor: Actor, item: Item) -> None:
+        work = self._fetch if item.kind is WorkKind.FETCH else self._call
         try:
-            given = await work
+            given = await work(actor.view, item)
         except Exception as problem:
             logger.exception("a work item of run %s failed in the platform", item.run_id)
             given = broken(item, problem)
@@ -175,4 +182,7 @@ class Worker:
             qi_id=f"{item.run_id}/{item.key}/{item.claim}",
             url=url,
         )
-        return Answered(item, sent, await caller.call(request), started)
+        answer = await caller.call(request)
+        if answer.error is not None and answer.gone:
+            return Held(item, _HOLD_MS, answer.error.message)
+        return Answered(item, sent, answer, started)
