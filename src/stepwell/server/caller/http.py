@@ -16,6 +16,7 @@ from stepwell.wire.signing import sign
 
 _CACHED_RUNS = 256
 _MAX_REDIRECTS = 60
+_MOVED = frozenset({301, 302, 303, 307, 308})
 _CONNECT_S = 10.0
 _ONE_PART = 1 << 20
 _WAY_OUT = "check that it runs, and that it is synced with the right URL"
@@ -59,14 +60,23 @@ class HttpCaller:
     async def _post(self, url: URL, request: CallRequest) -> Answer:
         signed = self._key is not None
         body = render_call(request, canonical=signed, cache=self._cache_of(request.run_id) if signed else None)
+        sent = self._headers(request, body)
+        for _ in range(_MAX_REDIRECTS + 1):
+            answer = await self._send(url, body, sent)
+            if isinstance(answer, Answer):
+                return answer
+            url = answer
+        raise ValueError(f"it redirects more than {_MAX_REDIRECTS} times")
+
+    async def _send(self, url: URL, body: bytes, sent: Mapping[str, str]) -> Answer | URL:
+        """The answer, or where to send the call instead: as a POST again, since a GET asks an app to describe itself."""
         timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=_CONNECT_S)
         async with self._session().post(
-            url,
-            data=_payload(body),
-            headers=self._headers(request, body),
-            timeout=timeout,
-            max_redirects=_MAX_REDIRECTS,
+            url, data=_payload(body), headers=sent, timeout=timeout, allow_redirects=False
         ) as response:
+            place = response.headers.get("location")
+            if response.status in _MOVED and place:
+                return url.join(URL(place))
             data = await _read(response)
             if data is None:
                 return _failed(
@@ -143,6 +153,4 @@ def _short(url: str) -> str:
 
 
 def _cause(problem: BaseException) -> str:
-    if isinstance(problem, aiohttp.TooManyRedirects):
-        return f"it redirects more than {_MAX_REDIRECTS} times"
     return str(problem) or type(problem).__name__

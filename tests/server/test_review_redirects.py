@@ -1,0 +1,33 @@
+"""An app behind a redirect gets the same call at the new place; whatever the redirect's status, it is never a GET."""
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from stepwell.server.caller.http import HttpCaller
+from stepwell.server.clock import SystemClock
+from stepwell.wire.calls import AnswerKind, CallRequest
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirected_call_is_still_a_call(status: int) -> None:
+    seen: list[tuple[str, bytes, str]] = []
+
+    async def moved(request: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"location": f"/new?{request.query_string}"})
+
+    async def serve(request: web.Request) -> web.Response:
+        seen.append((request.method, await request.read(), request.query["stepId"]))
+        return web.Response(status=200, body=b'{"function_count":1}', headers={"x-inngest-sdk": "js:v4"})
+
+    app = web.Application()
+    app.router.add_route("*", "/old", moved)
+    app.router.add_route("*", "/new", serve)
+    caller = HttpCaller(SystemClock(), timeout_s=5)
+    async with TestServer(app) as server:
+        url = str(server.make_url("/old"))
+        answer = await caller.call(CallRequest(function_id="a-f", run_id="r", events=[b"{}"], url=url))
+        await caller.close()
+    assert answer.kind is AnswerKind.RETURNED
+    [(method, body, step)] = seen
+    assert (method, step) == ("POST", "step")
+    assert body.startswith(b'{"ctx":')
