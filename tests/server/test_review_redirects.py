@@ -3,6 +3,7 @@
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+
 from stepwell.server.caller.http import HttpCaller
 from stepwell.server.clock import SystemClock
 from stepwell.wire.calls import AnswerKind, CallRequest
