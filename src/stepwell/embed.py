@@ -6,21 +6,22 @@
 
 import asyncio
 import logging
-import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from stepwell.sdk.client import Client
 from stepwell.sdk.drivers.aio import Executor
+from stepwell.sdk.drivers.giveup import parked
 from stepwell.server.build import build_engine
 from stepwell.server.caller.inprocess import InProcessCaller
 from stepwell.server.host import Host, HostError, bind, new_loop
 from stepwell.server.platform import Platform
 from stepwell.server.settings import Settings
+from stepwell.server.stopping import leave, told_to_stop
 from stepwell.server.store.base import StoreError
 from stepwell.wire.constants import IN_PROCESS_URL
 from stepwell.wire.events import event_ids, parse_events
@@ -28,7 +29,6 @@ from stepwell.wire.functions import Registration, parse_registration
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Generator
 
     from stepwell.core.model import RunView
 
@@ -237,17 +237,20 @@ def serve_forever(settings: Settings, clients: Sequence[Client]) -> int:
         return 1
     loop = new_loop()
     try:
-        return loop.run_until_complete(_serve(settings, clients, listener))
+        code = loop.run_until_complete(_serve(settings, clients, listener))
     finally:
         listener.close()
-        loop.close()
+    if parked():
+        leave(code)  # their code swallows every end, and would go on swallowing while Python takes everything down
+    loop.close()
+    return code
 
 
 async def _serve(settings: Settings, clients: Sequence[Client], listener: "socket.socket") -> int:
     platform = Embedded(settings, clients)
     stop = asyncio.Event()
     try:
-        with _signals(stop):
+        with told_to_stop(stop, settings.drain_s):
             await platform.start(listener)
             _banner(settings, clients)
             await stop.wait()
@@ -265,19 +268,6 @@ async def _serve(settings: Settings, clients: Sequence[Client], listener: "socke
         print(f"stepwell: {problem}", file=sys.stderr)
         return 1
     return 0
-
-
-@contextmanager
-def _signals(stop: asyncio.Event) -> "Generator[None, None, None]":
-    loop = asyncio.get_running_loop()
-    wanted = (signal.SIGINT, signal.SIGTERM)
-    for number in wanted:
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield
-    finally:
-        for number in wanted:
-            loop.remove_signal_handler(number)
 
 
 def _banner(settings: Settings, clients: Sequence[Client]) -> None:

@@ -13,10 +13,13 @@ from stepwell.server.store.memory import MemoryStore
 from stepwell.server.store.sqlite import SQLiteStore
 
 
-def open_store(url: str) -> Store:
-    """The store behind ``memory:`` or ``sqlite:///path``. Raises SettingsError for anything else."""
+def open_store(url: str, note: str = "") -> Store:
+    """The store behind ``memory:`` or ``sqlite:///path``. ``note`` tells later openers of the file who has it.
+
+    Raises SettingsError for anything else.
+    """
     path = database_path(url)
-    return MemoryStore() if path is None else SQLiteStore(Path(path))
+    return MemoryStore() if path is None else SQLiteStore(Path(path), note=note)
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -24,11 +27,9 @@ def build_engine(settings: Settings) -> Engine:
     clock = SystemClock()
     guard = Guard(allow_private=settings.kind == "dev", allow=settings.allow)
     return Engine(
-        open_store(settings.db),
+        open_store(settings.db, settings.url if settings.port else ""),
         AiohttpFetcher(guard),
-        HttpCaller(
-            clock, kind=settings.kind, signing_key=settings.signing_key, timeout_s=settings.call_timeout_s
-        ),
+        HttpCaller(clock, kind=settings.kind, signing_key=settings.signing_key, timeout_s=settings.call_timeout_s),
         clock=clock,
         retry_interval_ms=settings.retry_interval_ms,
     )

@@ -39,6 +39,11 @@ async def give_up(execution: Execution, timeout: float = GIVE_UP_S) -> bool:
     return _park(execution)
 
 
+def parked() -> int:
+    """How many tasks were left alone because their clean-up did not end."""
+    return len(_parked)
+
+
 def _alive(execution: Execution) -> set[asyncio.Task[Any]]:
     owned = execution.owned
     return {task for task in (*owned.active, *owned.parked) if not task.done()}
