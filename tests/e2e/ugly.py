@@ -1,7 +1,6 @@
 """Real platforms, and apps that misbehave: a bare protocol endpoint whose every answer the test writes, and SDK apps."""
 
 import asyncio
-import contextlib
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -69,15 +68,13 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def platform(
-    folder: Path, *clients: Client, build: Callable[[Settings], Any] | None = None, **settings: Any
-) -> AsyncIterator[Embedded]:
-    """A platform with its API on a free port and its state in ``folder``. ``build`` makes its engine, if given."""
+async def platform(folder: Path, *clients: Client, **settings: Any) -> AsyncIterator[Embedded]:
+    """A platform with its API on a free port and its state in ``folder``."""
     listener = bind("127.0.0.1", 0)
     defaults: dict[str, Any] = {"retry_interval_ms": 10, "drain_s": 0.2, "discovery": False}
     settings = {**defaults, "db": f"sqlite:///{folder / 'ugly.db'}", "port": listener.getsockname()[1], **settings}
     made = Settings(**settings)
-    running = Embedded(made, clients) if build is None else Embedded(made, clients, build)
+    running = Embedded(made, clients)
     try:
         await running.start(listener)
         yield running
@@ -158,10 +155,3 @@ async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], s
             if (held if isinstance(held, bool) else await held) is True:
                 return
             await asyncio.sleep(0.01)
-
-
-async def drop(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and wait until it has ended."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
