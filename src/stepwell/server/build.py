@@ -1,25 +1,31 @@
 """Makes an engine from its settings."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from stepwell.server.caller.http import HttpCaller
 from stepwell.server.clock import SystemClock
+from stepwell.server.crypto.keys import KeyFile
 from stepwell.server.fetcher.client import AiohttpFetcher
 from stepwell.server.fetcher.guard import Guard
 from stepwell.server.runtime.engine import Engine
 from stepwell.server.settings import Settings, database_path
 from stepwell.server.store.base import Store
 from stepwell.server.store.memory import MemoryStore
+from stepwell.server.store.sealed import SealedStore
 from stepwell.server.store.sqlite import SQLiteStore
 
 
-def open_store(url: str, note: str = "") -> Store:
+def open_store(url: str, note: str = "", keys: Sequence[str] = ()) -> Store:
     """The store behind ``memory:`` or ``sqlite:///path``. ``note`` tells later openers of the file who has it.
 
-    Raises SettingsError for anything else.
+    A file is encrypted, with ``keys`` (the newest first), or else with the one in ``<path>.key``, which is made when it is
+    missing. Raises SettingsError for anything else.
     """
     path = database_path(url)
-    return MemoryStore() if path is None else SQLiteStore(Path(path), note=note)
+    if path is None:
+        return MemoryStore()
+    return SealedStore(SQLiteStore(Path(path), note=note), keys, KeyFile(Path(f"{path}.key").absolute()))
 
 
 def build_engine(settings: Settings) -> Engine:
@@ -27,7 +33,7 @@ def build_engine(settings: Settings) -> Engine:
     clock = SystemClock()
     guard = Guard(allow_private=settings.kind == "dev", allow=settings.allow)
     return Engine(
-        open_store(settings.db, settings.url if settings.port else ""),
+        open_store(settings.db, settings.url if settings.port else "", settings.encryption_keys),
         AiohttpFetcher(guard),
         HttpCaller(clock, kind=settings.kind, signing_key=settings.signing_key, timeout_s=settings.call_timeout_s),
         clock=clock,

@@ -46,6 +46,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
     fetch_function: bool = True
     call_timeout_s: float = CALL_TIMEOUT_S
+    encryption_keys: tuple[str, ...] = ()
+    """Keys that seal what is stored, the newest first; none: one is generated beside the database (docs/secrets.md)."""
+    secrets_hosts: str = ""
+    """Which secrets may go to which hosts: ``NAME=host,host; NAME=host`` (docs/secrets.md)."""
+    secrets_file: str | None = None
+    """A TOML or JSON file that describes secrets."""
+    sensitive_headers: tuple[str, ...] = ()
+    """Further headers whose values are credentials."""
 
     @property
     def dev(self) -> bool:
@@ -213,6 +221,10 @@ _READERS: dict[str, Callable[[str, str], object]] = {
     "allow": _words,
     "fetch_function": _flag,
     "call_timeout_s": _seconds,
+    "encryption_keys": _words,
+    "secrets_hosts": _text,
+    "secrets_file": _text,
+    "sensitive_headers": _words,
 }
 
 _ENV_NAMES: dict[str, tuple[str, ...]] = {
@@ -221,4 +233,5 @@ _ENV_NAMES: dict[str, tuple[str, ...]] = {
     "call_timeout_s": ("CALL_TIMEOUT",),
     "event_keys": ("EVENT_KEYS", "EVENT_KEY"),
     "allow": ("FETCH_ALLOW",),
+    "encryption_keys": ("ENCRYPTION_KEYS", "ENCRYPTION_KEY"),
 }

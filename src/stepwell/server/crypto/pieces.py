@@ -1,0 +1,69 @@
+"""Large values sealed in pieces, so that a part can be read without the rest.
+
+``c1 53 57 02``, the id of the key (4 bytes), the salt (16), a counter (8), the length of the plain value (8); then pieces of
+64 KiB, each with its tag. The header is authenticated with each piece, and so are its number and what the value belongs to.
+"""
+
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+
+from stepwell.server.crypto.seal import CannotOpen, Sealer
+
+MAGIC = b"\xc1SW\x02"
+HEAD = 40
+_PIECE = 64 * 1024
+_SEALED = _PIECE + 16
+
+
+def seal(sealer: Sealer, data: bytes, place: bytes) -> bytes:
+    """The whole value, sealed with the newest key."""
+    key, salt, count = sealer.start()
+    head = MAGIC + key + salt + count + len(data).to_bytes(8, "big")
+    cipher = sealer.cipher(key, salt, b"pieces")
+    out = [head]
+    for number, start in enumerate(range(0, len(data), _PIECE)):
+        out.append(cipher.encrypt(count + number.to_bytes(4, "big"), data[start : start + _PIECE], head + place))
+    return b"".join(out)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which bytes of the sealed value (``start:end``) hold the asked part, and how to get it out of them."""
+
+    head: bytes
+    start: int
+    end: int
+    first: int
+    skip: int
+    size: int
+
+    def open(self, sealer: Sealer, sealed: bytes, place: bytes) -> bytes:
+        """The asked part. Raises :class:`CannotOpen`."""
+        head = self.head
+        cipher = sealer.cipher(head[4:8], head[8:24], b"pieces")
+        out: list[bytes] = []
+        try:
+            for number, at in enumerate(range(0, len(sealed), _SEALED), self.first):
+                nonce = head[24:32] + number.to_bytes(4, "big")
+                out.append(cipher.decrypt(nonce, sealed[at : at + _SEALED], head + place))
+        except InvalidTag:
+            raise CannotOpen("a stored body is damaged, or was moved: it does not open", head[4:8].hex()) from None
+        found = b"".join(out)[self.skip : self.skip + self.size]
+        if len(found) != self.size:
+            raise CannotOpen("a stored body is cut short: it does not open", head[4:8].hex())
+        return found
+
+
+def part(head: bytes, start: int, end: int | None) -> Part | None:
+    """How to read ``start:end`` of the value that begins with ``head``; None when it is not sealed."""
+    if len(head) < HEAD or not head.startswith(MAGIC):
+        return None
+    length = int.from_bytes(head[32:HEAD], "big")
+    start, end, _ = slice(start, end).indices(length)
+    if end <= start:
+        return Part(head[:HEAD], HEAD, HEAD, 0, 0, 0)
+    first, last = start // _PIECE, (end - 1) // _PIECE
+    total = HEAD + length + 16 * -(-length // _PIECE)
+    stop = min(total, HEAD + (last + 1) * _SEALED)
+    return Part(head[:HEAD], HEAD + first * _SEALED, stop, first, start - first * _PIECE, end - start)

@@ -1,0 +1,275 @@
+"""A store that keeps what belongs to the user sealed: requests, step results, errors, events, outputs, bodies.
+
+Ids, names, statuses, times and limits stay readable, for they are what the store looks for. Values that were stored
+before there was a key are read as they are.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from stepwell.core.model import Attempt, Body, Item, ItemRef, Run, RunView, Step, StoredEvent
+from stepwell.core.outputs import Commit
+from stepwell.server.crypto import pieces
+from stepwell.server.crypto.keys import KeyFile, KeyProblem, parse_keys
+from stepwell.server.crypto.seal import CannotOpen, Sealer
+from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, RunQuery, Store, StoreError, Transacted
+from stepwell.server.store.codec import build_view
+
+_T = TypeVar("_T")
+
+_MARK = "stepwell:key:"
+"""Ids of the records among the apps that name the keys in use; each holds a value to try the key on."""
+_TRIAL = b"stepwell"
+_EVENT = b"event"
+_SLOW = 1024 * 1024
+"""Bodies from this size on are sealed and opened in a thread."""
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack_step = msgspec.msgpack.Decoder(tuple[bytes | None, bytes | None, tuple[Attempt, ...]]).decode
+_unpack_run = msgspec.msgpack.Decoder(tuple[bytes | None, str | None]).decode
+
+
+class SealedStore:
+    """Wraps a store, with the same verbs. ``configured``: the keys given, the newest first (hex or base64).
+
+    ``file`` holds the generated key: read as well when there are given ones, made where there is none and none was given.
+    """
+
+    def __init__(self, inner: Store, configured: Sequence[str] = (), file: KeyFile | None = None) -> None:
+        self.inner = inner
+        self.exclusive = inner.exclusive
+        self._configured = configured
+        self._file = file
+        self._sealer: Sealer | None = None
+
+    async def open(self) -> None:
+        """See :meth:`Store.open`. Raises StoreError too when a key that is in use is not there."""
+        await self.inner.open()
+        try:
+            marks = {app.app_id: app for app in await self.inner.load_apps() if app.app_id.startswith(_MARK)}
+            sealer = await asyncio.to_thread(self._load, bool(marks))
+            _check(sealer, marks)
+            if _MARK + sealer.key not in marks:
+                await self.inner.save_app(_mark(sealer))
+        except KeyProblem as problem:
+            await self.inner.close()
+            raise StoreError(str(problem)) from None
+        except BaseException:
+            await self.inner.close()
+            raise
+        self._sealer = sealer
+
+    def _load(self, used: bool) -> Sealer:
+        keys = parse_keys(self._configured) + (self._file.load() if self._file else [])
+        if not keys and used:
+            where = f": restore {self._file.path}, or set" if self._file else ": set"
+            raise KeyProblem(f"The database is encrypted, and its key is missing{where} STEPWELL_ENCRYPTION_KEY.")
+        if not keys and self._file is not None:
+            keys = self._file.make()
+        if not keys:
+            raise KeyProblem(
+                "There is no encryption key; set STEPWELL_ENCRYPTION_KEY, `openssl rand -hex 32` makes one."
+            )
+        return Sealer(keys)
+
+    async def close(self) -> None:
+        """See :meth:`Store.close`."""
+        await self.inner.close()
+
+    @property
+    def _keys(self) -> Sealer:
+        if self._sealer is None:
+            raise StoreError("The store is not open: call open() first.")
+        return self._sealer
+
+    async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
+        """See :meth:`Store.transact`."""
+        keys = self._keys
+        sealed = [_seal_commit(keys, commit) for commit in commits]
+        if any(commit.bodies for commit in commits):
+            sealed = [await _seal_bodies(keys, commit) for commit in sealed]
+        done = await self.inner.transact(sealed, claim)
+        if any(item.payload is not None for item in done.claimed):
+            done.claimed = [_open_item(keys, item, lenient=True) for item in done.claimed]
+        return done
+
+    async def load_runs(self, run_ids: Sequence[str]) -> list[RunView]:
+        """See :meth:`Store.load_runs`."""
+        keys = self._keys
+        found = await self.inner.load_runs(run_ids)
+        return _opening(lambda: [_open_view(keys, view) for view in found])
+
+    async def get_event(self, internal_id: str) -> StoredEvent | None:
+        """See :meth:`Store.get_event`."""
+        found = await self.inner.get_event(internal_id)
+        return found and _opening(lambda: replace(found, body=self._keys.open(found.body, _EVENT)))
+
+    async def list_runs(self, query: RunQuery) -> list[Run]:
+        """See :meth:`Store.list_runs`."""
+        found = await self.inner.list_runs(query)
+        return _opening(lambda: [_open_run(self._keys, run) for run in found])
+
+    async def list_items(self, run_id: str) -> list[Item]:
+        """See :meth:`Store.list_items`."""
+        found = await self.inner.list_items(run_id)
+        return _opening(lambda: [_open_item(self._keys, item) for item in found])
+
+    async def load_body(self, ref: str, start: int = 0, end: int | None = None) -> bytes | None:
+        """See :meth:`Store.load_body`."""
+        head = await self.inner.load_body(ref, 0, pieces.HEAD)
+        wanted = head and pieces.part(head, start, end)
+        if not wanted:
+            return await self.inner.load_body(ref, start, end)
+        sealed = await self.inner.load_body(ref, wanted.start, wanted.end)
+        if sealed is None:
+            return None
+        keys = self._keys
+        if len(sealed) < _SLOW:
+            return _opening(lambda: wanted.open(keys, sealed, ref.encode()))
+        return await asyncio.to_thread(_opening, lambda: wanted.open(keys, sealed, ref.encode()))
+
+    async def load_apps(self) -> list[AppRecord]:
+        """See :meth:`Store.load_apps`."""
+        return [app for app in await self.inner.load_apps() if not app.app_id.startswith(_MARK)]
+
+    async def save_app(self, app: AppRecord) -> None:
+        """See :meth:`Store.save_app`."""
+        await self.inner.save_app(app)
+
+    async def heartbeat(self, owner: str, expires_at: int) -> None:
+        """See :meth:`Store.heartbeat`."""
+        await self.inner.heartbeat(owner, expires_at)
+
+    async def rescue(self, now: int) -> int:
+        """See :meth:`Store.rescue`."""
+        return await self.inner.rescue(now)
+
+    async def release(self, refs: Sequence[ItemRef]) -> None:
+        """See :meth:`Store.release`."""
+        await self.inner.release(refs)
+
+    async def counts(self) -> Counts:
+        """See :meth:`Store.counts`."""
+        return await self.inner.counts()
+
+
+# the keys in use
+
+
+def _mark(sealer: Sealer) -> AppRecord:
+    trial = sealer.seal(_TRIAL, _MARK.encode())
+    return AppRecord(app_id=_MARK + sealer.key, url="", sdk="", checksum="", functions=trial, synced_at=0)
+
+
+def _check(sealer: Sealer, marks: dict[str, AppRecord]) -> None:
+    missing = sorted(name.removeprefix(_MARK) for name in marks if name.removeprefix(_MARK) not in sealer.known)
+    if missing:
+        raise KeyProblem(
+            f"The database is encrypted with the key {', '.join(missing)}, and the keys given are "
+            f"{', '.join(sorted(sealer.known))}: add the missing one to STEPWELL_ENCRYPTION_KEYS, after the newest."
+        )
+    for mark in marks.values():
+        _opening(lambda mark=mark: sealer.open(mark.functions, _MARK.encode()))
+
+
+def _opening(work: Callable[[], _T]) -> _T:
+    try:
+        return work()
+    except (CannotOpen, msgspec.DecodeError) as problem:
+        raise StoreError(f"The database can not be read: {problem}.") from None
+
+
+# commits
+
+
+def _seal_commit(keys: Sealer, commit: Commit) -> Commit:
+    changes: dict[str, object] = {}
+    if commit.run is not None and (commit.run.output is not None or commit.run.error is not None):
+        changes["run"] = _seal_run(keys, commit.run)
+    if commit.events:
+        changes["events"] = tuple(replace(event, body=keys.seal(event.body, _EVENT)) for event in commit.events)
+    if commit.steps:
+        changes["steps"] = tuple(_seal_step(keys, step) for step in commit.steps)
+    if any(item.payload is not None for item in commit.put):
+        changes["put"] = tuple(_seal_item(keys, item) for item in commit.put)
+    return replace(commit, **changes) if changes else commit
+
+
+async def _seal_bodies(keys: Sealer, commit: Commit) -> Commit:
+    bodies = [await _seal_body(keys, body) for body in commit.bodies]
+    return replace(commit, bodies=tuple(bodies)) if bodies else commit
+
+
+async def _seal_body(keys: Sealer, body: Body) -> Body:
+    place = body.ref.encode()
+    if len(body.data) < _SLOW:
+        return replace(body, data=pieces.seal(keys, body.data, place))
+    return replace(body, data=await asyncio.to_thread(pieces.seal, keys, body.data, place))
+
+
+# runs and steps
+
+
+def _seal_run(keys: Sealer, run: Run) -> Run:
+    return replace(run, output=keys.seal(_pack((run.output, run.error)), run.run_id.encode()), error=None)
+
+
+def _open_run(keys: Sealer, run: Run) -> Run:
+    if run.output is None:
+        return run
+    data = keys.open(run.output, run.run_id.encode())
+    if data is run.output:
+        return run
+    output, error = _unpack_run(data)
+    return replace(run, output=output, error=error)
+
+
+def _seal_step(keys: Sealer, step: Step) -> Step:
+    if step.memo is None and step.info is None and not step.attempts:
+        return step
+    data = _pack((step.memo, step.info, step.attempts))
+    return replace(step, memo=keys.seal(data, _place(step.run_id, step.step_id)), info=None, attempts=())
+
+
+def _open_step(keys: Sealer, step: Step) -> Step:
+    if step.memo is None:
+        return step
+    data = keys.open(step.memo, _place(step.run_id, step.step_id))
+    if data is step.memo:
+        return step
+    memo, info, attempts = _unpack_step(data)
+    return replace(step, memo=memo, info=info, attempts=attempts)
+
+
+def _open_view(keys: Sealer, view: RunView) -> RunView:
+    events = [keys.open(event, _EVENT) for event in view.events]
+    return build_view(_open_run(keys, view.run), events, [_open_step(keys, step) for step in view.steps.values()])
+
+
+# items
+
+
+def _seal_item(keys: Sealer, item: Item) -> Item:
+    if item.payload is None:
+        return item
+    return replace(item, payload=keys.seal(item.payload, _place(item.run_id, item.key)))
+
+
+def _open_item(keys: Sealer, item: Item, *, lenient: bool = False) -> Item:
+    """``lenient``: an item that was claimed can not be refused; one that does not open ends its run with an error."""
+    if item.payload is None:
+        return item
+    try:
+        return replace(item, payload=keys.open(item.payload, _place(item.run_id, item.key)))
+    except CannotOpen:
+        if lenient:
+            return item
+        raise
+
+
+def _place(run_id: str, key: str) -> bytes:
+    return f"{run_id}/{key}".encode()
