@@ -50,7 +50,9 @@ class Pair:
 
 
 @asynccontextmanager
-async def pair(folder: Path, command: Sequence[str], cwd: Path | None = None) -> AsyncIterator[Pair]:
+async def pair(
+    folder: Path, command: Sequence[str], cwd: Path | None = None, sync: str = "/api/inngest"
+) -> AsyncIterator[Pair]:
     """Start both, and sync the app by a PUT, as its user does."""
     port = free_port()
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
@@ -63,7 +65,7 @@ async def pair(folder: Path, command: Sequence[str], cwd: Path | None = None) ->
             line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode().strip()
             base = line.removeprefix("listening on ")
             async with httpx2.AsyncClient(base_url=base, trust_env=False, timeout=20) as app:
-                synced = await app.put("/api/inngest")
+                synced = await app.put(sync)
                 assert synced.status_code == 200, synced.text
                 yield Pair(api, app)
         finally:
