@@ -32,10 +32,6 @@ function functions(fn, id) {
       const group = await Promise.all(["a", "b", "c"].map((name) => step.run(name, () => said(name))));
       return [...group, await step.run("after", () => said("after"))];
     }),
-    fn("race", {}, async ({ step }) => {
-      const slow = step.sleep("slow", "1h").then(() => "slow");
-      return Promise.race([slow, step.run("fast", () => said("fast"))]);
-    }),
     fn("flaky", {}, async ({ step }) => {
       await step.run("before", () => said("before"));
       return step.run("flaky", () => {
