@@ -24,6 +24,7 @@ from stepwell.sdk.fetch import fetch
 from stepwell.sdk.fetching import Retry
 from stepwell.sdk.functions import Concurrency, Function, TriggerEvent
 from stepwell.sdk.group import Group, GroupSync
+from stepwell.sdk.secrets import secret
 from stepwell.sdk.steps import Step, StepSync
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ __all__ = [
     "ValueNotSerializable",
     "embedded",
     "fetch",
+    "secret",
 ]
 
 

@@ -6,6 +6,7 @@
 
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from stepwell.server.build import build_engine
 from stepwell.server.caller.inprocess import InProcessCaller
 from stepwell.server.host import Host, HostError, bind, new_loop
 from stepwell.server.platform import Platform
-from stepwell.server.settings import Settings
+from stepwell.server.settings import Settings, load_settings
 from stepwell.server.stopping import leave, told_to_stop
 from stepwell.server.store.base import StoreError
 from stepwell.wire.constants import IN_PROCESS_URL
@@ -35,6 +36,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("stepwell")
 
 _START_S = 60.0
+_FROM_ENV = (
+    "STEPWELL_ENCRYPTION_KEY",
+    "STEPWELL_ENCRYPTION_KEYS",
+    "STEPWELL_SECRETS_FILE",
+    "STEPWELL_SECRETS_HOSTS",
+    "STEPWELL_SENSITIVE_HEADERS",
+)
+"""What a platform inside of a program takes from the environment."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -195,8 +204,11 @@ async def embedded(
     ``client``: one client or several; their functions run on the current loop. ``db``: ``sqlite:///path`` or ``memory:``.
     ``port``: also serve the API there, on 127.0.0.1. ``retry_interval``: seconds between attempts instead of the back-off.
     ``drain``: seconds that work in flight gets at the end. ``allow_private``: may functions fetch loopback and private
-    addresses. Raises StoreError when the database can not be used, HostError when the port is taken.
+    addresses. Keys and secrets are those of the environment (``STEPWELL_ENCRYPTION_KEYS``, ``STEPWELL_SECRETS_HOSTS``,
+    ``STEPWELL_SECRETS_FILE``, ``STEPWELL_SENSITIVE_HEADERS``). Raises SettingsError for those, StoreError when the
+    database can not be used, HostError when the port is taken.
     """
+    given = load_settings({"port": 0}, {name: os.environ[name] for name in _FROM_ENV if name in os.environ})
     settings = Settings(
         kind="dev" if allow_private else "cloud",
         db=db,
@@ -204,6 +216,10 @@ async def embedded(
         retry_interval_ms=None if retry_interval is None else int(retry_interval * 1000),
         drain_s=drain,
         discovery=False,
+        encryption_keys=given.encryption_keys,
+        secrets_hosts=given.secrets_hosts,
+        secrets_file=given.secrets_file,
+        sensitive_headers=given.sensitive_headers,
     )
     clients = [client] if isinstance(client, Client) else list(client)
     platform = Embedded(settings, clients)

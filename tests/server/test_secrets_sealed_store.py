@@ -67,7 +67,7 @@ async def check(store: Store) -> None:
     (view,) = await store.load_runs(["R1"])
     assert view.events == [SECRET]
     assert view.run == commit.run
-    assert [step for step in view.steps.values()] == list(commit.steps)
+    assert list(view.steps.values()) == list(commit.steps)
     assert view.memos == {step.step_id: SECRET for step in commit.steps}
     assert [run.output for run in await store.list_runs(RunQuery())] == [SECRET]
     event = await store.get_event("E1")

@@ -8,6 +8,7 @@ from typing import Any, Unpack, cast
 from stepwell.errors import StepUsageError
 from stepwell.sdk.fetching import FetchOptions, UrlOrRequest
 from stepwell.sdk.scope import SCOPE, RunScope, StepBody
+from stepwell.sdk.secrets import mentioned
 
 _OURS = frozenset({"id", "retry", "idempotency_key", "at_most_once", "deadline"})
 PLAIN = "plain"
@@ -55,15 +56,24 @@ def plain_fetch(url: UrlOrRequest, **options: Any) -> Any:
 def _send(url: UrlOrRequest, options: dict[str, Any], sending: dict[str, Any]) -> Any:
     import httpx2
 
-    with httpx2.Client() as client:
+    with httpx2.Client(transport=_transport("FillingTransport", url, options, sending)) as client:
         return client.send(_build(client, url, options), **sending)
 
 
 async def _send_async(url: UrlOrRequest, options: dict[str, Any], sending: dict[str, Any]) -> Any:
     import httpx2
 
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(transport=_transport("AsyncFillingTransport", url, options, sending)) as client:
         return await client.send(_build(client, url, options), **sending)
+
+
+def _transport(kind: str, *parts: object) -> Any:
+    """One that fills in secrets, where the request may hold any; else httpx2's own."""
+    if not mentioned(*parts):
+        return None
+    from stepwell.sdk import secret_transport
+
+    return getattr(secret_transport, kind)()
 
 
 def _build(client: Any, url: UrlOrRequest, options: dict[str, Any]) -> Any:

@@ -9,11 +9,14 @@ from stepwell.server.crypto.keys import KeyFile
 from stepwell.server.fetcher.client import AiohttpFetcher
 from stepwell.server.fetcher.guard import Guard
 from stepwell.server.runtime.engine import Engine
+from stepwell.server.secrets.config import build_vault
+from stepwell.server.secrets.fetcher import SecretFetcher
 from stepwell.server.settings import Settings, database_path
 from stepwell.server.store.base import Store
 from stepwell.server.store.memory import MemoryStore
 from stepwell.server.store.sealed import SealedStore
 from stepwell.server.store.sqlite import SQLiteStore
+from stepwell.wire.fetch_headers import also_sensitive
 
 
 def open_store(url: str, note: str = "", keys: Sequence[str] = ()) -> Store:
@@ -29,12 +32,14 @@ def open_store(url: str, note: str = "", keys: Sequence[str] = ()) -> Store:
 
 
 def build_engine(settings: Settings) -> Engine:
-    """An engine that has not been started. Belongs to the running loop."""
+    """An engine that has not been started. Belongs to the running loop. Raises SettingsError."""
     clock = SystemClock()
     guard = Guard(allow_private=settings.kind == "dev", allow=settings.allow)
+    fetcher = AiohttpFetcher(guard)
+    also_sensitive(settings.sensitive_headers)
     return Engine(
         open_store(settings.db, settings.url if settings.port else "", settings.encryption_keys),
-        AiohttpFetcher(guard),
+        SecretFetcher(fetcher, build_vault(settings, fetcher, clock)),
         HttpCaller(clock, kind=settings.kind, signing_key=settings.signing_key, timeout_s=settings.call_timeout_s),
         clock=clock,
         retry_interval_ms=settings.retry_interval_ms,

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from stepwell.errors import FetchError
 from stepwell.sdk.fetching import Retry
+from stepwell.sdk.secrets import filled
 from stepwell.sdk.steps import Step
 from stepwell.transports._codec import Outgoing, Request
 from stepwell.transports._policy import PLAIN, Plain, base_policy, error_name, steers
@@ -90,7 +91,7 @@ class AsyncDurable(Durable[AsyncTransport[RequestT, ResponseT], ResponseT], Gene
         """Inside a run a durable step, else a plain request. Raises the library's own transport errors."""
         step = durable_step(plain_allowed=self._plain_allowed)
         if step is None:
-            return await self._fallback(request).handle_async_request(request)
+            return await self._fallback(request).handle_async_request(filled(request))
         asked = Outgoing(request, self._policy)
         try:
             return self._make_response(await _exchange(step, asked))
@@ -110,7 +111,7 @@ class SyncDurable(Durable[SyncTransport[RequestT, ResponseT], ResponseT], Generi
         """As :meth:`AsyncDurable.handle_async_request`."""
         step = sync_step(plain_allowed=self._plain_allowed)
         if step is None:
-            return self._fallback(request).handle_request(request)
+            return self._fallback(request).handle_request(filled(request))
         asked = Outgoing(request, self._policy)
         try:
             return self._make_response(step.exchange(asked))

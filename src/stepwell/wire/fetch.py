@@ -1,5 +1,7 @@
 """The shapes of a durable HTTP request and of its recorded result (protocol section 4, contract: docs/durable-http.md)."""
 
+from urllib.parse import urlsplit
+
 import msgspec
 
 from stepwell.wire.constants import MAX_FETCH_BODY
@@ -44,6 +46,10 @@ class FetchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     body: bytes | None = None
     policy: FetchPolicy = FetchPolicy()
     rich: bool = False
+
+    def __repr__(self) -> str:
+        """Nothing that may be a credential: this ends up in logs and tracebacks."""
+        return f"FetchRequest({self.method} {'://'.join(urlsplit(self.url)[:2]).rpartition('@')[2]})"
 
 
 class Phases(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -37,10 +37,22 @@ class BadHeader(ValueError):
     """A header that would break the request's framing; the message names it."""
 
 
+_further: set[str] = set()
+_FIGURES = ("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-")
+"""Quotas count tokens of another kind."""
+
+
+def also_sensitive(names: Iterable[str]) -> None:
+    """Treat these headers as credentials too, in this process (a setting of the platform)."""
+    _further.update(name.lower() for name in names)
+
+
 def is_sensitive(name: str) -> bool:
     """Whether the header's value is a credential, by its name."""
     lower = name.lower()
-    return lower in SENSITIVE or _SECRET_WORDS.search(lower) is not None
+    if lower in SENSITIVE or lower in _further:
+        return True
+    return _SECRET_WORDS.search(lower) is not None and not lower.startswith(_FIGURES)
 
 
 def find(headers: Iterable[Header], name: str) -> str | None:

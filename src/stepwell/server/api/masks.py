@@ -1,45 +1,44 @@
-"""Hides credentials in the recorded answer of a request before a person sees it. Pure."""
+"""Hides credentials in what a person sees of a request: sensitive headers, and parameters of URLs. Pure."""
 
+import re
 from typing import cast
 
 import msgspec
 
 from stepwell.wire.builtins import FETCH_EVENT
+from stepwell.wire.fetch_headers import is_sensitive
 
 MASK = "***"
-_SENSITIVE = frozenset(
-    {
-        "set-cookie",
-        "cookie",
-        "authorization",
-        "proxy-authorization",
-        "authentication-info",
-        "x-api-key",
-        "www-authenticate",
-    }
+_OF_ANSWERS = frozenset({"authentication-info", "proxy-authentication-info", "www-authenticate"})
+_URLS = frozenset({"location", "content-location", "referer"})
+_PARAMETER = re.compile(
+    r"([?&#;](?:[\w.-]*[_.-])?(?:api[_-]?key|apikey|key|secret|token|password|passwd|pwd|sig|signature|credential|code|auth)=)"
+    r"[^&#;\s\"]+",
+    re.IGNORECASE,
 )
 
 
 def mask_gateway(output: msgspec.Raw) -> msgspec.Raw:
-    """A request's recorded answer with the values of sensitive headers replaced, those of its redirects included."""
-    if not any(name in bytes(output).lower() for name in _BYTES):
-        return output
+    """A request's recorded answer with its sensitive values replaced, those of its redirects included."""
     try:
         value = msgspec.json.decode(output)
     except msgspec.DecodeError:
         return output
-    return msgspec.Raw(msgspec.json.encode(_masked(value)))
-
-
-_BYTES = tuple(name.encode() for name in _SENSITIVE)
+    masked = _masked(value)
+    return output if masked == value else msgspec.Raw(msgspec.json.encode(masked))
 
 
 def mask_event(event: dict[str, object]) -> dict[str, object]:
-    """An event for people: the request headers in the one of `stepwell fetch` may be credentials."""
+    """An event for people: the request in the one of `stepwell fetch` may hold credentials."""
     data = event.get("data")
     if event.get("name") != FETCH_EVENT or not isinstance(data, dict):
         return event
     return {**event, "data": _masked(cast("object", data))}
+
+
+def mask_url(url: str) -> str:
+    """A URL with the values of parameters that are credentials by their name replaced."""
+    return _PARAMETER.sub(rf"\1{MASK}", url)
 
 
 def _masked(value: object) -> object:
@@ -49,6 +48,9 @@ def _masked(value: object) -> object:
     shown = dict(answer)
     if "headers" in answer:
         shown["headers"] = _headers(answer["headers"])
+    url = answer.get("url")
+    if isinstance(url, str):
+        shown["url"] = mask_url(url)
     hops = answer.get("history")
     if isinstance(hops, list):
         shown["history"] = [_masked(hop) for hop in cast("list[object]", hops)]
@@ -58,7 +60,7 @@ def _masked(value: object) -> object:
 def _headers(headers: object) -> object:
     if isinstance(headers, dict):
         named = cast("dict[str, object]", headers)
-        return {name: MASK if name.lower() in _SENSITIVE else value for name, value in named.items()}
+        return {name: _value(name, value) for name, value in named.items()}
     if isinstance(headers, list):
         return [_pair(pair) for pair in cast("list[object]", headers)]
     return headers
@@ -66,6 +68,11 @@ def _headers(headers: object) -> object:
 
 def _pair(pair: object) -> object:
     parts = cast("list[object]", pair) if isinstance(pair, list) else []
-    if len(parts) == 2 and str(parts[0]).lower() in _SENSITIVE:
-        return [parts[0], MASK]
-    return cast("object", pair)
+    return [parts[0], _value(str(parts[0]), parts[1])] if len(parts) == 2 else cast("object", pair)
+
+
+def _value(name: str, value: object) -> object:
+    lower = name.lower()
+    if is_sensitive(lower) or lower in _OF_ANSWERS:
+        return MASK
+    return mask_url(value) if lower in _URLS and isinstance(value, str) else value

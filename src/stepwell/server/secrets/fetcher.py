@@ -1,0 +1,109 @@
+"""Fills secrets into a request at the moment of sending; what is recorded keeps the references."""
+
+import asyncio
+
+from msgspec.structs import replace
+
+from stepwell.core.fetch_redirects import next_hop
+from stepwell.server.fetcher.base import Fetcher
+from stepwell.server.secrets.providers import SecretUnavailable
+from stepwell.server.secrets.vault import Vault
+from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Hop
+from stepwell.wire.fetch_headers import without
+from stepwell.wire.fetch_urls import origin, place
+from stepwell.wire.secrets import BadSecret, fill, scrub, uses
+
+
+class SecretFetcher:
+    """Wraps a fetcher. Requests without references pass as they are.
+
+    With references, redirects are followed here, one request each, so that another origin never gets a secret. A 401 has
+    the secrets fetched anew, and where one has changed, the request sent once more in the same attempt (not with
+    ``at_most_once``).
+    """
+
+    def __init__(self, inner: Fetcher, vault: Vault) -> None:
+        self.inner = inner
+        self.vault = vault
+
+    async def fetch(self, request: FetchRequest, attempt: int = 0) -> FetchOutcome:
+        """See :meth:`Fetcher.fetch`."""
+        if not uses(request):
+            return await self.inner.fetch(request, attempt)
+        return await self._hops(request, attempt)
+
+    async def close(self) -> None:
+        """See :meth:`Fetcher.close`."""
+        await self.inner.close()
+
+    async def _hops(self, request: FetchRequest, attempt: int) -> FetchOutcome:
+        started = asyncio.get_running_loop().time()
+        history: tuple[Hop, ...] = ()
+        while True:
+            outcome = await self._send(_narrowed(request, started), attempt)
+            spent = (asyncio.get_running_loop().time() - started) * 1000
+            outcome = replace(outcome, elapsed_ms=max(outcome.elapsed_ms, spent))
+            if isinstance(outcome, FetchBroken):
+                return outcome
+            head = replace(outcome, history=history)
+            following = next_hop(request, head)
+            if following is None:
+                return head
+            following = _onward(request, following)
+            if isinstance(following, FetchBroken):
+                return replace(following, elapsed_ms=outcome.elapsed_ms)
+            history += (Hop(head.status, head.url, head.headers),)
+            request = following
+
+    async def _send(self, request: FetchRequest, attempt: int) -> FetchOutcome:
+        try:
+            values = await self.vault.values(uses(request), request.url)
+            outcome = await self._filled(request, values, attempt)
+            if _refused(outcome) and values and not request.policy.at_most_once:
+                fresh = await self.vault.values(uses(request), request.url, fresh=True)
+                if fresh != values:
+                    return await self._filled(request, fresh, attempt)
+        except SecretUnavailable as problem:
+            return _broken(request, str(problem), problem.kind, final=problem.final)
+        except BadSecret as problem:
+            return _broken(request, str(problem), "invalid", final=True)
+        return outcome
+
+    async def _filled(self, request: FetchRequest, values: dict[str, str], attempt: int) -> FetchOutcome:
+        single = replace(request, policy=replace(request.policy, follow_redirects=False))
+        outcome = await self.inner.fetch(fill(single, values), attempt)
+        return scrub(outcome, request, values)
+
+
+def _refused(outcome: FetchOutcome) -> bool:
+    return isinstance(outcome, FetchResponse) and outcome.status == 401
+
+
+def _narrowed(request: FetchRequest, started: float) -> FetchRequest:
+    """The request with what is left of its deadline."""
+    deadline = request.policy.deadline_ms
+    if deadline is None:
+        return request
+    spent = int((asyncio.get_running_loop().time() - started) * 1000)
+    return replace(request, policy=replace(request.policy, deadline_ms=max(1, deadline - spent)))
+
+
+def _onward(before: FetchRequest, after: FetchRequest | FetchBroken) -> FetchRequest | FetchBroken:
+    """The next hop, which at another origin has no references left."""
+    if isinstance(after, FetchBroken) or origin(before.url) == origin(after.url):
+        return after
+    secret = frozenset(name.lower() for name, value in after.headers if uses(replace(_BARE, headers=((name, value),))))
+    after = replace(after, headers=without(after.headers, secret))
+    if uses(after):
+        return replace(
+            _broken(before, f"it redirects to {place(after.url)}, which would get a secret", "redirect", final=True),
+            sent=True,
+        )
+    return after
+
+
+_BARE = FetchRequest(url="")
+
+
+def _broken(request: FetchRequest, words: str, kind: str, *, final: bool) -> FetchBroken:
+    return FetchBroken(kind=kind, message=f"{request.method} {place(request.url)}: {words}.", final=final)

@@ -1,0 +1,190 @@
+"""References to secrets: what stands for one in a request, filling it in, and taking it out of what comes back.
+
+A reference is plain text of letters, digits, ``-`` and ``.``, which URLs, forms and JSON all leave as it is::
+
+    stepwell - secret.OPENAI_API_KEY.k3v9xq7f
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote, quote_plus, urlsplit, urlunsplit
+
+import msgspec
+from msgspec.structs import replace
+
+from stepwell.wire.encodings import CannotDecode, decode
+from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header
+from stepwell.wire.fetch_headers import find, find_all
+
+MARK = "stepwell-secret."
+_TAIL = ".k3v9xq7f"
+_NAME = r"[A-Za-z_][A-Za-z0-9_-]{0,63}"
+_REFERENCE = re.compile(rf"{re.escape(MARK)}({_NAME}){re.escape(_TAIL)}")
+_BYTES = re.compile(_REFERENCE.pattern.encode())
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SHORTEST = 6
+"""Shorter values are not looked for in responses: they would be found in words."""
+
+HEADER, URL, BODY = "header", "url", "body"
+PLACES = frozenset({HEADER, URL, BODY})
+
+
+class BadSecret(ValueError):
+    """A name that no secret has, or a value that can not go where its reference stands. Never shows a value."""
+
+
+def reference(name: str) -> str:
+    """The text that stands for the secret. Raises :class:`BadSecret` for a name that can not be one."""
+    if not re.fullmatch(_NAME, name):
+        raise BadSecret(
+            f"{name[:80]!r} is no name of a secret: use up to 64 letters, digits, _ and -, like OPENAI_API_KEY"
+        )
+    return f"{MARK}{name}{_TAIL}"
+
+
+def uses(request: FetchRequest) -> dict[str, set[str]]:
+    """The secrets that the request refers to, each with its places: "header", "url", "body"."""
+    found: dict[str, set[str]] = {}
+    if MARK in request.url:
+        _note(found, URL, _REFERENCE.findall(request.url))
+    for name, value in request.headers:
+        if MARK in value:
+            _note(found, HEADER, _REFERENCE.findall(value))
+        elif (pair := _basic(name, value)) is not None:
+            _note(found, HEADER, _REFERENCE.findall(pair))
+    if request.body and MARK.encode() in request.body:
+        _note(found, BODY, [name.decode() for name in _BYTES.findall(request.body)])
+    return found
+
+
+def _note(found: dict[str, set[str]], place: str, names: Iterable[str]) -> None:
+    for name in names:
+        found.setdefault(name, set()).add(place)
+
+
+def _basic(name: str, value: str) -> str | None:
+    """The user and password of Basic credentials (RFC 7617) that hold a reference."""
+    scheme, _, data = value.partition(" ")
+    if name.lower() not in ("authorization", "proxy-authorization") or scheme.lower() != "basic":
+        return None
+    try:
+        pair = base64.b64decode(data.strip(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    return pair if MARK in pair else None
+
+
+# filling in
+
+
+def fill(request: FetchRequest, values: Mapping[str, str]) -> FetchRequest:
+    """The request with the values in place of their references; references to other secrets stay as they are.
+
+    In URLs values are percent-encoded, in bodies written as their content type needs it (JSON, form, else as they are).
+    Raises :class:`BadSecret` when a value has a line break or control character, or where it would be part of a host.
+    """
+    for name, value in values.items():
+        if _CONTROL.search(value):
+            raise BadSecret(f"the value of the secret {name!r} holds a line break or another control character")
+    headers = tuple((name, _fill_header(name, value, values)) for name, value in request.headers)
+    body = _fill_body(request, values)
+    if body is not request.body:
+        size = str(len(body or b""))
+        headers = tuple((name, size if name.lower() == "content-length" else value) for name, value in headers)
+    return replace(request, url=_fill_url(request.url, values), headers=headers, body=body)
+
+
+def _put(text: str, values: Mapping[str, str]) -> str:
+    return _REFERENCE.sub(lambda found: values.get(found[1], found[0]), text) if MARK in text else text
+
+
+def _fill_header(name: str, value: str, values: Mapping[str, str]) -> str:
+    pair = _basic(name, value)
+    if pair is None:
+        return _put(value, values)
+    return f"{value.partition(' ')[0]} {base64.b64encode(_put(pair, values).encode()).decode()}"
+
+
+def _fill_url(url: str, values: Mapping[str, str]) -> str:
+    if MARK not in url:
+        return url
+    quoted = {name: quote(value, safe="") for name, value in values.items()}
+    parts = urlsplit(url)
+    if MARK in parts.netloc:
+        raise BadSecret("a secret can be in the path or the query of a URL, never in its host")
+    return urlunsplit(
+        (parts.scheme, parts.netloc, _put(parts.path, quoted), _put(parts.query, quoted), _put(parts.fragment, quoted))
+    )
+
+
+def _fill_body(request: FetchRequest, values: Mapping[str, str]) -> bytes | None:
+    body = request.body
+    if not body or MARK.encode() not in body:
+        return body
+    kind = (find(request.headers, "content-type") or "").partition(";")[0].strip().lower()
+    written = {name.encode(): _written(value, kind) for name, value in values.items()}
+    return _BYTES.sub(lambda found: written.get(found[1], found[0]), body)
+
+
+def _written(value: str, kind: str) -> bytes:
+    if kind == "application/json" or kind.endswith("+json"):
+        return msgspec.json.encode(value)[1:-1]
+    if kind == "application/x-www-form-urlencoded":
+        return quote_plus(value).encode()
+    return value.encode()
+
+
+# taking out
+
+
+def scrub(outcome: FetchOutcome, asked: FetchRequest, values: Mapping[str, str]) -> FetchOutcome:
+    """The outcome without the values, in case the server repeats them; its URL is the one that was ``asked``.
+
+    In headers the references come back in their place. In the body they become as many ``*``, so that lengths stay true;
+    an encoded body that holds one is recorded decoded.
+    """
+    spellings = _spellings(asked, values)
+    if isinstance(outcome, FetchBroken):
+        return replace(outcome, message=_hide(outcome.message, spellings))
+    headers: tuple[Header, ...] = tuple((name, _hide(value, spellings)) for name, value in outcome.headers)
+    clean = replace(outcome, url=asked.url, headers=headers)
+    return _scrub_body(clean, [spelling.encode() for spelling in spellings], asked.policy.max_body)
+
+
+def _spellings(asked: FetchRequest, values: Mapping[str, str]) -> dict[str, str]:
+    """Every way in which a value was written, longest first, and what it stands for."""
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        escaped = msgspec.json.encode(value)[1:-1].decode()
+        for spelling in (value, quote(value, safe=""), quote(value), quote_plus(value), escaped):
+            found[spelling] = reference(name)
+    for name, value in asked.headers:
+        if _basic(name, value) is not None:
+            found[_fill_header(name, value, values).partition(" ")[2]] = value.partition(" ")[2]
+    usable = [spelling for spelling in found if len(spelling) >= _SHORTEST]
+    return {spelling: found[spelling] for spelling in sorted(usable, key=len, reverse=True)}
+
+
+def _hide(text: str, spellings: Mapping[str, str]) -> str:
+    for spelling, stands_for in spellings.items():
+        text = text.replace(spelling, stands_for)
+    return text
+
+
+def _scrub_body(response: FetchResponse, needles: list[bytes], limit: int) -> FetchResponse:
+    codings = find_all(response.headers, "content-encoding")
+    try:
+        plain = decode(response.body, codings, limit) if codings else response.body
+    except CannotDecode:
+        plain = response.body
+    if not any(needle in plain for needle in needles):
+        return response
+    for needle in needles:
+        plain = plain.replace(needle, b"*" * len(needle))
+    if not codings:
+        return replace(response, body=plain)
+    stale = ("content-encoding", "content-length")
+    headers = tuple(pair for pair in response.headers if pair[0].lower() not in stale)
+    return replace(response, body=plain, headers=headers)
