@@ -34,6 +34,10 @@ class FetchPolicy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     """None: a generated key for non-idempotent methods; "" : no key; else the user's own."""
     idempotency_header: str = "Idempotency-Key"
     at_most_once: bool = False
+    poll: bool = False
+    """Follow a 202 to the end of the job that it began."""
+    callback: bool = False
+    """The result is a request that the upstream makes to a URL which it is given."""
     max_body: int = MAX_FETCH_BODY
 
 

@@ -18,8 +18,8 @@ class SecretFetcher:
     """Wraps a fetcher. Requests without references pass as they are.
 
     With references, redirects are followed here, one request each, so that another origin never gets a secret. A 401 has
-    the secrets fetched anew, and where one has changed, the request sent once more in the same attempt (not with
-    ``at_most_once``).
+    the secrets fetched anew, and where one has changed, the request sent once more in the same attempt (with
+    ``at_most_once`` only the next request profits).
     """
 
     def __init__(self, inner: Fetcher, vault: Vault) -> None:
@@ -59,9 +59,9 @@ class SecretFetcher:
         try:
             values = await self.vault.values(uses(request), request.url)
             outcome = await self._filled(request, values, attempt)
-            if _refused(outcome) and values and not request.policy.at_most_once:
+            if _refused(outcome) and values:
                 fresh = await self.vault.values(uses(request), request.url, fresh=True)
-                if fresh != values:
+                if fresh != values and not request.policy.at_most_once:
                     return await self._filled(request, fresh, attempt)
         except SecretUnavailable as problem:
             return _broken(request, str(problem), problem.kind, final=problem.final)

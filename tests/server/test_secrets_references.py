@@ -1,0 +1,451 @@
+"""References to secrets: filled in at the moment of sending, for their hosts alone, and never in what comes back."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+import stepwell
+from stepwell.server.clock import SystemClock
+from stepwell.server.fetcher.client import AiohttpFetcher
+from stepwell.server.fetcher.guard import Guard
+from stepwell.server.secrets.config import build_vault
+from stepwell.server.secrets.fetcher import SecretFetcher
+from stepwell.server.settings import Settings, SettingsError
+from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchPolicy, FetchRequest, FetchResponse
+from stepwell.wire.secret_rules import SecretRule, make_rule, parse_rules, refusal
+from stepwell.wire.secrets import BadSecret, fill, reference, scrub, uses
+
+VALUE = 'sk-"v/&= +ü'
+REF = reference("API_KEY")
+
+
+# the text
+
+
+@given(st.from_regex(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", fullmatch=True))
+def test_every_name_comes_back_out_of_its_reference(name: str) -> None:
+    text = reference(name)
+    assert uses(FetchRequest(url="https://h/", headers=(("X", f"a{text}b"),))) == {name: {"header"}}
+
+
+@pytest.mark.parametrize("name", ["", "1A", "A B", "A" * 65, "Ä", "A.B", "A\n"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(BadSecret):
+        reference(name)
+    with pytest.raises(stepwell.ConfigError):
+        stepwell.secret(name)
+
+
+def test_a_reference_is_text_that_does_not_show_more_than_its_name() -> None:
+    made = stepwell.secret("API_KEY")
+    assert f"Bearer {made}" == f"Bearer {REF}"
+    assert str(made) == REF
+    assert repr(made) == "secret('API_KEY')"
+    assert json.loads(json.dumps({"k": made})) == {"k": REF}
+
+
+# filling in and taking out
+
+
+def test_values_are_written_as_their_place_needs_it() -> None:
+    pair = base64.b64encode(f"me:{REF}".encode()).decode()
+    request = FetchRequest(
+        url=f"https://h/bot{REF}/x?key={REF}&a=%20",
+        headers=(("Authorization", f"Bearer {REF}"), ("Proxy-Authorization", f"Basic {pair}"), ("Content-Length", "9")),
+        body=f'{{"k":"{REF}"}}'.encode(),
+    )
+    made = fill(request, {"API_KEY": 'a/b"c'})
+    assert made.url == "https://h/bota%2Fb%22c/x?key=a%2Fb%22c&a=%20"
+    assert made.headers[0] == ("Authorization", 'Bearer a/b"c')
+    assert base64.b64decode(made.headers[1][1].split()[1]) == b'me:a/b"c'
+    assert made.body == b'{"k":"a/b"c"}'
+    assert made.headers[2] == ("Content-Length", str(len(made.body)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json; charset=utf-8", msgspec.json.encode({"k": VALUE})),
+        ("application/problem+json", msgspec.json.encode({"k": VALUE})),
+        ("text/plain", f'{{"k":"{VALUE}"}}'.encode()),
+    ],
+)
+def test_json_stays_json(kind: str, body: bytes) -> None:
+    request = FetchRequest(url="https://h/", headers=(("content-type", kind),), body=f'{{"k":"{REF}"}}'.encode())
+    assert fill(request, {"API_KEY": VALUE}).body == body
+
+
+def test_line_breaks_and_hosts_are_refused() -> None:
+    with pytest.raises(BadSecret, match="line break") as caught:
+        fill(FetchRequest(url="https://h/", headers=(("X", REF),)), {"API_KEY": "value\r\nX: y"})
+    assert "value\r" not in str(caught.value)
+    with pytest.raises(BadSecret, match="host"):
+        fill(FetchRequest(url=f"https://{REF}.example.com/"), {"API_KEY": "v"})
+
+
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x2FF, exclude_characters="\x7f"), min_size=6))
+def test_whatever_was_filled_in_is_taken_out_again(value: str) -> None:
+    value = f"~{value}~"  # letters alone would be found in the rest of the response
+    asked = FetchRequest(
+        url=f"https://h/?k={REF}",
+        headers=(("X", REF), ("content-type", "application/json")),
+        body=f'{{"k":"{REF}"}}'.encode(),
+    )
+    sent = fill(asked, {"API_KEY": value})
+    heard = FetchResponse(
+        status=200, url=sent.url, headers=(("Location", sent.url), *sent.headers), body=sent.body or b""
+    )
+    clean = scrub(heard, asked, {"API_KEY": value})
+    assert isinstance(clean, FetchResponse)
+    assert clean.url == asked.url
+    assert clean.headers == (("Location", asked.url), *asked.headers)
+    assert len(clean.body) == len(sent.body or b"")
+    assert value.encode() not in clean.body
+
+
+# rules
+
+
+@pytest.mark.parametrize(
+    ("pattern", "url", "admitted"),
+    [
+        ("api.example.com", "https://api.example.com/x", True),
+        ("api.example.com", "https://API.Example.com.:8443/x", True),
+        ("api.example.com", "http://api.example.com/x", False),
+        ("http://api.example.com", "http://api.example.com/x", True),
+        ("http://api.example.com", "https://api.example.com/x", False),
+        ("api.example.com", "https://api.example.com.evil.org/", False),
+        ("api.example.com", "https://evil.org/api.example.com", False),
+        ("api.example.com", "https://api.example.com@evil.org/", False),
+        ("api.example.com", "https://xapi.example.com/", False),
+        ("*.example.com", "https://a.b.example.com/", True),
+        ("*.example.com", "https://example.com/", False),
+        ("*.example.com", "https://badexample.com/", False),
+        ("api.example.com:8443", "https://api.example.com:8443/", True),
+        ("api.example.com:8443", "https://api.example.com/", False),
+        ("*", "https://anything.org/", True),
+        ("*", "http://anything.org/", False),
+        ("127.0.0.1", "http://127.0.0.1:1234/", True),
+        ("[::1]", "http://[::1]:1234/", True),
+        ("*", "http://localhost:1234/", True),
+    ],
+)
+def test_hosts_that_a_rule_admits(pattern: str, url: str, admitted: bool) -> None:
+    reason = refusal("API_KEY", make_rule("API_KEY", [pattern]), url, {"header"})
+    assert (reason is None) is admitted
+    assert admitted or "may not go to" in str(reason)
+
+
+def test_bodies_only_where_the_rule_says_so() -> None:
+    rules = parse_rules("A=h.example; B+body=h.example,i.example\nC=j.example")
+    assert rules["C"] == SecretRule(("j.example",))
+    assert "may not be in the body" in str(refusal("A", rules["A"], "https://h.example/", {"body", "header"}))
+    assert refusal("B", rules["B"], "https://i.example/", {"body", "header", "url"}) is None
+
+
+@pytest.mark.parametrize("text", ["A", "A=", "A=b/c", "1=h", "A+cellar=h", "A=http://", "A=h:99999999"])
+def test_rules_that_make_no_sense_are_one_sentence(text: str) -> None:
+    with pytest.raises(BadSecret):
+        parse_rules(text)
+    with pytest.raises(SettingsError):
+        vault_of(secrets_hosts=text)
+
+
+# a real upstream
+
+
+class Upstream:
+    """Repeats what it got, redirects, hands out tokens."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, str], str]] = []
+        self.tokens = 0
+        self.valid = ""
+        self.token_status = 200
+        self.elsewhere = ""
+
+    async def echo(self, request: web.Request) -> web.Response:
+        body = await request.text()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.seen.append((request.raw_path, headers, body))
+        if request.path == "/jump":
+            raise web.HTTPTemporaryRedirect(
+                f"{self.elsewhere}/landed{request.query_string and '?' + request.query_string}"
+            )
+        if request.path == "/guarded" and headers.get("authorization") != f"Bearer {self.valid}":
+            raise web.HTTPUnauthorized(text="no")
+        shown = json.dumps({"path": request.raw_path, "headers": headers, "body": body})
+        response = web.Response(text=shown, headers={"X-Echo": headers.get("x-key", "")})
+        if request.path == "/zipped":
+            response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    async def token(self, request: web.Request) -> web.Response:
+        self.seen.append((request.path, dict(request.headers), await request.text()))
+        self.tokens += 1
+        self.valid = f"token-{self.tokens}-abcdef"
+        answer = (
+            {"access_token": self.valid, "expires_in": 3600}
+            if self.token_status == 200
+            else {"error": "invalid_client"}
+        )
+        return web.json_response(answer, status=self.token_status)
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[tuple[Upstream, str]]:
+    made = Upstream()
+    app = web.Application()
+    app.router.add_post("/token", made.token)
+    app.router.add_route("*", "/{rest:.*}", made.echo)
+    async with TestServer(app) as server:
+        yield made, str(server.make_url("")).rstrip("/")
+
+
+def vault_of(env: dict[str, str] | None = None, **settings: Any) -> Any:
+    return build_vault(Settings(**settings), AiohttpFetcher(Guard(allow_private=True)), SystemClock(), env or {})
+
+
+async def send(request: FetchRequest, env: dict[str, str] | None = None, **settings: Any) -> FetchOutcome:
+    inner = AiohttpFetcher(Guard(allow_private=True))
+    fetcher = SecretFetcher(inner, build_vault(Settings(**settings), inner, SystemClock(), env or {}))
+    try:
+        return await fetcher.fetch(request)
+    finally:
+        await fetcher.close()
+
+
+@pytest.mark.parametrize("path", ["/echo", "/zipped"])
+async def test_the_upstream_gets_the_value_and_the_record_does_not(upstream: tuple[Upstream, str], path: str) -> None:
+    server, url = upstream
+    request = FetchRequest(url=f"{url}{path}?key={REF}", headers=(("X-Key", f"k {REF}"), ("Accept-Encoding", "gzip")))
+    outcome = await send(request, {"API_KEY": "value/123"}, secrets_hosts="API_KEY=127.0.0.1")
+    assert server.seen[0][0] == f"{path}?key=value%2F123"
+    assert server.seen[0][1]["x-key"] == "k value/123"
+    assert isinstance(outcome, FetchResponse)
+    assert outcome.status == 200
+    assert outcome.url == request.url
+    assert b"****" in outcome.body
+    assert b"value" not in msgspec.msgpack.encode(outcome)
+
+
+async def test_the_variable_made_for_it_comes_first(upstream: tuple[Upstream, str]) -> None:
+    server, url = upstream
+    env = {"API_KEY": "second", "STEPWELL_SECRET_API_KEY": "first"}
+    await send(FetchRequest(url=f"{url}/", headers=(("X-Key", REF),)), env, secrets_hosts="API_KEY=127.0.0.1")
+    assert server.seen[0][1]["x-key"] == "first"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "env", "kind", "words"),
+    [
+        ("", {"API_KEY": "v"}, "guard", "bound to no host"),
+        ("API_KEY=api.example.com", {"API_KEY": "v"}, "guard", "may not go to http://127.0.0.1"),
+        ("API_KEY=127.0.0.1", {}, "invalid", "STEPWELL_SECRET_API_KEY"),
+        ("API_KEY=127.0.0.1", {"API_KEY": "a\nb"}, "invalid", "line break"),
+    ],
+)
+async def test_what_may_not_be_sent_is_not_sent(
+    upstream: tuple[Upstream, str], hosts: str, env: dict[str, str], kind: str, words: str
+) -> None:
+    server, url = upstream
+    outcome = await send(FetchRequest(url=f"{url}/", headers=(("X-Key", REF),)), env, secrets_hosts=hosts)
+    assert isinstance(outcome, FetchBroken)
+    assert (outcome.kind, outcome.final, outcome.sent) == (kind, True, False)
+    assert words in outcome.message
+    assert server.seen == []
+
+
+async def test_a_redirect_within_the_origin_keeps_the_secret(upstream: tuple[Upstream, str]) -> None:
+    server, url = upstream
+    request = FetchRequest(url=f"{url}/jump?k={REF}", method="POST", headers=(("X-Key", REF),), body=b"body")
+    outcome = await send(request, {"API_KEY": "value-123"}, secrets_hosts="API_KEY=127.0.0.1")
+    assert isinstance(outcome, FetchResponse)
+    assert [seen[1].get("x-key") for seen in server.seen] == ["value-123", "value-123"]
+    assert server.seen[1][0] == "/landed?k=value-123"
+    assert outcome.url == f"{url}/landed?k={REF}"
+    assert [hop.url for hop in outcome.history] == [request.url]
+    assert b"value-123" not in msgspec.msgpack.encode(outcome)
+
+
+async def test_a_redirect_to_another_origin_never_gets_it(upstream: tuple[Upstream, str]) -> None:
+    server, url = upstream
+    server.elsewhere = url.replace("127.0.0.1", "localhost")
+    hosts = "API_KEY+body=127.0.0.1,localhost"
+    request = FetchRequest(url=f"{url}/jump", method="POST", headers=(("X-Key", REF), ("X-Other", "o")), body=b"plain")
+    outcome = await send(request, {"API_KEY": "value-123"}, secrets_hosts=hosts)
+    assert isinstance(outcome, FetchResponse)
+    assert server.seen[1][0] == "/landed"
+    assert "x-key" not in server.seen[1][1]
+    assert server.seen[1][1]["x-other"] == "o"
+    for bad in (
+        FetchRequest(url=f"{url}/jump", method="POST", body=REF.encode()),
+        FetchRequest(url=f"{url}/jump?k={REF}"),
+    ):
+        server.seen.clear()
+        outcome = await send(bad, {"API_KEY": "value-123"}, secrets_hosts=hosts)
+        assert isinstance(outcome, FetchBroken)
+        assert (outcome.kind, outcome.final, outcome.sent) == ("redirect", True, True)
+        assert len(server.seen) == 1
+
+
+async def test_redirects_are_left_alone_when_asked_to(upstream: tuple[Upstream, str]) -> None:
+    server, url = upstream
+    policy = FetchPolicy(follow_redirects=False)
+    request = FetchRequest(url=f"{url}/jump", headers=(("X-Key", REF),), policy=policy)
+    outcome = await send(request, {"API_KEY": "value-123"}, secrets_hosts="API_KEY=127.0.0.1")
+    assert isinstance(outcome, FetchResponse)
+    assert outcome.status == 307
+    assert len(server.seen) == 1
+
+
+# the file
+
+
+async def test_values_from_files_are_read_at_every_use(upstream: tuple[Upstream, str], tmp_path: Path) -> None:
+    server, url = upstream
+    (tmp_path / "key").write_text("one\n")
+    (tmp_path / "secrets.toml").write_text(
+        '[API_KEY]\nhosts = ["127.0.0.1"]\nfile = "key"\n[B]\nvalue = "two"\nhosts = ["*"]\n'
+    )
+    inner = AiohttpFetcher(Guard(allow_private=True))
+    settings = Settings(secrets_file=str(tmp_path / "secrets.toml"))
+    fetcher = SecretFetcher(inner, build_vault(settings, inner, SystemClock(), {}))
+    request = FetchRequest(url=f"{url}/", headers=(("X-Key", REF), ("X-B", reference("B"))))
+    await fetcher.fetch(request)
+    (tmp_path / "key").write_text("other")
+    await fetcher.fetch(request)
+    (tmp_path / "key").unlink()
+    gone = await fetcher.fetch(request)
+    await fetcher.close()
+    assert [(headers["x-key"], headers["x-b"]) for _, headers, _ in server.seen] == [("one", "two"), ("other", "two")]
+    assert isinstance(gone, FetchBroken)
+    assert "can not be read" in gone.message
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("s.toml", "[A", "not valid TOML"),
+        ("s.json", "{", "not valid JSON"),
+        ("s.json", '{"A": {"hosts": ["h"], "vlaue": "sk-1"}}', "vlaue"),
+        ("s.json", '{"A": {"hosts": ["h"], "value": "sk-1", "env": "B"}}', "more than one"),
+        ("s.json", '{"A": {"hosts": ["h/x"], "value": "sk-1"}}', "bound to"),
+        ("s.json", '{"A": {"oauth2": {"token_url": "http://h/t", "client_id": "i", "client_secret": "S"}}}', "https"),
+        (
+            "s.json",
+            '{"A": {"oauth2": {"token_url": "ftp://h/t", "client_id": "i", "client_secret": "S"}}}',
+            "token_url",
+        ),
+        ("s.json", '{"A": {"oauth2": {"token_url": "https://h/t", "client_id": "i", "client_secret": "A"}}}', "itself"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_one_sentence(tmp_path: Path, name: str, text: str, words: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=words) as caught:
+        vault_of(secrets_file=str(path))
+    assert "sk-1" not in str(caught.value)
+
+
+# OAuth2
+
+
+def oauth_file(folder: Path, url: str, **more: Any) -> str:
+    plan = {"token_url": f"{url}/token", "client_id": "me", "client_secret": "CRM_SECRET", "scope": "read", **more}
+    path = folder / "secrets.json"
+    path.write_text(json.dumps({"CRM": {"hosts": ["127.0.0.1"], "oauth2": plan}, "CRM_SECRET": {"value": "s3cr3t/x"}}))
+    return str(path)
+
+
+@pytest.mark.parametrize("auth", ["basic", "form"])
+async def test_a_token_is_fetched_once_and_anew_after_a_401(
+    upstream: tuple[Upstream, str], tmp_path: Path, auth: str
+) -> None:
+    server, url = upstream
+    inner = AiohttpFetcher(Guard(allow_private=True))
+    settings = Settings(secrets_file=oauth_file(tmp_path, url, auth=auth))
+    fetcher = SecretFetcher(inner, build_vault(settings, inner, SystemClock(), {}))
+    request = FetchRequest(url=f"{url}/guarded", headers=(("Authorization", f"Bearer {reference('CRM')}"),))
+    outcomes = [await fetcher.fetch(request) for _ in range(2)]
+    assert server.tokens == 1
+    server.valid = "revoked"
+    outcomes.append(await fetcher.fetch(request))
+    await fetcher.close()
+    assert [outcome.status for outcome in outcomes if isinstance(outcome, FetchResponse)] == [200, 200, 200]
+    assert server.tokens == 2
+    assert all(b"token-" not in msgspec.msgpack.encode(outcome) for outcome in outcomes)
+    path, headers, body = server.seen[0]
+    assert path == "/token"
+    assert "grant_type=client_credentials&scope=read" in body
+    if auth == "form":
+        assert "client_id=me&client_secret=s3cr3t%2Fx" in body
+    else:
+        assert base64.b64decode(headers["Authorization"].split()[1]) == b"me:s3cr3t%2Fx"
+
+
+async def test_many_requests_at_once_share_one_token(upstream: tuple[Upstream, str], tmp_path: Path) -> None:
+    import asyncio
+
+    server, url = upstream
+    inner = AiohttpFetcher(Guard(allow_private=True))
+    settings = Settings(secrets_file=oauth_file(tmp_path, url))
+    fetcher = SecretFetcher(inner, build_vault(settings, inner, SystemClock(), {}))
+    request = FetchRequest(url=f"{url}/guarded", headers=(("Authorization", f"Bearer {reference('CRM')}"),))
+    await asyncio.gather(*(fetcher.fetch(request) for _ in range(8)))
+    assert server.tokens == 1
+    server.valid = "revoked"
+    await asyncio.gather(*(fetcher.fetch(request) for _ in range(8)))
+    await fetcher.close()
+    assert server.tokens == 2
+
+
+@pytest.mark.parametrize(("status", "final", "kind"), [(400, True, "invalid"), (503, False, "connect")])
+async def test_a_token_that_can_not_be_had(
+    upstream: tuple[Upstream, str], tmp_path: Path, status: int, final: bool, kind: str
+) -> None:
+    server, url = upstream
+    server.token_status = status
+    request = FetchRequest(url=f"{url}/guarded", headers=(("Authorization", f"Bearer {reference('CRM')}"),))
+    outcome = await send(request, {}, secrets_file=oauth_file(tmp_path, url))
+    assert isinstance(outcome, FetchBroken)
+    assert (outcome.kind, outcome.final, outcome.sent) == (kind, final, False)
+    assert f"answered {status} (invalid_client)" in outcome.message
+    assert "s3cr3t" not in outcome.message
+
+
+async def test_at_most_once_is_not_sent_again_after_a_401(upstream: tuple[Upstream, str], tmp_path: Path) -> None:
+    server, url = upstream
+    inner = AiohttpFetcher(Guard(allow_private=True))
+    settings = Settings(secrets_file=oauth_file(tmp_path, url))
+    fetcher = SecretFetcher(inner, build_vault(settings, inner, SystemClock(), {}))
+    policy = FetchPolicy(at_most_once=True)
+    header = ("Authorization", f"Bearer {reference('CRM')}")
+    request = FetchRequest(url=f"{url}/guarded", headers=(header,), policy=policy)
+    await fetcher.fetch(request)
+    server.valid = "revoked"
+    server.seen.clear()
+    outcome = await fetcher.fetch(request)
+    await fetcher.close()
+    assert isinstance(outcome, FetchResponse)
+    assert outcome.status == 401
+    assert [path for path, _, _ in server.seen] == ["/guarded"]
+
+
+def test_a_request_never_shows_its_credentials() -> None:
+    shown = repr(FetchRequest(url="https://me:pw@h:1/p?key=sk", headers=(("Authorization", "sk"),), body=b"sk"))
+    assert (
+        shown == "FetchRequest(GET https://h:1)".replace("https://h:1", "h:1")
+        or shown == "FetchRequest(GET https://h:1)"
+    )
+    assert "sk" not in shown
+    assert "pw" not in shown
