@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import stepwell
 from stepwell.server.clock import SystemClock
@@ -423,7 +424,9 @@ async def test_a_token_that_can_not_be_had(
     assert "s3cr3t" not in outcome.message
 
 
-async def test_at_most_once_is_not_sent_again_after_a_401(upstream: tuple[Upstream, str], tmp_path: Path) -> None:
+async def test_at_most_once_is_not_sent_again_after_a_401_and_the_next_gets_a_new_token(
+    upstream: tuple[Upstream, str], tmp_path: Path
+) -> None:
     server, url = upstream
     inner = AiohttpFetcher(Guard(allow_private=True))
     settings = Settings(secrets_file=oauth_file(tmp_path, url))
@@ -435,17 +438,17 @@ async def test_at_most_once_is_not_sent_again_after_a_401(upstream: tuple[Upstre
     server.valid = "revoked"
     server.seen.clear()
     outcome = await fetcher.fetch(request)
+    after = await fetcher.fetch(replace(request, url=f"{url}/echo"))
     await fetcher.close()
     assert isinstance(outcome, FetchResponse)
     assert outcome.status == 401
-    assert [path for path, _, _ in server.seen] == ["/guarded"]
+    assert isinstance(after, FetchResponse)
+    assert server.seen.pop()[1]["authorization"] == f"Bearer {server.valid}"
+    assert [path for path, _, _ in server.seen] == ["/guarded", "/token"]
 
 
 def test_a_request_never_shows_its_credentials() -> None:
     shown = repr(FetchRequest(url="https://me:pw@h:1/p?key=sk", headers=(("Authorization", "sk"),), body=b"sk"))
-    assert (
-        shown == "FetchRequest(GET https://h:1)".replace("https://h:1", "h:1")
-        or shown == "FetchRequest(GET https://h:1)"
-    )
+    assert shown == "FetchRequest(GET https://h:1)"
     assert "sk" not in shown
     assert "pw" not in shown

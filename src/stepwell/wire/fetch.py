@@ -53,7 +53,8 @@ class FetchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
     def __repr__(self) -> str:
         """Nothing that may be a credential: this ends up in logs and tracebacks."""
-        return f"FetchRequest({self.method} {'://'.join(urlsplit(self.url)[:2]).rpartition('@')[2]})"
+        parts = urlsplit(self.url)
+        return f"FetchRequest({self.method} {parts.scheme}://{parts.netloc.rpartition('@')[2]})"
 
 
 class Phases(msgspec.Struct, frozen=True, omit_defaults=True):
