@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from stepwell.server.fetcher.client import AiohttpFetcher
 from stepwell.server.fetcher.guard import Guard
 from stepwell.server.secrets.config import build_vault
 from stepwell.server.secrets.fetcher import SecretFetcher
+from stepwell.server.secrets.tee import CleanTee
 from stepwell.server.settings import Settings, SettingsError
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchPolicy, FetchRequest, FetchResponse
 from stepwell.wire.secret_rules import SecretRule, make_rule, parse_rules, refusal
@@ -452,3 +454,82 @@ def test_a_request_never_shows_its_credentials() -> None:
     assert shown == "FetchRequest(GET https://h:1)"
     assert "sk" not in shown
     assert "pw" not in shown
+
+
+# while the body arrives
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.heads: list[FetchResponse] = []
+        self.parts: list[bytes] = []
+
+    def begin(self, head: FetchResponse) -> None:
+        self.heads.append(head)
+
+    def write(self, data: bytes) -> None:
+        self.parts.append(data)
+
+
+HEAD = FetchResponse(status=200, url="https://h/")
+
+
+@given(
+    st.binary(max_size=60),
+    st.lists(st.integers(0, 80), max_size=8),
+    st.sampled_from([b"abcabd", b"aaaaab", b"xyxyxyz"]),
+)
+def test_a_stream_reads_as_the_record_does(noise: bytes, cuts: list[int], value: bytes) -> None:
+    whole = value[:3] + noise + value + value[:-1] + value + noise[:5] + value[:4]
+    heard = Heard()
+    tee = CleanTee(heard, [value], lambda head: head)
+    tee.begin(HEAD)
+    places = [0, *sorted(cuts), len(whole)]
+    for start, end in pairwise(places):
+        tee.write(whole[start:end])
+    tee.flush()
+    assert b"".join(heard.parts) == whole.replace(value, b"*" * len(value))
+
+
+def test_a_stream_is_not_held_up() -> None:
+    heard = Heard()
+    tee = CleanTee(heard, [b"sk-123456"], lambda head: head)
+    tee.begin(HEAD)
+    tee.write(b"data: hello\n\n")
+    assert heard.parts == [b"data: hello\n\n"]
+    tee.write(b"data: sk-")
+    assert heard.parts[1:] == [b"data: "]
+
+
+class Scripted:
+    """A fetcher that tees: one answer after the other."""
+
+    def __init__(self, *answers: FetchResponse) -> None:
+        self.answers = list(answers)
+        self.sent: list[FetchRequest] = []
+
+    async def fetch(self, request: FetchRequest, attempt: int = 0) -> FetchOutcome:
+        raise AssertionError(attempt)
+
+    async def fetch_teed(self, request: FetchRequest, _attempt: int, tee: Any) -> FetchOutcome:
+        self.sent.append(request)
+        answer = replace(self.answers.pop(0), url=request.url)
+        tee.begin(replace(answer, body=b""))
+        tee.write(answer.body)
+        return answer
+
+    async def close(self) -> None:
+        return None
+
+
+async def test_only_the_last_hop_is_streamed_and_without_the_value() -> None:
+    jump = FetchResponse(status=307, url="", headers=(("location", "/there"),), body=b"moved")
+    inner = Scripted(jump, FetchResponse(status=200, url="", body=b"your key is value-123!"))
+    fetcher = SecretFetcher(inner, vault_of({"API_KEY": "value-123"}, secrets_hosts="API_KEY=127.0.0.1"))
+    heard = Heard()
+    request = FetchRequest(url="http://127.0.0.1/here", headers=(("X-Key", REF),))
+    outcome = await fetcher.fetch_teed(request, 0, heard)
+    assert isinstance(outcome, FetchResponse)
+    assert [head.url for head in heard.heads] == ["http://127.0.0.1/there"]
+    assert b"".join(heard.parts) == outcome.body == b"your key is *********!"
+    assert [dict(sent.headers)["X-Key"] for sent in inner.sent] == ["value-123", "value-123"]

@@ -153,6 +153,11 @@ def scrub(outcome: FetchOutcome, asked: FetchRequest, values: Mapping[str, str])
     return _scrub_body(clean, [spelling.encode() for spelling in spellings], asked.policy.max_body)
 
 
+def needles(asked: FetchRequest, values: Mapping[str, str]) -> list[bytes]:
+    """What has to be looked for in a body that this request brought."""
+    return [spelling.encode() for spelling in _spellings(asked, values)]
+
+
 def _spellings(asked: FetchRequest, values: Mapping[str, str]) -> dict[str, str]:
     """Every way in which a value was written, longest first, and what it stands for."""
     found: dict[str, str] = {}
@@ -173,15 +178,15 @@ def _hide(text: str, spellings: Mapping[str, str]) -> str:
     return text
 
 
-def _scrub_body(response: FetchResponse, needles: list[bytes], limit: int) -> FetchResponse:
+def _scrub_body(response: FetchResponse, hidden: list[bytes], limit: int) -> FetchResponse:
     codings = find_all(response.headers, "content-encoding")
     try:
         plain = decode(response.body, codings, limit) if codings else response.body
     except CannotDecode:
         plain = response.body
-    if not any(needle in plain for needle in needles):
+    if not any(needle in plain for needle in hidden):
         return response
-    for needle in needles:
+    for needle in hidden:
         plain = plain.replace(needle, b"*" * len(needle))
     if not codings:
         return replace(response, body=plain)

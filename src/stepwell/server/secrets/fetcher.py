@@ -1,17 +1,19 @@
 """Fills secrets into a request at the moment of sending; what is recorded keeps the references."""
 
 import asyncio
+from typing import Any
 
 from msgspec.structs import replace
 
 from stepwell.core.fetch_redirects import next_hop
 from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.secrets.providers import SecretUnavailable
+from stepwell.server.secrets.tee import CleanTee
 from stepwell.server.secrets.vault import Vault
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Hop
 from stepwell.wire.fetch_headers import without
 from stepwell.wire.fetch_urls import origin, place
-from stepwell.wire.secrets import BadSecret, fill, scrub, uses
+from stepwell.wire.secrets import BadSecret, fill, needles, scrub, uses
 
 
 class SecretFetcher:
@@ -28,19 +30,29 @@ class SecretFetcher:
 
     async def fetch(self, request: FetchRequest, attempt: int = 0) -> FetchOutcome:
         """See :meth:`Fetcher.fetch`."""
+        return await self.fetch_teed(request, attempt, None)
+
+    async def fetch_teed(self, request: FetchRequest, attempt: int, tee: Any) -> FetchOutcome:
+        """As :meth:`fetch`; the body of the last hop goes to ``tee`` too, where the fetcher inside can do that."""
         if not uses(request):
-            return await self.inner.fetch(request, attempt)
-        return await self._hops(request, attempt)
+            return await self._inner(request, attempt, tee)
+        return await self._hops(request, attempt, tee)
+
+    async def _inner(self, request: FetchRequest, attempt: int, tee: Any) -> FetchOutcome:
+        teed = getattr(self.inner, "fetch_teed", None)
+        return await (
+            self.inner.fetch(request, attempt) if tee is None or teed is None else teed(request, attempt, tee)
+        )
 
     async def close(self) -> None:
         """See :meth:`Fetcher.close`."""
         await self.inner.close()
 
-    async def _hops(self, request: FetchRequest, attempt: int) -> FetchOutcome:
+    async def _hops(self, request: FetchRequest, attempt: int, tee: Any) -> FetchOutcome:
         started = asyncio.get_running_loop().time()
         history: tuple[Hop, ...] = ()
         while True:
-            outcome = await self._send(_narrowed(request, started), attempt)
+            outcome = await self._send(_narrowed(request, started), attempt, tee, history)
             spent = (asyncio.get_running_loop().time() - started) * 1000
             outcome = replace(outcome, elapsed_ms=max(outcome.elapsed_ms, spent))
             if isinstance(outcome, FetchBroken):
@@ -55,24 +67,41 @@ class SecretFetcher:
             history += (Hop(head.status, head.url, head.headers),)
             request = following
 
-    async def _send(self, request: FetchRequest, attempt: int) -> FetchOutcome:
+    async def _send(self, request: FetchRequest, attempt: int, tee: Any, history: tuple[Hop, ...]) -> FetchOutcome:
         try:
             values = await self.vault.values(uses(request), request.url)
-            outcome = await self._filled(request, values, attempt)
+            outcome = await self._filled(request, values, attempt, _tee(tee, request, values, history))
             if _refused(outcome) and values:
                 fresh = await self.vault.values(uses(request), request.url, fresh=True)
                 if fresh != values and not request.policy.at_most_once:
-                    return await self._filled(request, fresh, attempt)
+                    return await self._filled(request, fresh, attempt, _tee(tee, request, fresh, history))
         except SecretUnavailable as problem:
             return _broken(request, str(problem), problem.kind, final=problem.final)
         except BadSecret as problem:
             return _broken(request, str(problem), "invalid", final=True)
         return outcome
 
-    async def _filled(self, request: FetchRequest, values: dict[str, str], attempt: int) -> FetchOutcome:
+    async def _filled(
+        self, request: FetchRequest, values: dict[str, str], attempt: int, tee: CleanTee | None
+    ) -> FetchOutcome:
         single = replace(request, policy=replace(request.policy, follow_redirects=False))
-        outcome = await self.inner.fetch(fill(single, values), attempt)
+        outcome = await self._inner(fill(single, values), attempt, tee)
+        if tee is not None:
+            tee.flush()
         return scrub(outcome, request, values)
+
+
+def _tee(tee: Any, asked: FetchRequest, values: dict[str, str], history: tuple[Hop, ...]) -> CleanTee | None:
+    if tee is None:
+        return None
+
+    def wanted(head: FetchResponse) -> FetchResponse | None:
+        clean = scrub(replace(head, history=history), asked, values)
+        if not isinstance(clean, FetchResponse) or clean.status == 401:
+            return None
+        return clean if next_hop(asked, clean) is None else None
+
+    return CleanTee(tee, needles(asked, values), wanted)
 
 
 def _refused(outcome: FetchOutcome) -> bool:
