@@ -4,8 +4,8 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.inputs import Env
-from stepwell.core.model import Body, Item, ItemRef, Run, RunStatus, RunView, Step, StepStatus, WorkKind
-from stepwell.core.outputs import Commit
+from stepwell.core.model import Body, Item, ItemRef, Limit, Pace, Run, RunStatus, RunView, Step, StepStatus, WorkKind
+from stepwell.core.outputs import Commit, Observed, SystemEvent
 from stepwell.wire.constants import DISCOVERY, MAX_STEP_OUTPUT
 from stepwell.wire.errors import ErrorInfo
 
@@ -24,7 +24,9 @@ class Draft:
         self._put: dict[str, Item] = {}
         self._touch: dict[str, int] = {}
         self._bodies: list[Body] = []
+        self._observed: list[Observed] = []
         self._drop = False
+        self._emit: list[SystemEvent] = []
 
     # reading
 
@@ -97,12 +99,36 @@ class Draft:
         """Whether this transition puts an item of that key."""
         return key in self._put
 
-    def work_on(self, step: Step, kind: WorkKind, due_at: int, payload: bytes | None = None) -> None:
-        """Give the step a work item of its own. Calls and requests count against the run's limits, timers do not."""
+    def work_on(
+        self,
+        step: Step,
+        kind: WorkKind,
+        due_at: int,
+        payload: bytes | None = None,
+        limits: tuple[Limit, ...] | None = None,
+        paces: tuple[Pace, ...] = (),
+        expires_at: int | None = None,
+    ) -> None:
+        """Give the step a work item of its own. Calls and requests count against the run's limits, timers do not.
+
+        ``limits`` take the place of the run's.
+        """
         self.save(replace(step, own_item=True, due_at=due_at))
         self.header(pending=self.run.pending + 1)
-        limits = () if kind is WorkKind.TIMER else self.run.limits
-        self.put(Item(run_id=step.run_id, key=step.step_id, kind=kind, due_at=due_at, limits=limits, payload=payload))
+        if limits is None:
+            limits = () if kind is WorkKind.TIMER else self.run.limits
+        self.put(
+            Item(
+                run_id=step.run_id,
+                key=step.step_id,
+                kind=kind,
+                due_at=due_at,
+                limits=limits,
+                paces=paces,
+                expires_at=expires_at,
+                payload=payload,
+            )
+        )
 
     def put_discovery(self) -> None:
         """Have the app called for the next steps, once."""
@@ -117,6 +143,14 @@ class Draft:
     def touch(self, key: str, attempt: int) -> None:
         """Set the attempt number of an item in flight."""
         self._touch[key] = attempt
+
+    def observe(self, seen: Observed) -> None:
+        """Tell a host's pace how a request went."""
+        self._observed.append(seen)
+
+    def emit(self, event: SystemEvent) -> None:
+        """Have the platform send an event, in the same transaction."""
+        self._emit.append(event)
 
     def body(self, body: Body) -> None:
         """Keep a body beside the state."""
@@ -154,4 +188,6 @@ class Draft:
             drop=self._drop,
             touch=tuple(self._touch.items()),
             bodies=tuple(self._bodies),
+            emit=tuple(self._emit),
+            observed=tuple(self._observed),
         )

@@ -50,6 +50,19 @@ def prepare(request: FetchRequest, run_id: str, step_id: str) -> FetchRequest:
     return replace(request, headers=request.headers + tuple(added)) if added else request
 
 
+def streamable(request: FetchRequest, head: FetchResponse) -> bool:
+    """Whether a body may be shown while it arrives: it will be the record as it is, if it arrives whole.
+
+    Not those of a status that may be tried again, nor of a job that is polled; for SDKs that take decoded text only such
+    that are sent as it.
+    """
+    policy = request.policy
+    retried = RETRY_STATUSES if policy.retry_on is None else policy.retry_on
+    if head.status in retried or policy.poll or policy.callback:
+        return False
+    return request.rich or find(head.headers, "content-encoding") is None
+
+
 def narrowed(request: FetchRequest, first_started_ms: int, now: int) -> FetchRequest:
     """The request for one attempt: its deadline counted from ``now``, as the fetcher takes it (at least 1 ms)."""
     deadline = request.policy.deadline_ms
@@ -80,7 +93,7 @@ def after(
         return FetchEnd(outcome)
     if policy.at_most_once and (isinstance(outcome, FetchResponse) or outcome.sent):
         return FetchEnd(outcome)
-    asked = _asked(outcome, now)
+    asked = asked_delay(outcome, now)
     delay = asked if asked is not None else _own_delay(policy, attempt, jitter, flat_ms)
     if policy.deadline_ms is not None and now + delay >= first_started_ms + policy.deadline_ms:
         return FetchEnd(outcome)
@@ -101,7 +114,7 @@ def _own_delay(policy: FetchPolicy, attempt: int, jitter: float, flat_ms: int | 
     return full_jitter(attempt, policy.min_delay_ms, policy.max_delay_ms, jitter)
 
 
-def _asked(outcome: FetchOutcome, now: int) -> int | None:
+def asked_delay(outcome: FetchOutcome, now: int) -> int | None:
     """The delay that the upstream asks for; None when it does not, or not intelligibly."""
     if isinstance(outcome, FetchBroken) or outcome.status not in _SAYS_WHEN:
         return None

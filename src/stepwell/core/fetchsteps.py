@@ -4,7 +4,8 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.draft import Draft
-from stepwell.core.fetches import FetchRetry, after, narrowed
+from stepwell.core.fetches import FetchRetry, after, asked_delay, narrowed
+from stepwell.core.flow.hosts import host_of, observed
 from stepwell.core.groups import completed
 from stepwell.core.inputs import Fetched
 from stepwell.core.model import Attempt, Body, Item, RunView, Step, StepStatus
@@ -21,6 +22,11 @@ def fetched(draft: Draft, given: Fetched) -> None:
         return
     request = request_of(item)
     env = draft.env
+    paced = next((pace for pace in item.paces if pace.slows or pace.breaker is not None), None)
+    if paced is not None and not _expired(item, given.started_at):
+        seen = observed(paced, given.outcome, asked_delay(given.outcome, env.now), given.started_at)
+        if seen is not None:
+            draft.observe(seen)
     verdict = after(
         request.policy,
         item.attempt,
@@ -35,7 +41,9 @@ def fetched(draft: Draft, given: Fetched) -> None:
         step = _attempted(step, given, env.now, verdict.delay_ms, verdict.reason)
         due = env.now + verdict.delay_ms
         draft.save(replace(step, status=StepStatus.RETRYING, due_at=due))
-        draft.put(replace(item, attempt=item.attempt + 1, due_at=due, claim=0, rescues=0))
+        limits, paces = env.hosts.admission(draft.run.limits, draft.run.paces, host_of(request.url))
+        again = replace(item, attempt=item.attempt + 1, due_at=due, claim=0, rescues=0, limits=limits, paces=paces)
+        draft.put(again)
         return
     step = _attempted(step, given, env.now, None, None)
     _end(draft, step, item, request, verdict.outcome)
@@ -91,6 +99,17 @@ def attempt_of(item: Item, view: RunView, now: int) -> FetchRequest:
     """The request as this attempt sends it: its deadline counted from now."""
     step = view.steps.get(item.key)
     return narrowed(request_of(item), step.created_at if step is not None else now, now)
+
+
+def _expired(item: Item, now: int) -> bool:
+    return item.expires_at is not None and item.expires_at <= now
+
+
+def late(item: Item, now: int) -> FetchBroken | None:
+    """The outcome of a request whose deadline passed while it waited to be sent."""
+    if not _expired(item, now):
+        return None
+    return FetchBroken(kind="timeout", message="its deadline passed before it could be sent", final=True)
 
 
 def lost(item: Item, request: FetchRequest) -> FetchBroken | None:

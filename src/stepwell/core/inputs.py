@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.model import Item
 from stepwell.wire.calls import Answer
 from stepwell.wire.fetch import FetchOutcome
@@ -11,11 +12,12 @@ from stepwell.wire.ops import Op
 
 @dataclass(slots=True, frozen=True)
 class Env:
-    """What a decision may know besides the state: the time (ms), a random number in [0, 1), the flat retry interval."""
+    """What a decision may know besides the state: the time (ms), a random number in [0, 1), the flat retry interval, hosts."""
 
     now: int
     jitter: float = 0.5
     flat_retry_ms: int | None = None
+    hosts: HostRules = NO_RULES
 
 
 @dataclass(slots=True, frozen=True)

@@ -10,13 +10,16 @@ from stepwell.core.draft import Draft
 from stepwell.core.fetchsteps import fetched
 from stepwell.core.groups import completed, unseen
 from stepwell.core.inputs import Answered, Broken, Cancelled, Checkpointed, Env, Fetched, Fired, Held, Input, Poked
-from stepwell.core.model import RunStatus, RunView, StepStatus
+from stepwell.core.invokes import timed_out
+from stepwell.core.model import Item, RunStatus, RunView, Step, StepStatus, WorkKind
 from stepwell.core.ops import UnknownOp, apply_ops, checkpoint
 from stepwell.core.outputs import Commit
 from stepwell.core.stepcalls import call_failed
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.constants import DISCOVERY, UNKNOWN_VERSION
 from stepwell.wire.errors import ErrorInfo
+from stepwell.wire.memos import is_error
+from stepwell.wire.ops import Opcode
 
 
 def step(view: RunView, inputs: Sequence[Input], env: Env) -> Commit:
@@ -66,8 +69,18 @@ def _take(draft: Draft, given: Input) -> None:
 
 def _fired(draft: Draft, given: Fired) -> None:
     found = draft.step(given.item.key)
-    if found is not None and not found.ended and not draft.ended:
-        completed(draft, draft.end_step(found, b"null", StepStatus.COMPLETED))
+    if found is None or found.ended or draft.ended:
+        return
+    memo = _due(found, given.item)
+    status = StepStatus.FAILED if is_error(memo) else StepStatus.COMPLETED
+    completed(draft, draft.end_step(found, memo, status))
+
+
+def _due(waiting: Step, item: Item) -> bytes:
+    """What a step gets whose item is due: the result that came for it, or what its time-out means."""
+    if item.kind is WorkKind.RESUME:
+        return item.payload or b"null"
+    return timed_out() if waiting.op == Opcode.INVOKE else b"null"
 
 
 def _answered(draft: Draft, given: Answered) -> None:

@@ -38,11 +38,12 @@ class StepStatus(StrEnum):
 
 
 class WorkKind(StrEnum):
-    """What a work item asks for: call the app, perform a request, or wake up."""
+    """What a work item asks for: call the app, perform a request, wake up, or take the result that came for a step."""
 
     CALL = "call"
     FETCH = "fetch"
     TIMER = "timer"
+    RESUME = "resume"
 
 
 class Limit(msgspec.Struct, frozen=True, gc=False):
@@ -50,6 +51,29 @@ class Limit(msgspec.Struct, frozen=True, gc=False):
 
     bucket: str
     limit: int
+
+
+class Breaker(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A host is left alone for ``open_ms`` once ``ratio`` of at least ``minimum`` requests within ``window_ms`` failed."""
+
+    ratio: float = 0.5
+    window_ms: int = 30_000
+    minimum: int = 10
+    open_ms: int = 30_000
+
+
+class Pace(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How fast the items of ``bucket`` are claimed: ``limit`` in each period (0: any number) and ``burst`` more at once.
+
+    ``slows``: the bucket is a host whose 429 and 503 slow everybody down; ``breaker``: it has a circuit breaker.
+    """
+
+    bucket: str
+    limit: int = 0
+    period_ms: int = 1_000
+    burst: int = 0
+    slows: bool = False
+    breaker: Breaker | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -115,6 +139,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     event_ids: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
+    paces: tuple[Pace, ...] = ()
+    """Of the run's requests: the function's ``fetch_throttle``."""
     max_attempts: int = 5
     steps: int = 0
     """Steps known so far."""
@@ -139,6 +165,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """JSON: the result of a completed run, the error object of a failed one."""
     state_bytes: int = 0
     """Bytes of all memos: what a call has to carry."""
+    trigger: str = ""
+    """Name of the event that started the run."""
+    parent: str | None = None
+    """``run id.step id`` of the step that invoked this run and waits for its outcome (protocol 5.6)."""
     error: str | None = None
     """What went wrong in the newest failed call, while it is retried; ``retry_at`` says when."""
     retry_at: int | None = None
@@ -158,6 +188,9 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     due_at: int
     attempt: int = 0
     limits: tuple[Limit, ...] = ()
+    paces: tuple[Pace, ...] = ()
+    expires_at: int | None = None
+    """From then on no limit and no pace holds the item back: its deadline has passed, and it is claimed to be told so."""
     payload: bytes | None = None
     claim: int = 0
     rescues: int = 0

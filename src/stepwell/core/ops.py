@@ -7,7 +7,9 @@ from msgspec.structs import replace
 
 from stepwell.core.draft import Draft
 from stepwell.core.fetches import prepare
+from stepwell.core.flow.hosts import host_of
 from stepwell.core.groups import completed, joins_group, open_group
+from stepwell.core.invokes import invoke
 from stepwell.core.model import Item, RunStatus, Step, StepStatus, WorkKind
 from stepwell.core.stepcalls import step_failed
 from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_STEPS, MAX_WAIT_MS
@@ -144,6 +146,8 @@ def _begin(draft: Draft, step: Step | None, code: Opcode, op: Op) -> None:
         _sleep(draft, step, op)
     elif code is Opcode.GATEWAY:
         _gateway(draft, step, op)
+    elif code is Opcode.INVOKE:
+        _invoke(draft, step, op)
     else:
         _refuse(draft, step, "UnsupportedStep", f"{code.value} steps are not supported by this version of the platform")
 
@@ -169,7 +173,21 @@ def _gateway(draft: Draft, step: Step, op: Op) -> None:
         return
     info = msgspec.json.encode({"method": request.method, "url": request.url.split("?", 1)[0].split("#", 1)[0]})
     payload = msgspec.msgpack.encode(request)
-    draft.work_on(replace(step, info=info), WorkKind.FETCH, draft.env.now, payload)
+    limits, paces = draft.env.hosts.admission(draft.run.limits, draft.run.paces, host_of(request.url))
+    now, deadline = draft.env.now, request.policy.deadline_ms
+    expires = None if deadline is None else now + deadline
+    draft.work_on(replace(step, info=info), WorkKind.FETCH, now, payload, limits, paces, expires)
+
+
+def _invoke(draft: Draft, step: Step, op: Op) -> None:
+    try:
+        event, timeout = invoke(_raw(op.opts), draft.run, step.step_id, step.name)
+        delay = MAX_WAIT_MS if timeout is None else parse_duration_or_date(timeout, draft.env.now)
+    except ValueError as problem:
+        _refuse(draft, step, "InvalidInvoke", str(problem))
+        return
+    draft.emit(event)
+    draft.work_on(step, WorkKind.TIMER, draft.env.now + min(max(0, delay), MAX_WAIT_MS))
 
 
 def _refuse(draft: Draft, step: Step, name: str, message: str) -> None:

@@ -2,7 +2,32 @@
 
 import msgspec
 
-from stepwell.core.model import Body, Item, ItemRef, Run, RunKey, Step, StoredEvent
+from stepwell.core.model import Body, Item, ItemRef, Pace, Run, RunKey, Step, StoredEvent
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """A request that was sent at ``started_at`` (ms) has ended: what its host's pace is to learn from that.
+
+    ``wait_ms``: how long the host asked to be left alone; ``failed``: for its circuit breaker.
+    """
+
+    pace: Pace
+    started_at: int
+    failed: bool = False
+    wait_ms: int | None = None
+
+
+class SystemEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that the platform itself sends. ``data`` is JSON. ``function_id``: only this function is started by it.
+
+    ``correlation``: ``run id.step id`` of the step that waits for the outcome; it learns of it when there is no such function.
+    """
+
+    name: str
+    data: bytes
+    event_id: str | None = None
+    function_id: str | None = None
+    correlation: str | None = None
 
 
 class Commit(msgspec.Struct, kw_only=True):
@@ -33,3 +58,9 @@ class Commit(msgspec.Struct, kw_only=True):
     touch: tuple[tuple[str, int], ...] = ()
     """(item key, attempt) of the run's items."""
     bodies: tuple[Body, ...] = ()
+    more: tuple["Commit", ...] = ()
+    """Commits that follow from this one: looked at only once this one has passed, each with its own checks."""
+    emit: tuple[SystemEvent, ...] = ()
+    """Events of the platform's own (protocol 5.7), for the engine to turn into commits of ``more``; stores ignore them."""
+    observed: tuple[Observed, ...] = ()
+    """What paced buckets learn (``flow.gates.observe``), before anything is claimed."""

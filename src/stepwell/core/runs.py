@@ -3,7 +3,8 @@
 from msgspec.structs import replace
 
 from stepwell.core.inputs import Env
-from stepwell.core.model import Item, Limit, Run, RunKey, RunView, StoredEvent, WorkKind
+from stepwell.core.invokes import INVOKED, parent_of
+from stepwell.core.model import Item, Limit, Pace, Run, RunKey, RunView, StoredEvent, WorkKind
 from stepwell.core.outputs import Commit
 from stepwell.wire.constants import DISCOVERY
 
@@ -20,6 +21,7 @@ def start(
     event: StoredEvent,
     limits: tuple[Limit, ...],
     attempts: int,
+    paces: tuple[Pace, ...] = (),
 ) -> tuple[RunView, Commit]:
     """A run of ``function_id`` for ``event``: its view, and the commit that creates it with its first call.
 
@@ -32,7 +34,10 @@ def start(
         version=1,
         event_ids=(event.internal_id,),
         limits=limits,
+        paces=paces,
         max_attempts=attempts,
+        trigger=event.name,
+        parent=parent_of(event.body) if event.name == INVOKED else None,
         discovering=True,
         queued_at=env.now,
     )

@@ -48,6 +48,10 @@ class TriggerIndex:
         return sorted(found, key=lambda function_id: found[function_id])
 
 
+    def listens(self, name: str) -> bool:
+        """Whether events of this name start anything, expressions aside."""
+        return bool(self._entries(name))
+
     def _entries(self, name: str) -> list[_Entry]:
         """Everything that listens to the name, remembered for names that come again."""
         found = self._by_name.get(name)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from stepwell.errors import ConfigError
+from stepwell.errors import ConfigError, SendEventsError
 from stepwell.sdk import sending
 from stepwell.sdk.config import Config, read_config
 from stepwell.sdk.events import Event
 from stepwell.sdk.functions import Concurrency, Function, Handler, TriggerEvent
 
 SendOverride = Callable[[bytes], Awaitable[list[str]]]
+FAILED = "inngest/function.failed"
 EventLike = Event | Mapping[str, Any]
 
 
@@ -77,27 +78,36 @@ class Client:
         name: str | None = None,
         retries: int | None = None,
         concurrency: Sequence[Concurrency] | Concurrency | int | None = None,
+        on_failure: Handler | None = None,
     ) -> Callable[[Handler], Function]:
         """Declare a function of this app; a decorator.
 
         ``retries``: 0 to 20 tries after the first one of each step and of the function's own code; default 4. A number as
-        ``concurrency`` is a plain limit. Raises ``ConfigError``.
+        ``concurrency`` is a plain limit. Without a trigger (``[]``) the function can only be invoked. ``on_failure`` is a
+        function of its own, ``<fn_id>-failure``, that runs when a run has failed: its event is ``inngest/function.failed``,
+        with ``error``, ``event`` and ``run_id`` in the data. Raises ``ConfigError``.
         """
 
         def decorate(handler: Handler) -> Function:
-            triggers = [trigger] if isinstance(trigger, TriggerEvent) else list(trigger)
+            triggers = _triggers(fn_id, trigger)
             limits = _limits(concurrency)
             function = Function(
                 self, handler, fn_id=fn_id, triggers=triggers, name=name, retries=retries, concurrency=limits
             )
-            if any(other.id == function.id for other in self.functions):
-                raise ConfigError(
-                    f"there are two functions {fn_id!r} in the app {self.app_id!r}: give each its own fn_id"
-                )
-            self.functions.append(function)
+            self._add(function)
+            if on_failure is not None:
+                failed = TriggerEvent(FAILED, f"event.data.function_id == '{function.id}'")
+                self._add(Function(self, on_failure, fn_id=f"{fn_id}-failure", triggers=[failed]))
             return function
 
         return decorate
+
+    def _add(self, function: Function) -> None:
+        if any(other.id == function.id for other in self.functions):
+            raise ConfigError(
+                f"there are two functions {function.fn_id!r} in the app {self.app_id!r}: give each its own fn_id"
+            )
+        self.functions.append(function)
 
     async def send(self, events: EventLike | Sequence[EventLike]) -> list[str]:
         """Send events; the ids that the platform gave them. Retried, without doubling. Raises ``SendEventsError``."""
@@ -110,7 +120,20 @@ class Client:
         """As :meth:`send`, for code without an event loop."""
         import asyncio
 
-        return asyncio.run(self.send(events))
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.send(events))
+        raise SendEventsError(
+            "send_sync was called where an event loop runs, which it would block: await client.send(...)"
+        )
+
+
+def _triggers(fn_id: str, trigger: object) -> list[TriggerEvent]:
+    found: list[object] = list(trigger) if isinstance(trigger, Sequence) else [trigger]  # pyright: ignore[reportUnknownArgumentType]
+    if not all(isinstance(each, TriggerEvent) and each.event for each in found):
+        raise ConfigError(f"function {fn_id!r} needs a trigger such as trigger=TriggerEvent(event='shop/order.placed')")
+    return cast("list[TriggerEvent]", found)
 
 
 def _limits(concurrency: Sequence[Concurrency] | Concurrency | int | None) -> list[Concurrency]:

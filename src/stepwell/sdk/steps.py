@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
 from msgspec.structs import replace
 
 from stepwell.sdk import fetching, values
+from stepwell.sdk.invoking import Data, Timeout, full_id, invoke_call
 from stepwell.wire.durations import format_duration, to_ms
 from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.ops import Opcode
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from stepwell.sdk.drivers.execution import Execution
+    from stepwell.sdk.drivers.preview import Preview
     from stepwell.sdk.drivers.threads import SyncRun
     from stepwell.sdk.events import Event
     from stepwell.sdk.functions import Function
@@ -51,10 +53,10 @@ class Step:
         self._run.check()
         return self._run.wait(_run_call(self._run.machine, step_id, handler, handler_args, output_type))
 
-    def sleep(self, step_id: str, duration: float | timedelta | str) -> Coroutine[Any, Any, None]:
-        """Sleep durably, up to a year. ``duration``: seconds, a ``timedelta`` or a text such as ``"1h30m"``."""
+    def sleep(self, step_id: str, duration: int | timedelta | str) -> Coroutine[Any, Any, None]:
+        """Sleep durably, up to a year. ``duration``: a text such as ``"1h30m"``, a ``timedelta``, or whole milliseconds."""
         self._run.check()
-        return self._run.wait(_sleep_call(self._run.machine, step_id, format_duration(to_ms(duration))))
+        return self._run.wait(_sleep_call(self._run.machine, step_id, format_duration(_sleep_ms(duration))))
 
     def sleep_until(self, step_id: str, until: datetime) -> Coroutine[Any, Any, None]:
         """Sleep durably until a moment with a zone; one in the past ends at once."""
@@ -79,17 +81,53 @@ class Step:
         """Send events as a step; their ids."""
         return self.run(step_id, self._function.client.send, events)
 
+    def invoke(
+        self, step_id: str, *, function: Function, data: Data | None = None, timeout: Timeout | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """Call another function and wait for what it returns. Raises ``StepError`` when it failed or took too long.
+
+        ``data`` is what it finds in ``ctx.event.data``. ``timeout``: ``"1h"``, a ``timedelta`` or milliseconds; default: a
+        year. The called function goes on when its caller no longer waits.
+        """
+        self._run.check()
+        return self._run.wait(invoke_call(self._run.machine, step_id, function.id, data, timeout))
+
+    def invoke_by_id(
+        self,
+        step_id: str,
+        *,
+        function_id: str,
+        app_id: str | None = None,
+        data: Data | None = None,
+        timeout: Timeout | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """As :meth:`invoke`, for a function that is not at hand: its ``fn_id``, and its app where that is another one."""
+        self._run.check()
+        target = full_id(self._function.client.app_id, app_id, function_id)
+        return self._run.wait(invoke_call(self._run.machine, step_id, target, data, timeout))
+
     def exchange(self, asked: fetching.Sendable) -> Coroutine[Any, Any, FetchResponse]:
         """The recorded response to a client's request, as received: what durable transports stand on."""
         self._run.check()
         return self._exchange(self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit), asked)
+
+    async def exchange_live(self, asked: fetching.Sendable) -> FetchResponse | Preview:
+        """As :meth:`exchange`; a response whose body takes its time may come before the body has arrived."""
+        self._run.check()
+        call = self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit)
+        call.live = True
+        found = await self._exchange(call, asked)
+        return found if call.preview is None else call.preview
 
     async def _fetch(self, call: StepCall, asked: fetching.Asked) -> httpx2.Response:
         return fetching.response(await self._exchange(call, asked), asked.request)
 
     async def _exchange(self, call: StepCall, asked: fetching.Sendable) -> FetchResponse:
         call.opts = fetching.render(await asked.body_async())
-        found, ref = fetching.read_memo(await self._run.memo(call))
+        memo = await self._run.memo(call)
+        if call.preview is not None:
+            return call.preview.head
+        found, ref = fetching.read_memo(memo)
         return found if ref is None else replace(found, body=await self._run.load(ref))
 
 
@@ -111,10 +149,10 @@ class StepSync:
         self._run.check()
         return self._run.wait(_run_call(self._run.machine, step_id, handler, handler_args, output_type))
 
-    def sleep(self, step_id: str, duration: float | timedelta | str) -> None:
+    def sleep(self, step_id: str, duration: int | timedelta | str) -> None:
         """As :meth:`Step.sleep`."""
         self._run.check()
-        self._run.wait(_sleep_call(self._run.machine, step_id, format_duration(to_ms(duration))))
+        self._run.wait(_sleep_call(self._run.machine, step_id, format_duration(_sleep_ms(duration))))
 
     def sleep_until(self, step_id: str, until: datetime) -> None:
         """As :meth:`Step.sleep_until`."""
@@ -126,6 +164,27 @@ class StepSync:
         self._run.check()
         asked = fetching.prepare(url, options)
         return fetching.response(self.exchange(asked), asked.request)
+
+    def invoke(
+        self, step_id: str, *, function: Function, data: Data | None = None, timeout: Timeout | None = None
+    ) -> Any:
+        """As :meth:`Step.invoke`."""
+        self._run.check()
+        return self._run.wait(invoke_call(self._run.machine, step_id, function.id, data, timeout))
+
+    def invoke_by_id(
+        self,
+        step_id: str,
+        *,
+        function_id: str,
+        app_id: str | None = None,
+        data: Data | None = None,
+        timeout: Timeout | None = None,
+    ) -> Any:
+        """As :meth:`Step.invoke_by_id`."""
+        self._run.check()
+        target = full_id(self._function.client.app_id, app_id, function_id)
+        return self._run.wait(invoke_call(self._run.machine, step_id, target, data, timeout))
 
     def exchange(self, asked: fetching.Sendable) -> FetchResponse:
         """As :meth:`Step.exchange`."""
@@ -145,6 +204,15 @@ def instant(moment: datetime) -> str:
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no zone: say which with tzinfo=, such as datetime.now(UTC)")
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _sleep_ms(duration: int | timedelta | str) -> int:
+    """A bare number is whole milliseconds, as in the other SDKs of the protocol; a fraction looks like seconds: refused."""
+    if isinstance(duration, float):
+        raise TypeError(
+            f"say the unit of a sleep: '{duration:g}s', timedelta(seconds={duration:g}), or whole milliseconds"
+        )
+    return to_ms(duration / 1000 if isinstance(duration, int) and not isinstance(duration, bool) else duration)
 
 
 def _run_call(machine: Machine, step_id: str, handler: Any, args: Any, output_type: Any) -> StepCall:

@@ -7,7 +7,7 @@ from typing import Any
 from stepwell.core.cel import ExpressionError
 from stepwell.core.cel import compile as compile_expression
 from stepwell.core.cel.values import text
-from stepwell.core.model import Limit
+from stepwell.core.model import Limit, Pace
 from stepwell.core.triggers import EVENT_ONLY
 from stepwell.wire.functions import Concurrency, FunctionConfig, Scope
 from stepwell.wire.jsons import decode
@@ -27,6 +27,17 @@ def limits_for(function: FunctionConfig, event: bytes | Mapping[str, Any], env: 
         bucket = _bucket(function.id, env, entry, event)
         found[bucket] = min(entry.limit, found.get(bucket, entry.limit))
     return tuple(Limit(bucket, limit) for bucket, limit in found.items())
+
+
+def paces_for(function: FunctionConfig, event: bytes | Mapping[str, Any]) -> tuple[Pace, ...]:
+    """The paces of the requests of a run that ``event`` starts: the function's ``fetch_throttle``, its key evaluated once."""
+    found = function.fetch_throttle
+    if found is None:
+        return ()
+    bucket = f"fetch:{function.id}:"
+    if found.key is not None:
+        bucket += key_hash(key_value(found.key, decode(event) if isinstance(event, bytes) else event))
+    return (Pace(bucket, found.limit, found.period_ms, found.burst),)
 
 
 def key_value(expression: str, event: Any) -> Any:

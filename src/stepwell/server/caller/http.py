@@ -14,7 +14,8 @@ from stepwell.wire.codec import parse_answer, render_call
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.signing import sign
 
-_CACHED_RUNS = 256
+_CACHED_RUNS = 64
+_CACHED_BYTES = 1024 * 1024
 _MAX_REDIRECTS = 60
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _CONNECT_S = 10.0
@@ -60,6 +61,8 @@ class HttpCaller:
     async def _post(self, url: URL, request: CallRequest) -> Answer:
         signed = self._key is not None
         body = render_call(request, canonical=signed, cache=self._cache_of(request.run_id) if signed else None)
+        if len(body) > _CACHED_BYTES:
+            self._canonical.pop(request.run_id, None)
         sent = self._headers(request, body)
         for _ in range(_MAX_REDIRECTS + 1):
             answer = await self._send(url, body, sent)

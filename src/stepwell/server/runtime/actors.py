@@ -73,12 +73,14 @@ class Actors:
         committer: Committer,
         env: Callable[[], Env],
         ended: Callable[[Run], None],
+        consequences: Callable[[RunView, Commit, Env], Commit],
         keep: int = 2_000,
     ) -> None:
         self._store = store
         self._committer = committer
         self._env = env
         self._ended = ended
+        self._consequences = consequences
         self._keep = keep
         self._actors: OrderedDict[str, Actor] = OrderedDict()
 
@@ -127,16 +129,20 @@ class Actors:
     def _decide(self, actor: Actor, letters: list[Letter]) -> None:
         actor.busy = True
         try:
-            commit = step(actor.view, [letter.given for letter in letters], self._env())
+            commit = self._decision(actor, letters)
         except Exception as problem:
             logger.exception("could not decide on run %s", actor.view.run.run_id)
             letters = [_broken(letter, problem) for letter in letters]
-            commit = step(actor.view, [letter.given for letter in letters], self._env())
+            commit = self._decision(actor, letters)
 
         def settled(result: list[Outcome] | StoreError) -> None:
             self._settled(actor, letters, commit, result)
 
         self._committer.submit((commit,), settled)
+
+    def _decision(self, actor: Actor, letters: list[Letter]) -> Commit:
+        env = self._env()
+        return self._consequences(actor.view, step(actor.view, [letter.given for letter in letters], env), env)
 
     def _settled(self, actor: Actor, letters: list[Letter], commit: Commit, result: list[Outcome] | StoreError) -> None:
         if isinstance(result, Unstorable) and not all(isinstance(letter.given, Broken) for letter in letters):

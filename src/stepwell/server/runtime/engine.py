@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.inputs import Cancelled, Checkpointed, Env, Input, Poked
 from stepwell.core.model import Run, RunStatus, RunView, StoredEvent
 from stepwell.core.outputs import Commit
-from stepwell.core.runs import start
 from stepwell.core.triggers import problems
 from stepwell.server.caller.base import Caller
 from stepwell.server.clock import Clock, SystemClock
@@ -21,6 +21,7 @@ from stepwell.server.runtime.committer import Committer, Unstorable
 from stepwell.server.runtime.leases import Leases
 from stepwell.server.runtime.recent import Recent
 from stepwell.server.runtime.registry import Registry
+from stepwell.server.runtime.starter import Starter
 from stepwell.server.runtime.worker import Worker
 from stepwell.server.store.base import AppRecord, Counts, Outcome, RunQuery, Store
 from stepwell.wire.constants import DISCOVERY
@@ -45,6 +46,7 @@ class Engine:
         clock: Clock | None = None,
         retry_interval_ms: int | None = None,
         capacity: int = 2_000,
+        hosts: HostRules = NO_RULES,
     ) -> None:
         self.store = store
         self._recent = Recent()
@@ -53,13 +55,16 @@ class Engine:
         self._clock = clock or SystemClock()
         self._random = random.Random()  # noqa: S311 - jitter, no secret
         self._flat_retry_ms = retry_interval_ms
+        self._hosts = hosts
         self._fetcher = fetcher
         self._http = http
         self.registry = Registry(http)
         owner = self.new_id()
+        self._starter = Starter(self.registry, self.new_id)
         self.worker = Worker(fetcher, self.registry, self._clock, self.new_id, capacity)
+        self.streams = self.worker.streams
         self._committer = Committer(store, self._clock, owner, self.worker.room, self.worker.take)
-        self._actors = Actors(store, self._committer, self._env, self._ended)
+        self._actors = Actors(store, self._committer, self._env, self._ended, self._starter.with_consequences)
         self.worker.actors = self._actors
         self.worker.committer = self._committer
         self._leases = Leases(store, self._clock, owner, self._committer)
@@ -88,6 +93,7 @@ class Engine:
         drained = await self.worker.wait_idle(seconds)
         if not drained:
             await self.worker.abort()
+        self.streams.close()
         return drained
 
     async def close(self) -> None:
@@ -110,7 +116,7 @@ class Engine:
         for event, internal_id in zip(events, ids, strict=True):
             stored = _stored(event, internal_id, env.now)
             commits.append(Commit(now=env.now, events=(stored,)))
-            for view, commit in self._runs_for(env, stored):
+            for view, commit in self._starter.runs_for(env, stored):
                 begun.append((len(commits), view))
                 commits.append(commit)
 
@@ -127,20 +133,6 @@ class Engine:
             except Unstorable as problem:
                 raise BadEvents(f"an event {problem}") from problem
         return list(ids)
-
-    def _runs_for(self, env: Env, event: StoredEvent) -> list[tuple[RunView, Commit]]:
-        return [
-            start(
-                env,
-                run_id=self.new_id(),
-                app_id=app_id,
-                function_id=config.id,
-                event=event,
-                limits=limits,
-                attempts=config.max_attempts,
-            )
-            for app_id, config, limits in self.registry.matches(event)
-        ]
 
     # apps
 
@@ -274,7 +266,7 @@ class Engine:
             route[0].ended(run.run_id)
 
     def _env(self) -> Env:
-        return Env(now=self._clock.now(), jitter=self._random.random(), flat_retry_ms=self._flat_retry_ms)
+        return Env(now=self._clock.now(), jitter=self._random.random(), flat_retry_ms=self._flat_retry_ms, hosts=self._hosts)
 
 
 def _stored(event: IncomingEvent, internal_id: str, now: int) -> StoredEvent:

@@ -1,11 +1,12 @@
 """The apps that are known, how they are reached, and which functions an event starts."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
 
-from stepwell.core.flow.keys import limits_for
-from stepwell.core.model import Limit, StoredEvent
+from stepwell.core.flow.keys import limits_for, paces_for
+from stepwell.core.model import Limit, Pace, StoredEvent
 from stepwell.core.triggers import TriggerIndex
 from stepwell.server.caller.base import Caller
 from stepwell.server.store.base import AppRecord
@@ -29,6 +30,16 @@ class App:
         if found is None:
             found = self.uuids[function_id] = stable_uuid(self.record.app_id, function_id)
         return found
+
+
+@dataclass(slots=True, frozen=True)
+class Match:
+    """A function that an event starts, with the concurrency limits of the run and the paces of its requests."""
+
+    app_id: str
+    config: FunctionConfig
+    limits: tuple[Limit, ...]
+    paces: tuple[Pace, ...]
 
 
 class Registry:
@@ -76,11 +87,24 @@ class Registry:
         config = app.functions.get(function_id)
         return self._http, config.url if config is not None else app.record.url, uuid
 
-    def matches(self, event: StoredEvent) -> list[tuple[str, FunctionConfig, tuple[Limit, ...]]]:
-        """What an event starts: (app id, function, concurrency limits of the run)."""
-        found: list[tuple[str, FunctionConfig, tuple[Limit, ...]]] = []
-        for function_id in self._index.match(event.name, event.body):
-            app_id = self._owners[function_id]
-            config = self._apps[app_id].functions[function_id]
-            found.append((app_id, config, limits_for(config, event.body)))
-        return found
+    def matches(self, event: StoredEvent) -> list[Match]:
+        """What an event starts."""
+        return [self._match(function_id, event) for function_id in self._index.match(event.name, event.body)]
+
+    def find(self, function_id: str, event: StoredEvent) -> Match | None:
+        """One function by its id or its UUID, whatever it listens to (protocol 5.2); None when there is none."""
+        if function_id in self._owners:
+            return self._match(function_id, event)
+        for slug, app_id in self._owners.items():
+            if self._apps[app_id].uuid(slug) == function_id:
+                return self._match(slug, event)
+        return None
+
+    def listens(self, names: Iterable[str]) -> bool:
+        """Whether any function may be started by events of these names."""
+        return any(self._index.listens(name) for name in names)
+
+    def _match(self, function_id: str, event: StoredEvent) -> Match:
+        app_id = self._owners[function_id]
+        config = self._apps[app_id].functions[function_id]
+        return Match(app_id, config, limits_for(config, event.body), paces_for(config, event.body))

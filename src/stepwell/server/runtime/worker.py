@@ -5,18 +5,21 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from stepwell.core.fetchsteps import attempt_of, lost
+from stepwell.core.fetchsteps import attempt_of, late, lost
 from stepwell.core.inputs import Answered, Fetched, Fired, Held, Input
 from stepwell.core.model import Item, ItemRef, RunView, WorkKind
 from stepwell.core.outputs import Commit
 from stepwell.server.caller.base import Caller
 from stepwell.server.clock import Clock
 from stepwell.server.fetcher.base import Fetcher
+from stepwell.server.fetcher.tee import Tee, TeeingFetcher
 from stepwell.server.runtime.actors import Actor, Actors, Work, broken
 from stepwell.server.runtime.committer import Committer
 from stepwell.server.store.base import StoreError
+from stepwell.server.streams import Streams
 from stepwell.wire.calls import CallRequest
 from stepwell.wire.constants import MAX_STATE_BYTES
+from stepwell.wire.fetch import FetchOutcome, FetchRequest
 
 logger = logging.getLogger("stepwell.engine")
 
@@ -44,6 +47,7 @@ class Worker:
         self._new_id = new_id
         self._capacity = capacity
         self._tasks: dict[asyncio.Task[None], Item] = {}
+        self.streams = Streams()
         self.actors: Actors
         self.committer: Committer
 
@@ -118,7 +122,7 @@ class Worker:
         if actor.view.run.status.ended or (step is not None and step.ended):
             self._discard(item)
             return
-        if item.kind is WorkKind.TIMER:
+        if item.kind in (WorkKind.TIMER, WorkKind.RESUME):
             self.actors.give(actor, Fired(item))
             return
         task = self._spawn(self._run(actor, item), item)
@@ -145,13 +149,28 @@ class Worker:
         except Exception as problem:
             logger.exception("a work item of run %s failed in the platform", item.run_id)
             given = broken(item, problem)
-        self.actors.give(actor, given)
+        recorded = self.streams.recording((item.run_id, item.key)) if item.kind is WorkKind.FETCH else None
+        self.actors.give(actor, given, recorded)
 
     async def _fetch(self, view: RunView, item: Item) -> Input:
         started = self._clock.now()
         request = attempt_of(item, view, started)
-        outcome = lost(item, request) or await self._fetcher.fetch(request, item.attempt)
+        outcome = lost(item, request) or late(item, started) or await self._perform(request, item, started)
         return Fetched(item, outcome, started)
+
+    async def _perform(self, request: FetchRequest, item: Item, started: int) -> FetchOutcome:
+        """One attempt, its body teed to whoever reads along."""
+        if not isinstance(self._fetcher, TeeingFetcher):
+            return await self._fetcher.fetch(request, item.attempt)
+        key = (item.run_id, item.key)
+        tee = Tee(self.streams, key, request, started)
+        try:
+            outcome = await self._fetcher.fetch_teed(request, item.attempt, tee)
+        except BaseException:
+            self.streams.drop(key)
+            raise
+        tee.end(outcome)
+        return outcome
 
     async def _call(self, view: RunView, item: Item) -> Input:
         run = view.run

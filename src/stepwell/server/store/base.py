@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent
 from stepwell.core.outputs import Commit
 
@@ -33,8 +34,9 @@ class ClaimRequest(msgspec.Struct, frozen=True):
 class Transacted(msgspec.Struct):
     """What a transaction brought: an outcome per commit, the items claimed, and when the next unclaimed item is due.
 
-    ``next_due`` looks at items that wait for their time only, not at those that are due and held back by a limit or by the
-    size of the claim; None when there is none.
+    ``next_due`` looks at items that wait for their time only: until they are due, or until a pace lets them pass; not at
+    those that are held back by a limit or by the size of the claim; None when there is none. It may be early, and is never late
+    by more than ``WAKE_MS``.
     """
 
     outcomes: list[Outcome]
@@ -90,8 +92,10 @@ class Store(Protocol):
     async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
         """Apply the commits in order, each whole or not at all, then claim work; all in one durable transaction.
 
-        An item is claimed only when each of its limits has room, counting every claimed item of the bucket. Items held back
-        by a limit wait without being looked at again until a slot of the bucket that stopped them is freed.
+        An item is claimed only when each of its limits has room, counting every claimed item of the bucket, and each of its
+        paces is open at that time (``core.flow.gates``, durable). Items held back wait without being looked at again until
+        a slot of the bucket that stopped them is freed, or its time has come; or until their ``expires_at``, when they are
+        claimed without regard to limits and paces.
         A claim increments the item's ``claim``; the returned item carries the new number.
         """
         ...
@@ -137,6 +141,10 @@ class Store(Protocol):
 
     async def list_items(self, run_id: str) -> list[Item]:
         """The work items of a run, claimed or not, by due time."""
+        ...
+
+    async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
+        """The items of a run that are due at ``now`` and held back: what by, and until when; by key."""
         ...
 
     async def counts(self) -> Counts:

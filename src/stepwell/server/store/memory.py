@@ -2,12 +2,12 @@
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from stepwell.core.flow.concurrency import blocked_by
+from stepwell.core.flow.gates import WAKE_MS, FlowState, Shut, observe, opening, shut_by, taken
 from stepwell.core.model import Item, ItemRef, Run, RunKey, RunView, Step, StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, Outcome, RunQuery, Transacted
@@ -48,6 +48,7 @@ class MemoryStore:
         self._apps: dict[str, AppRecord] = {}
         self._leases: dict[str, int] = {}
         self._used: Counter[str] = Counter()
+        self._flows: dict[str, FlowState] = {}
         self._waiting: list[_Place] = []
         """Places of the unclaimed items, sorted."""
         self._seq = 0
@@ -72,7 +73,17 @@ class MemoryStore:
         if refusal is None:
             self._write(commit)
             self._write_items(commit)
+            for seen in commit.observed:
+                self._flow(seen.pace.bucket, observe(self._flows.get(seen.pace.bucket), seen, commit.now))
+            for following in commit.more:
+                self._commit(following)
         return refusal or Outcome.APPLIED
+
+    def _flow(self, bucket: str, state: FlowState | None) -> None:
+        if state is None:
+            self._flows.pop(bucket, None)
+        else:
+            self._flows[bucket] = state
 
     def _refusal(self, commit: Commit) -> Outcome | None:
         key = commit.key
@@ -143,7 +154,8 @@ class MemoryStore:
             if due_at > request.now or len(claimed) >= request.limit:
                 break
             entry = self._items[run_id][key]
-            if blocked_by(entry.item.limits, self._used.__getitem__) is None:
+            if self._shut(entry.item, request.now) is None:
+                self._pass(entry.item, request.now)
                 self._claim += 1
                 entry.item = replace(entry.item, claim=self._claim)
                 self._used.update(entry.buckets)
@@ -153,11 +165,29 @@ class MemoryStore:
             entry.owner = request.owner
         return [entry.item for entry in claimed]
 
+    def _shut(self, item: Item, now: int) -> Shut | None:
+        return shut_by(item, self._used.__getitem__, self._flows.get, now)
+
+    def _pass(self, item: Item, now: int) -> None:
+        if item.expires_at is None or item.expires_at > now:
+            for pace in item.paces:
+                self._flow(pace.bucket, taken(pace, self._flows.get(pace.bucket), now))
+
     def _next_due(self, now: int | None) -> int | None:
         if now is None:
             return None
         index = bisect_left(self._waiting, (now + 1, -1, "", ""))
-        return self._waiting[index][0] if index < len(self._waiting) else None
+        times = [self._waiting[index][0]] if index < len(self._waiting) else []
+        held = [self._items[run_id][key].item for _, _, run_id, key in self._waiting[:index]]
+        return min(times + [time for item in held for time in self._opens(item, now)], default=None)
+
+    def _opens(self, item: Item, now: int) -> Iterator[int]:
+        """When time alone will let a due item pass."""
+        if item.expires_at is not None and item.expires_at > now:
+            yield item.expires_at
+        until = max((opening(pace, self._flows.get(pace.bucket), now)[0] for pace in item.paces), default=0)
+        if until > now and all(self._used[limit.bucket] < limit.limit for limit in item.limits):
+            yield max(until, now + WAKE_MS)
 
     def _free(self, entry: _Entry) -> None:
         self._forget(entry)
@@ -221,6 +251,12 @@ class MemoryStore:
         """See :meth:`Store.list_items`."""
         entries = sorted(self._items.get(run_id, {}).values(), key=lambda entry: entry.place)
         return [entry.item for entry in entries]
+
+    async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
+        """See :meth:`Store.waits`."""
+        entries = [(key, entry) for key, entry in self._items.get(run_id, {}).items() if entry.owner is None]
+        found = ((key, self._shut(entry.item, now)) for key, entry in entries if entry.item.due_at <= now)
+        return {key: shut for key, shut in found if shut is not None}
 
     async def counts(self) -> Counts:
         """See :meth:`Store.counts`."""

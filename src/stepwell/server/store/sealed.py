@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Attempt, Body, Item, ItemRef, Run, RunView, Step, StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.server.crypto import pieces
@@ -144,6 +145,10 @@ class SealedStore:
         """See :meth:`Store.heartbeat`."""
         await self.inner.heartbeat(owner, expires_at)
 
+    async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
+        """See :meth:`Store.waits`."""
+        return await self.inner.waits(run_id, now)
+
     async def rescue(self, now: int) -> int:
         """See :meth:`Store.rescue`."""
         return await self.inner.rescue(now)
@@ -196,6 +201,8 @@ def _seal_commit(keys: Sealer, commit: Commit) -> Commit:
         changes["steps"] = tuple(_seal_step(keys, step) for step in commit.steps)
     if any(item.payload is not None for item in commit.put):
         changes["put"] = tuple(_seal_item(keys, item) for item in commit.put)
+    if commit.more:
+        changes["more"] = tuple(_seal_commit(keys, following) for following in commit.more)
     return replace(commit, **changes) if changes else commit
 
 

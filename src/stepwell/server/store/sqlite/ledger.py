@@ -9,8 +9,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from stepwell.core.model import ItemRef, Limit
-from stepwell.server.store.codec import decode_item
+import msgspec
+
+from stepwell.core.flow.gates import FlowState, Gate
+from stepwell.core.model import ItemRef, Limit, Pace
+from stepwell.server.store.codec import decode_flow, decode_item
 from stepwell.server.store.sqlite.queries import SQL
 
 ItemKey = tuple[str, str]
@@ -28,12 +31,17 @@ class Held(NamedTuple):
 @dataclass(slots=True)
 class Ledger:
     """Claims by run and key; slots used by bucket; ``dirty`` buckets, in which a slot was freed since parked items were
-    looked at; ``gates``: the limits under which items are parked, by bucket."""
+    looked at; ``gates``: those behind which items are parked, by the buckets of their limits; ``timed``: those with paces;
+    ``flows``: what paced buckets remember; ``expiry``: no parked item expires before."""
 
     claims: dict[str, dict[str, Held]] = field(default_factory=dict[str, dict[str, Held]])
     used: Counter[str] = field(default_factory=Counter[str])
     dirty: set[str] = field(default_factory=set[str])
-    gates: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
+    gates: dict[str, set[Gate]] = field(default_factory=dict[str, set[Gate]])
+    timed: set[Gate] = field(default_factory=set[Gate])
+    flows: dict[str, FlowState] = field(default_factory=dict[str, FlowState])
+    keep_flows: int = 256
+    expiry: int | None = None
     seq: int = 0
     claim: int = 0
     reserved: int = 0
@@ -68,17 +76,25 @@ class Ledger:
                 del self.used[bucket]
         self.dirty = draft.dirty
         for gate, parked in draft.gates.items():
-            self._mark(gate, parked)
+            self.mark(gate, parked)
+        for bucket, state in draft.flows.items():
+            if state is None:
+                self.flows.pop(bucket, None)
+            else:
+                self.flows[bucket] = state
+        self.expiry, self.keep_flows = draft.expiry, draft.keep_flows
         self.seq, self.claim, self.reserved = draft.seq, draft.claim, draft.reserved
 
-    def _mark(self, gate: Limit, parked: bool) -> None:
-        limits = self.gates.setdefault(gate.bucket, set())
-        if parked:
-            limits.add(gate.limit)
-        else:
-            limits.discard(gate.limit)
-        if not limits:
-            del self.gates[gate.bucket]
+    def mark(self, gate: Gate, parked: bool) -> None:
+        """Remember a gate, or forget it."""
+        change = set[Gate].add if parked else set[Gate].discard
+        if gate.paces:
+            change(self.timed, gate)
+        for bucket in {limit.bucket for limit in gate.limits}:
+            known = self.gates.setdefault(bucket, set())
+            change(known, gate)
+            if not known:
+                del self.gates[bucket]
 
 
 class Draft:
@@ -90,7 +106,9 @@ class Draft:
         self.taken: dict[ItemKey, Held] = {}
         self.change: Counter[str] = Counter()
         self.dirty = set(ledger.dirty)
-        self.gates: dict[Limit, bool] = {}
+        self.gates: dict[Gate, bool] = {}
+        self.flows: dict[str, FlowState | None] = {}
+        self.expiry, self.keep_flows = ledger.expiry, ledger.keep_flows
         self.seq, self.claim, self.reserved = ledger.seq, ledger.claim, ledger.reserved
 
     def held(self, where: ItemKey) -> Held | None:
@@ -116,6 +134,36 @@ class Draft:
         """Slots in use."""
         return self.ledger.used[bucket] + self.change[bucket]
 
+    def timed_gates(self) -> list[Gate]:
+        """Gates with paces, behind which items are parked."""
+        new = [gate for gate, parked in self.gates.items() if parked and gate.paces]
+        if not new and not self.ledger.timed:
+            return []
+        return [*{*self.ledger.timed, *new} - {gate for gate, parked in self.gates.items() if not parked}]
+
+    def flow(self, bucket: str) -> FlowState | None:
+        """What a paced bucket remembers."""
+        return self.flows[bucket] if bucket in self.flows else self.ledger.flows.get(bucket)
+
+    def set_flow(self, bucket: str, state: FlowState | None) -> None:
+        """What it remembers from here on."""
+        if state is not None or bucket in self.ledger.flows or bucket in self.flows:
+            self.flows[bucket] = state
+
+    def forget_idle(self, now: int) -> None:
+        """Drop what means nothing any more, when there is much of it."""
+        if len(self.ledger.flows) <= self.keep_flows:
+            return
+        idle = [bucket for bucket, state in self.ledger.flows.items() if state.idle_at <= now]
+        for bucket in idle:
+            self.flows.setdefault(bucket, None)
+        self.keep_flows = 256 + 2 * (len(self.ledger.flows) - len(idle))
+
+    def expires(self, at: int | None) -> None:
+        """An item that expires ``at`` is parked."""
+        if at is not None:
+            self.expiry = at if self.expiry is None else min(self.expiry, at)
+
     def next_seq(self) -> int:
         """The next place in the queue."""
         self.seq += 1
@@ -132,9 +180,12 @@ def buckets_of(limits: tuple[Limit, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(limit.bucket for limit in limits)) if limits else ()
 
 
-def gate_text(limit: Limit) -> str:
-    """How a gate is written in the file: the number of slots, a space, the bucket."""
-    return f"{limit.limit} {limit.bucket}"
+def gate_text(gate: Gate) -> str:
+    """How a gate is written in the file: its limits and its paces, as JSON."""
+    return msgspec.json.encode((gate.limits, gate.paces)).decode()
+
+
+_decode_gate = msgspec.json.Decoder(tuple[tuple[Limit, ...], tuple[Pace, ...]]).decode
 
 
 def read_ledger(conn: sqlite3.Connection) -> Ledger:
@@ -145,9 +196,11 @@ def read_ledger(conn: sqlite3.Connection) -> Ledger:
         ledger.claims.setdefault(run_id, {})[key] = held
         ledger.used.update(held.buckets)
     for (gate,) in conn.execute(SQL.gates):
-        slots, _, bucket = gate.partition(" ")
-        ledger.gates.setdefault(bucket, set()).add(int(slots))
-        ledger.dirty.add(bucket)
+        limits, paces = _decode_gate(gate)
+        ledger.mark(Gate(limits, paces), parked=True)
+        ledger.dirty.update(limit.bucket for limit in limits)
+    ledger.flows.update((bucket, decode_flow(data)) for bucket, data in conn.execute(SQL.flows))
+    (ledger.expiry,) = conn.execute(SQL.next_expiry, (-1,)).fetchone()
     (ledger.seq,) = conn.execute(SQL.last_seq).fetchone()
     (ledger.reserved,) = conn.execute(SQL.reserved_claims).fetchone()
     ledger.claim = ledger.reserved

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from stepwell.core.flow.gates import observe
 from stepwell.core.model import Body, Item, ItemRef, Run, RunKey, Step, StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import Outcome
@@ -65,6 +66,11 @@ class Plan:
             return refusal
         self._take_state(commit)
         self._take_items(commit)
+        for seen in commit.observed:
+            bucket = seen.pace.bucket
+            self.draft.set_flow(bucket, observe(self.draft.flow(bucket), seen, commit.now))
+        for following in commit.more:
+            self.admit(following)
         return Outcome.APPLIED
 
     def _refusal(self, commit: Commit) -> Outcome | None:
@@ -156,6 +162,7 @@ class Plan:
 def look_up(conn: sqlite3.Connection, commits: Sequence[Commit]) -> Known:
     """Read what the commits have to be checked against."""
     known = Known({}, {})
+    commits = [one for commit in commits for one in (commit, *commit.more)]
     run_ids = list({commit.run.run_id for commit in commits if commit.run is not None})
     if run_ids:
         (found,) = conn.execute(SQL.versions, (json.dumps(run_ids),)).fetchone()

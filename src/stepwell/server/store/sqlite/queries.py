@@ -39,6 +39,12 @@ class Queries:
     gates: str
     ready_items: str
     parked_items: str
+    expired_items: str
+    next_expiry: str
+    flows: str
+    put_flows: str
+    drop_flows: str
+    due_of_run: str
     next_due: str
     put_lease: str
     end_leases: str

@@ -36,11 +36,11 @@ DELETE FROM items WHERE run_id IN (SELECT value FROM json_each(?));
 DELETE FROM items WHERE seq IN (SELECT value FROM json_each(?));
 
 -- name: put_items
-INSERT INTO items (seq, run_id, key, due_at, claim, owner, gate, attempt, rescues, data)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO items (seq, run_id, key, due_at, claim, owner, gate, attempt, rescues, expires_at, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (run_id, key) DO UPDATE SET seq = excluded.seq, due_at = excluded.due_at,
     claim = max(claim, excluded.claim), owner = excluded.owner, gate = excluded.gate, attempt = excluded.attempt,
-    rescues = excluded.rescues, data = excluded.data;
+    rescues = excluded.rescues, expires_at = excluded.expires_at, data = excluded.data;
 
 -- name: touch_item
 UPDATE items SET attempt = ? WHERE run_id = ? AND key = ?;
@@ -77,6 +77,25 @@ WHERE owner IS NULL AND gate IS NULL AND due_at <= ? ORDER BY due_at, seq;
 -- name: parked_items
 SELECT seq, run_id, key, due_at, claim, attempt, rescues, gate, data FROM items
 WHERE gate = ? ORDER BY due_at, seq;
+
+-- name: expired_items
+SELECT seq, run_id, key, due_at, claim, attempt, rescues, gate, data FROM items
+WHERE gate IS NOT NULL AND expires_at <= ? ORDER BY due_at, seq;
+
+-- name: next_expiry
+SELECT min(expires_at) FROM items WHERE gate IS NOT NULL AND expires_at > ?;
+
+-- name: flows
+SELECT bucket, data FROM flows;
+
+-- name: put_flows
+INSERT INTO flows (bucket, data) VALUES (?, ?) ON CONFLICT (bucket) DO UPDATE SET data = excluded.data;
+
+-- name: drop_flows
+DELETE FROM flows WHERE bucket IN (SELECT value FROM json_each(?));
+
+-- name: due_of_run
+SELECT data, claim, attempt, rescues FROM items WHERE run_id = ? AND owner IS NULL AND due_at <= ? ORDER BY due_at, seq;
 
 -- name: next_due
 SELECT due_at FROM items WHERE owner IS NULL AND gate IS NULL AND due_at > ? ORDER BY due_at LIMIT 1;

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, RunQuery, StoreError, Transacted
@@ -125,6 +126,10 @@ class SQLiteStore:
     async def list_items(self, run_id: str) -> list[Item]:
         """See :meth:`Store.list_items`."""
         return await self._reader.do(Reader.list_items, run_id)
+
+    async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
+        """See :meth:`Store.waits`."""
+        return await self._writer.do(Writer.waits, run_id, now)
 
     async def counts(self) -> Counts:
         """See :meth:`Store.counts`."""

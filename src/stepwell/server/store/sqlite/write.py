@@ -17,6 +17,7 @@ def write(conn: sqlite3.Connection, plan: Plan, owner: str) -> None:
     _write_state(conn, plan)
     _write_items(conn, plan)
     _write_marks(conn, plan, owner)
+    _write_flows(conn, plan.draft)
     _reserve(conn, plan.draft)
 
 
@@ -39,7 +40,7 @@ def _write_items(conn: sqlite3.Connection, plan: Plan) -> None:
     if plan.deleted:
         conn.execute(SQL.delete_items, (json.dumps(plan.deleted),))
     puts: list[Row] = [
-        (p.seq, run_id, key, p.item.due_at, p.claim, p.owner, p.gate, p.attempt, p.item.rescues, encode(p.item))
+        (p.seq, run_id, key, p.item.due_at, p.claim, p.owner, p.gate, p.attempt, p.item.rescues, p.item.expires_at, encode(p.item))
         for (run_id, key), p in plan.puts.items()
     ]
     write_rows(conn, SQL.put_items, puts)
@@ -52,6 +53,16 @@ def _write_marks(conn: sqlite3.Connection, plan: Plan, owner: str) -> None:
         conn.executemany(SQL.park_item, plan.parked)
     if plan.claimed:
         conn.execute(SQL.claim_items, (owner, json.dumps(plan.claimed)))
+
+
+def _write_flows(conn: sqlite3.Connection, draft: Draft) -> None:
+    if not draft.flows:
+        return
+    kept: list[Row] = [(bucket, encode(state)) for bucket, state in draft.flows.items() if state is not None]
+    write_rows(conn, SQL.put_flows, kept)
+    if len(kept) < len(draft.flows):
+        gone = [bucket for bucket, state in draft.flows.items() if state is None]
+        conn.execute(SQL.drop_flows, (json.dumps(gone),))
 
 
 def _reserve(conn: sqlite3.Connection, draft: Draft) -> None:

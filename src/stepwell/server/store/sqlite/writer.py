@@ -5,10 +5,11 @@ import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
+from stepwell.core.flow.gates import WAKE_MS, Shut, gate_opens, has_room, shut_by
 from stepwell.core.model import ItemRef
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Transacted
-from stepwell.server.store.codec import encode
+from stepwell.server.store.codec import encode, stored_item
 from stepwell.server.store.sqlite.ledger import Draft, Held, ItemKey, read_ledger
 from stepwell.server.store.sqlite.pick import pick
 from stepwell.server.store.sqlite.plan import Plan, look_up
@@ -50,14 +51,33 @@ class Writer:
             plan = Plan(draft, look_up(self._conn, commits))
             outcomes = [plan.admit(commit) for commit in commits]
             claimed = pick(self._conn, plan, claim) if claim else []
+            if claim:
+                draft.forget_idle(claim.now)
             write(self._conn, plan, claim.owner if claim else "")
             now = claim.now if claim else max((commit.now for commit in commits), default=None)
-            next_due = None if now is None else self._next_due(now)
+            next_due = None if now is None else self._next_due(draft, now)
         return Transacted(outcomes, claimed, next_due)
 
-    def _next_due(self, now: int) -> int | None:
+    def _next_due(self, draft: Draft, now: int) -> int | None:
         row = self._conn.execute(SQL.next_due, (now,)).fetchone()
-        return row[0] if row else None
+        due: int | None = row[0] if row else None
+        if not self._ledger.timed and not draft.gates and draft.expiry is None:
+            return due
+        times = [] if due is None else [due]
+        if draft.expiry is not None and draft.expiry > now:
+            times.append(draft.expiry)
+        for gate in draft.timed_gates():
+            opens = gate_opens(gate, draft.flow, now)
+            if opens > now and has_room(gate, draft.used):
+                times.append(max(opens, now + WAKE_MS))
+        return min(times, default=None)
+
+    def waits(self, run_id: str, now: int) -> dict[str, Shut]:
+        """See :meth:`Store.waits`."""
+        ledger = self._ledger
+        items = [stored_item(*row) for row in self._conn.execute(SQL.due_of_run, (run_id, now))]
+        found = ((item.key, shut_by(item, ledger.used.__getitem__, ledger.flows.get, now)) for item in items)
+        return {key: shut for key, shut in found if shut is not None}
 
     def heartbeat(self, owner: str, expires_at: int) -> None:
         """See :meth:`Store.heartbeat`."""

@@ -1,0 +1,59 @@
+"""The events that the platform sends when a run ends (protocol 5.7)."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from stepwell.core.model import Run, RunStatus
+from stepwell.core.outputs import SystemEvent
+from stepwell.wire.errors import parse_error
+
+FINISHED = "inngest/function.finished"
+FAILED = "inngest/function.failed"
+CANCELLED = "inngest/function.cancelled"
+NAMES = (FINISHED, FAILED, CANCELLED)
+_QUIET = frozenset({FINISHED, FAILED})
+"""Runs that these started send none, so that nothing goes round in circles."""
+_WORDS = {RunStatus.COMPLETED: "Completed", RunStatus.FAILED: "Failed", RunStatus.CANCELLED: "Cancelled"}
+
+
+def at_end(run: Run, events: Sequence[bytes]) -> list[SystemEvent]:
+    """The events of a run that has just ended; none of a run that such an event had started."""
+    if run.trigger in _QUIET or run.status not in _WORDS:
+        return []
+    sent = [SystemEvent(name=FINISHED, data=_data(run, events))]
+    if run.status is RunStatus.FAILED:
+        sent.append(SystemEvent(name=FAILED, data=_data(run, events), event_id=run.run_id))
+    elif run.status is RunStatus.CANCELLED:
+        sent.append(SystemEvent(name=CANCELLED, data=_data(run, events), event_id=run.run_id))
+    return sent
+
+
+def _data(run: Run, events: Sequence[bytes]) -> bytes:
+    data: dict[str, object] = {
+        "function_id": run.function_id,
+        "run_id": run.run_id,
+        "event": msgspec.Raw(events[0]) if events else None,
+        "events": [msgspec.Raw(event) for event in events],
+        "_inngest": {"status": _WORDS[run.status]},
+    }
+    if run.parent is not None:
+        data["correlation_id"] = run.parent
+    if run.status is RunStatus.COMPLETED:
+        data["result"] = msgspec.Raw(run.output or b"null")
+    elif run.status is RunStatus.FAILED:
+        error = parse_error(run.output)
+        data["error"] = {"error": error.message, **msgspec.to_builtins(_plain(error))}
+    return msgspec.json.encode(data)
+
+
+class _Plain(msgspec.Struct, omit_defaults=True):
+    name: str
+    message: str
+    stack: str | None = None
+
+
+def _plain(error: object) -> _Plain:
+    return _Plain(
+        name=getattr(error, "name", "Error"), message=getattr(error, "message", ""), stack=getattr(error, "stack", None)
+    )

@@ -1,0 +1,33 @@
+"""Calling another function as a step (protocol 3.4, 5.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from stepwell.sdk import values
+from stepwell.wire.durations import format_duration, to_ms
+from stepwell.wire.ops import Opcode
+
+if TYPE_CHECKING:
+    from stepwell.sdk.machine import Machine, StepCall
+
+Data = Mapping[str, Any]
+Timeout = int | timedelta | str
+
+
+def invoke_call(machine: Machine, step_id: str, function_id: str, data: Data | None, timeout: Timeout | None) -> StepCall:
+    """The call of a step that invokes ``function_id`` (``app-function``). ``timeout``: text, timedelta or milliseconds."""
+    call = machine.make(step_id, Opcode.INVOKE)
+    options: dict[str, Any] = {"function_id": function_id, "payload": {"data": dict(data or {})}}
+    if timeout is not None:
+        ms = timeout if isinstance(timeout, int) else to_ms(timeout)
+        options["timeout"] = format_duration(ms)
+    call.opts = values.encode(options, f"the data for step {step_id!r} has")
+    return call
+
+
+def full_id(own_app: str, app_id: str | None, function_id: str) -> str:
+    """The id of a function of another app, or of this one."""
+    return f"{app_id or own_app}-{function_id}"

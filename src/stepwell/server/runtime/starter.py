@@ -1,0 +1,79 @@
+"""What an event starts: runs of the functions that listen; and what follows from a run's own transitions."""
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec.structs import replace
+
+from stepwell.core.inputs import Env
+from stepwell.core.invokes import outcome, resume, unknown
+from stepwell.core.model import RunView, StoredEvent
+from stepwell.core.outputs import Commit, SystemEvent
+from stepwell.core.runs import start
+from stepwell.core.systemevents import NAMES, at_end
+from stepwell.server.runtime.registry import Match, Registry
+
+
+class Starter:
+    """Makes runs. ``new_id`` gives ULIDs."""
+
+    def __init__(self, registry: Registry, new_id: Callable[[], str]) -> None:
+        self._registry = registry
+        self._new_id = new_id
+
+    def runs_for(self, env: Env, event: StoredEvent) -> list[tuple[RunView, Commit]]:
+        """A run for each function that the event starts."""
+        return [self._start(env, event, match) for match in self._registry.matches(event)]
+
+    def with_consequences(self, view: RunView, commit: Commit, env: Env) -> Commit:
+        """The commit of a run's transition with what has to happen together with it: children, parents, system events."""
+        run = commit.run
+        ended = run is not None and run.status.ended
+        if not commit.emit and not ended:
+            return commit
+        more = [follow for event in commit.emit for follow in self._send(env, event)]
+        if run is not None and ended:
+            if run.parent is not None:
+                more.append(resume(run.parent, outcome(run), env.now))
+            if self._registry.listens(NAMES):
+                more += [follow for event in at_end(run, view.events) for follow in self._send(env, event)]
+        return replace(commit, more=(*commit.more, *more))
+
+    def _send(self, env: Env, sent: SystemEvent) -> list[Commit]:
+        """Store a system event and start what listens to it; nothing is stored where nobody does."""
+        event = self._stored(env, sent)
+        if sent.function_id is None:
+            matches = self._registry.matches(event)
+        else:
+            target = self._registry.find(sent.function_id, event)
+            if target is None and sent.correlation is not None:
+                return [resume(sent.correlation, unknown(sent.function_id), env.now)]
+            matches = [target] if target is not None else []
+        if not matches:
+            return []
+        return [Commit(now=env.now, events=(event,)), *(self._start(env, event, match)[1] for match in matches)]
+
+    def _start(self, env: Env, event: StoredEvent, match: Match) -> tuple[RunView, Commit]:
+        return start(
+            env,
+            run_id=self._new_id(),
+            app_id=match.app_id,
+            function_id=match.config.id,
+            event=event,
+            limits=match.limits,
+            attempts=match.config.max_attempts,
+            paces=match.paces,
+        )
+
+    def _stored(self, env: Env, sent: SystemEvent) -> StoredEvent:
+        internal_id = self._new_id()
+        event_id = sent.event_id or internal_id
+        body: dict[str, object] = {"data": msgspec.Raw(sent.data), "id": event_id, "name": sent.name, "ts": env.now, "user": {}}
+        return StoredEvent(
+            internal_id=internal_id,
+            event_id=event_id,
+            name=sent.name,
+            received_at=env.now,
+            body=msgspec.json.encode(body),
+            ts=env.now,
+        )
