@@ -3,6 +3,7 @@
 import json
 import sqlite3
 
+from stepwell.core.model import Item
 from stepwell.server.store.codec import encode
 from stepwell.server.store.sqlite.ledger import Draft
 from stepwell.server.store.sqlite.plan import Plan
@@ -40,10 +41,14 @@ def _write_items(conn: sqlite3.Connection, plan: Plan) -> None:
     if plan.deleted:
         conn.execute(SQL.delete_items, (json.dumps(plan.deleted),))
     puts: list[Row] = [
-        (p.seq, run_id, key, p.item.due_at, p.claim, p.owner, p.gate, p.attempt, p.item.rescues, p.item.expires_at, encode(p.item))
-        for (run_id, key), p in plan.puts.items()
+        (put.seq, *where, put.item.due_at, put.claim, put.owner, put.gate, put.attempt, *_rest(put.item))
+        for where, put in plan.puts.items()
     ]
     write_rows(conn, SQL.put_items, puts)
+
+
+def _rest(item: Item) -> Row:
+    return (item.rescues, item.expires_at, encode(item))
 
 
 def _write_marks(conn: sqlite3.Connection, plan: Plan, owner: str) -> None:

@@ -1,0 +1,44 @@
+"""The circuit breaker of a host: closed, open for a time, half-open with one probe in flight, closed again. Pure, in ms."""
+
+import msgspec
+from msgspec.structs import replace
+
+from stepwell.core.model import Breaker
+
+
+class Circuit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a breaker is. Closed: ``opens_at`` is 0, and ``failed`` of ``total`` requests since ``since`` failed.
+
+    Open: nothing before ``opens_at``. Half-open: ``probe_at`` is when the probe was let through; the next one is let through
+    at ``opens_at`` if nothing is heard of it (its process may have died).
+    """
+
+    since: int = 0
+    total: int = 0
+    failed: int = 0
+    opens_at: int = 0
+    probe_at: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Open or half-open."""
+        return self.opens_at > 0
+
+
+def probed(rule: Breaker, circuit: Circuit, now: int) -> Circuit:
+    """A request was let through at ``now``, which was not before ``opens_at``."""
+    return replace(circuit, probe_at=now, opens_at=now + rule.open_ms) if circuit.is_open else circuit
+
+
+def observed(rule: Breaker, circuit: Circuit, failed: bool, started_at: int, now: int) -> Circuit:
+    """A request that was sent at ``started_at`` has ended. While open, only the probe's word counts."""
+    if circuit.is_open:
+        if not circuit.probe_at or started_at < circuit.probe_at:
+            return circuit
+        return Circuit(since=now, opens_at=now + rule.open_ms) if failed else Circuit(since=now)
+    if now - circuit.since >= rule.window_ms:
+        circuit = Circuit(since=now)
+    counted = replace(circuit, total=circuit.total + 1, failed=circuit.failed + failed)
+    if counted.total >= rule.minimum and counted.failed >= rule.ratio * counted.total:
+        return Circuit(since=now, opens_at=now + rule.open_ms)
+    return counted
