@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -21,9 +22,11 @@ from stepwell.server.build import build_engine
 from stepwell.server.caller.inprocess import InProcessCaller
 from stepwell.server.host import Host, HostError, bind, new_loop
 from stepwell.server.platform import Platform
+from stepwell.server.runtime.engine import Engine
 from stepwell.server.settings import Settings, load_settings
 from stepwell.server.stopping import leave, told_to_stop
 from stepwell.server.store.base import StoreError
+from stepwell.server.streams import Channel
 from stepwell.wire.constants import IN_PROCESS_URL
 from stepwell.wire.events import event_ids, parse_events
 from stepwell.wire.functions import Registration, parse_registration
@@ -58,6 +61,22 @@ class Result(msgspec.Struct, frozen=True):
     def ended(self) -> bool:
         """Whether the run is over."""
         return self.status in ("completed", "failed", "cancelled")
+
+
+class _Live:
+    """A body that arrives on the engine's loop, read from the user's."""
+
+    def __init__(self, host: Host, channel: Channel) -> None:
+        self._host = host
+        self._channel = channel
+        self.head = channel.head
+
+    @property
+    def broken(self) -> str | None:
+        return self._channel.broken
+
+    async def read(self, offset: int) -> bytes:
+        return await self._host.ask(self._channel.read(offset))
 
 
 class Embedded:
@@ -170,7 +189,18 @@ class Embedded:
     def _caller(self, client: Client, loop: asyncio.AbstractEventLoop) -> InProcessCaller:
         executor = Executor(client, on_late=self._poke, load_body=self._body)
         self._executors.append(executor)
+
+        def arriving(run_id: str, step_id: str, channel: Channel) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(executor.offer, run_id, step_id, _Live(self._host, channel))
+
+        self._host_engine_now().streams.listeners.append(arriving)
         return InProcessCaller(executor.execute, loop, executor.forget, self.settings.call_timeout_s)
+
+    def _host_engine_now(self) -> Engine:
+        engine = self._host.engine
+        assert engine is not None, "the host has begun"
+        return engine
 
     def _poke(self, run_id: str) -> None:
         if self._platform is not None:

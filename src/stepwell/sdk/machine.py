@@ -40,10 +40,12 @@ class StepCall:
         "index",
         "kind",
         "name",
+        "live",
         "number",
         "op",
         "opts",
         "state",
+        "preview",
         "user_id",
         "waiter",
     )
@@ -60,6 +62,9 @@ class StepCall:
         self.context: Context | None = None
         self.kind: Any = None
         self.state = State.MADE
+        self.live = False
+        """Whether its caller can take a response whose body still arrives; ``preview`` is that response then."""
+        self.preview: Any = None
         self.waiter: Any = None
         """What the driver resumes: a future, or a timer."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from stepwell.errors import FetchError
+from stepwell.sdk.drivers.preview import Preview
 from stepwell.sdk.fetching import Retry
 from stepwell.sdk.secrets import filled
 from stepwell.sdk.steps import Step
@@ -94,9 +96,13 @@ class AsyncDurable(Durable[AsyncTransport[RequestT, ResponseT], ResponseT], Gene
             return await self._fallback(request).handle_async_request(filled(request))
         asked = Outgoing(request, self._policy)
         try:
-            return self._make_response(await _exchange(step, asked))
+            found = await _exchange(step, asked)
         except FetchError as error:
             raise self._translated(error) from error
+        return self._make_live(found) if isinstance(found, Preview) else self._make_response(found)
+
+    def _make_live(self, found: Preview) -> ResponseT:
+        raise NotImplementedError
 
     async def aclose(self) -> None:
         """Close the fallback's connections."""
@@ -124,9 +130,27 @@ class SyncDurable(Durable[SyncTransport[RequestT, ResponseT], ResponseT], Generi
             self._inner.close()
 
 
-async def _exchange(step: Any, asked: Outgoing) -> FetchResponse:
+class LiveBody:
+    """A body that still arrives. Its end, and closing it early, wait for the record; ``done`` gets its elapsed time."""
+
+    done: Callable[[timedelta], None]
+
+    def __init__(self, preview: Preview) -> None:
+        self._preview = preview
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Piece by piece, as received."""
+        async for piece in self._preview.pieces():
+            yield piece
+
+    async def aclose(self) -> None:
+        """Wait for the record."""
+        self.done(timedelta(milliseconds=(await self._preview.record()).elapsed_ms))
+
+
+async def _exchange(step: Any, asked: Outgoing) -> FetchResponse | Preview:
     """Also for an async client in ``asyncio.run`` of a ``def`` function, whose steps do not wait but unwind."""
     if isinstance(step, Step):
-        return await step.exchange(asked)
+        return await step.exchange_live(asked)
     await asked.body_async()
     return step.exchange(asked)

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import httpx
 
+from stepwell.sdk.drivers.preview import Preview
 from stepwell.sdk.fetching import raw_headers
-from stepwell.transports._httpx_family import AsyncDurable, Durable, SyncDurable
+from stepwell.transports._httpx_family import AsyncDurable, Durable, LiveBody, SyncDurable
 from stepwell.wire.fetch import FetchResponse
 
 __all__ = ["AsyncDurableTransport", "Durable", "DurableTransport"]
@@ -27,6 +28,10 @@ class _Recorded(httpx.ByteStream):
         self.response.elapsed = self._elapsed
 
 
+class _Live(LiveBody, httpx.AsyncByteStream):
+    """A body that still arrives."""
+
+
 class _Own:
     """httpx's own classes."""
 
@@ -39,6 +44,18 @@ class _Own:
             extensions={"http_version": f"HTTP/{found.http_version}".encode("ascii")},
         )
         return stream.response
+
+    def _make_live(self, found: Preview) -> httpx.Response:
+        stream = _Live(found)
+        head = found.head
+        made = httpx.Response(
+            head.status,
+            headers=raw_headers(head.headers),
+            stream=stream,
+            extensions={"http_version": f"HTTP/{head.http_version}".encode("ascii")},
+        )
+        stream.done = lambda elapsed: setattr(made, "elapsed", elapsed)
+        return made
 
     def _make_error(self, name: str, message: str) -> Exception:
         return getattr(httpx, name)(message)

@@ -4,11 +4,16 @@ from datetime import timedelta
 
 import httpx2
 
+from stepwell.sdk.drivers.preview import Preview
 from stepwell.sdk.fetching import raw_headers
-from stepwell.transports._httpx_family import AsyncDurable, Durable, SyncDurable
+from stepwell.transports._httpx_family import AsyncDurable, Durable, LiveBody, SyncDurable
 from stepwell.wire.fetch import FetchResponse
 
 __all__ = ["AsyncDurableTransport", "Durable", "DurableTransport"]
+
+
+class _Live(LiveBody, httpx2.AsyncByteStream):
+    """A body that still arrives."""
 
 
 class _Own:
@@ -22,6 +27,18 @@ class _Own:
             extensions={"http_version": f"HTTP/{found.http_version}".encode("ascii")},
         )
         made.elapsed = timedelta(milliseconds=found.elapsed_ms)
+        return made
+
+    def _make_live(self, found: Preview) -> httpx2.Response:
+        stream = _Live(found)
+        head = found.head
+        made = httpx2.Response(
+            head.status,
+            headers=raw_headers(head.headers),
+            stream=stream,
+            extensions={"http_version": f"HTTP/{head.http_version}".encode("ascii")},
+        )
+        stream.done = lambda elapsed: setattr(made, "elapsed", elapsed)
         return made
 
     def _make_error(self, name: str, message: str) -> Exception:

@@ -14,6 +14,7 @@ from stepwell.sdk.drivers.execution import Execution, LoadBody
 from stepwell.sdk.drivers.giveup import GIVE_UP_S, give_up
 from stepwell.sdk.drivers.kept import MAX_KEPT, Kept
 from stepwell.sdk.drivers.pool import Pool
+from stepwell.sdk.drivers.preview import Live
 from stepwell.sdk.drivers.settle import Patience
 from stepwell.sdk.drivers.waits import Wait
 from stepwell.sdk.functions import Function
@@ -99,6 +100,11 @@ class Executor:
 
     async def close(self) -> None:
         """Give up everything that is kept."""
+    def offer(self, run_id: str, step_id: str, live: Live) -> bool:
+        """The response to a request has begun to arrive; whether a kept execution of the run reads it along."""
+        execution = self._kept.get(run_id)
+        return execution is not None and execution.offer(step_id, live)
+
         for execution in self._kept.clear():
             self._say_goodbye(execution)
         if self._goodbyes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stepwell.errors import RunAbandoned, StepUsageError
 from stepwell.sdk import memos
 from stepwell.sdk.context import Context as UserContext
+from stepwell.sdk.drivers.preview import Live, Preview
 from stepwell.sdk.drivers.settle import Patience, Settler
 from stepwell.sdk.drivers.timers import RunTimer, Timers
 from stepwell.sdk.drivers.waits import Owned, Wait
@@ -66,6 +67,7 @@ class Execution(RunScope):
         "loop",
         "machine",
         "owned",
+        "preview",
         "replaying",
         "root",
         "run_id",
@@ -98,6 +100,8 @@ class Execution(RunScope):
         self.delivered = False
         """Whether the outcome has been given away: the next call is about a new attempt."""
         self.context: UserContext | None = None
+        self.preview: Preview | None = None
+        """The response that the function reads while it arrives."""
         self._abandoned_calls = 0
         self._late = late
         self._load_body = load_body
@@ -139,7 +143,9 @@ class Execution(RunScope):
         return memos.value(memo, call.kind)
 
     async def memo(self, call: StepCall) -> bytes:
-        """Wait until the step has ended; its memo."""
+        """Wait until the step has ended; its memo. Empty where ``call.preview`` came first."""
+        while self.preview is not None and not self.abandoned:
+            await self.preview.over()
         if self.abandoned:  # clean-up that swallows everything, in a loop: it stays here
             await self.loop.create_future()
         if SCOPE.get() is not self:
@@ -157,9 +163,13 @@ class Execution(RunScope):
         """A body that is kept beside the run's state."""
         if self._load_body is None:
             raise StepUsageError("the response's body is kept by the platform, and this executor has no way to load it")
+        return await self.outside(self._load_body(ref))
+
+    async def outside(self, work: Awaitable[Any]) -> Any:
+        """Wait for the SDK's own input and output, which is none of the function's."""
         context = copy_context()
         context.run(forget)
-        task = self.loop.create_task(_await(self._load_body(ref)), context=context)
+        task = self.loop.create_task(_await(work), context=context)
         self.owned.loading.add(task)
         task.add_done_callback(self.owned.loading.discard)
         return await task
@@ -209,10 +219,15 @@ class Execution(RunScope):
         """Settle, then feed the completions that are new, one at a time, settling after each; why it stopped."""
         assert self.root is not None
         self.replaying = len(self.fed) < request.current
-        wait = await self.settle(final=not self.replaying)
+        # Who reads a response along is neither suspended nor to be waited for: the record comes first.
+        wait = Wait.EXPLAINED if self.preview is not None else await self.settle(final=not self.replaying)
         while len(self.fed) < request.current and not self.root.done():
             hashed = request.stack[len(self.fed)]
             self.fed.append(hashed)
+        if self.preview is not None:
+            memo = request.steps.get(self.preview.hashed)
+            if memo is not None and not self.preview.agrees(memo, self.run_id):
+                return False
             self.replaying = len(self.fed) < request.current
             if self._feed(hashed, request.steps.get(hashed, b"null")):
                 wait = await self.settle(final=not self.replaying)
@@ -241,16 +256,41 @@ class Execution(RunScope):
         elif isinstance(waiter, RunTimer):
             waiter.fire()
         return True
+    def offer(self, hashed: str, live: Live) -> bool:
+        """A response has begun to arrive: give it to the task that awaits the step, if nothing else goes on in the run.
+
+        Then nothing can come before or after it that a replay would have the other way round.
+        """
+        call = self.machine.pending.get(hashed)
+        waiter = None if call is None else call.waiter
+        if call is None or not call.live or not isinstance(waiter, StepFuture) or waiter.done():
+            return False
+        if self.driving or self.abandoned or len(self.machine.pending) != 1 or not self.timers.idle:
+            return False
+        if self.owned.look() is not Wait.EXPLAINED:
+            return False
+        self.preview = call.preview = Preview(self, hashed, live)
+        self.timers.still = True
+        waiter.resolve(b"")
+        return True
+
 
     def _ended(self, root: asyncio.Task[Any]) -> None:
         self.settler.stir()
         if not self.driving and not self.abandoned:
+        if self.preview is not None and self.preview.hashed == hashed:
+            preview, self.preview = self.preview, None
+            self.timers.still = False
+            preview.end(memo)
+            return True
             self.tell_late()
 
     def tell_late(self) -> None:
         """Say that the platform should call, when there is news between two calls."""
         ended = self.root is not None and self.root.done()
-        if self._late is not None and not self.driving and not self.abandoned and (ended or self.machine.has_news):
+        if self.driving or self.abandoned or self.preview is not None:
+            return
+        if self._late is not None and (ended or self.machine.has_news):
             self._late(self.run_id)
 
 

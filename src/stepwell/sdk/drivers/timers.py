@@ -69,6 +69,11 @@ class RunTimer:
         """Whether it becomes a step when the run is suspended."""
         return self.kind is TimerKind.TIMEOUT or (self.kind is TimerKind.SLEEP and self.delay >= SHORT_SLEEP_S)
 
+    def expire(self) -> None:
+        """Its time has come by the clock. While a response is read along, what a replay would not see waits."""
+        if not (self._timers.still and self.durable):
+            self.fire()
+
     def fire(self) -> None:
         """Its time has come, by the clock or by the record."""
         if self._live:
@@ -92,6 +97,8 @@ class Timers:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._live: dict[RunTimer, None] = {}
+        self.still = False
+        """Whether time stands still: the function reads a response that is not on record yet."""
         self.sleeps: dict[Any, RunTimer] = {}
         """Timers of ``asyncio.sleep`` by the future that waits for them."""
 
@@ -102,11 +109,16 @@ class Timers:
         timer = RunTimer(self, when, when - now, callback, args, context or copy_context())
         if timer.kind is TimerKind.LIBRARY:
             return None
-        timer.real = plain(when, timer.fire)
+        timer.real = plain(when, timer.expire)
         self._live[timer] = None
         if (future := timer.sleeper) is not None:
             self.sleeps[future] = timer
         return timer
+
+    @property
+    def idle(self) -> bool:
+        """Whether no timer is set."""
+        return not self._live
 
     def forget(self, timer: RunTimer) -> None:
         """The timer has fired or is cancelled."""

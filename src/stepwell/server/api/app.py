@@ -20,6 +20,7 @@ from stepwell.server.api.ingest import Ingest
 from stepwell.server.api.problems import Problem, unavailable
 from stepwell.server.api.register import Register
 from stepwell.server.api.runs import Runs
+from stepwell.server.api.streams import StepStreams
 from stepwell.server.clock import SystemClock
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import StoreError
@@ -141,6 +142,7 @@ def _rest(engine: EngineFacade, settings: Settings) -> Starlette:
         Route("/health", health.health),
         Route("/dev", health.dev),
         Route("/v1/bodies/{ref:path}", bodies.get),
+        Route("/v1/runs/{run_id:str}/steps/{step:path}/stream", StepStreams(engine, settings).get),
         *Runs(engine, settings).routes(),
     ]
     handlers = {HTTPException: _http_error, Problem: _problem, StoreError: _store_error, Exception: _failed}

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from stepwell.core.model import Run, RunView, StoredEvent
 from stepwell.server.store.base import AppRecord, Counts, RunQuery
+from stepwell.server.streams import Streams
 from stepwell.wire.events import IncomingEvent
 from stepwell.wire.functions import FunctionConfig, Registration
 from stepwell.wire.ops import Op
@@ -16,6 +17,11 @@ CHECKPOINT_UNKNOWN = "unknown"
 
 class EngineFacade(Protocol):
     """The engine, as the API sees it. Every verb may raise ``StoreError`` when the store can not do its work."""
+
+    @property
+    def streams(self) -> Streams:
+        """The bodies that arrive right now."""
+        ...
 
     async def ingest(self, events: Sequence[IncomingEvent], ids: Sequence[str]) -> list[str]:
         """Accept events under the internal ULIDs ``ids``; they are durable when this returns. The ids, in order."""

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 
 from aiohttp import ClientResponse
 
+from stepwell.server.fetcher.tee import Tee
 from stepwell.server.fetcher.timing import Timing
+from stepwell.wire.fetch import FetchResponse
 
 SLICE_BYTES = 64 * 1024
 """Smaller bodies leave in one write that can not block."""
@@ -37,17 +39,27 @@ async def sliced(body: bytes, timing: Timing, watch: asyncio.Timeout, seconds: f
     timing.uploading = False
 
 
-async def read_body(response: ClientResponse, limit: int) -> bytes:
-    """The body as it came over the wire, still encoded. Raises :class:`TooLarge` as soon as it is known to be."""
+async def read_body(
+    response: ClientResponse, limit: int, tee: Tee | None = None, head: FetchResponse | None = None
+) -> bytes:
+    """The body as it came over the wire, still encoded. Raises :class:`TooLarge` as soon as it is known to be.
+
+    One that takes more than one read goes to ``tee`` too, after its ``head``.
+    """
     if _announced(response) > limit:
         raise TooLarge(limit)
     content = response.content
     chunks = [await content.readany()]
     size = len(chunks[0])
+    if tee is not None and head is not None and not content.at_eof():
+        tee.begin(head)
+        tee.write(chunks[0])
     while size <= limit and not content.at_eof():
         chunk = await content.readany()
         size += len(chunk)
         chunks.append(chunk)
+        if tee is not None:
+            tee.write(chunk)
     if size > limit:
         raise TooLarge(limit)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

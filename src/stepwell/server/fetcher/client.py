@@ -17,6 +17,7 @@ from stepwell.server.fetcher.body import SLICE_BYTES, TooLarge, read_body, slice
 from stepwell.server.fetcher.failures import Resent, broken, failure
 from stepwell.server.fetcher.guard import Guard, GuardDenied
 from stepwell.server.fetcher.resolver import GuardedResolver, Lookup, system_lookup
+from stepwell.server.fetcher.tee import Tee
 from stepwell.server.fetcher.timing import Timing, trace_config
 from stepwell.wire.constants import VERSION
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header, Hop
@@ -49,6 +50,7 @@ class _Attempt:
     """What one attempt carries from hop to hop."""
 
     timing: Timing
+    tee: Tee | None = None
     history: tuple[Hop, ...] = ()
 
 
@@ -76,7 +78,11 @@ class AiohttpFetcher:
 
     async def fetch(self, request: FetchRequest, attempt: int = 0) -> FetchOutcome:
         """One attempt, redirects included; ``policy.deadline_ms`` counts from now. Raises only when cancelled."""
-        made = _Attempt(Timing())
+        return await self.fetch_teed(request, attempt, None)
+
+    async def fetch_teed(self, request: FetchRequest, attempt: int, tee: Tee | None) -> FetchOutcome:
+        """As :meth:`fetch`, with the body going to ``tee`` while it arrives."""
+        made = _Attempt(Timing(), tee)
         deadline = self._limits.total
         if request.policy.deadline_ms is not None:
             deadline = min(deadline, request.policy.deadline_ms / 1000)
@@ -149,7 +155,7 @@ class AiohttpFetcher:
             response.close()
             return replace(following, elapsed_ms=made.timing.elapsed_ms, phases=made.timing.phases)
         if following is None:
-            body = await read_body(response, request.policy.max_body)
+            body = await read_body(response, request.policy.max_body, made.tee, head)
             made.timing.received()
             timing = made.timing
             return replace(head, body=body, elapsed_ms=timing.elapsed_ms, phases=timing.phases)

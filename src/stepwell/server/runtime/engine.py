@@ -266,7 +266,9 @@ class Engine:
             route[0].ended(run.run_id)
 
     def _env(self) -> Env:
-        return Env(now=self._clock.now(), jitter=self._random.random(), flat_retry_ms=self._flat_retry_ms, hosts=self._hosts)
+        return Env(
+            now=self._clock.now(), jitter=self._random.random(), flat_retry_ms=self._flat_retry_ms, hosts=self._hosts
+        )
 
 
 def _stored(event: IncomingEvent, internal_id: str, now: int) -> StoredEvent:
