@@ -91,7 +91,7 @@ class SealedStore:
         """See :meth:`Store.transact`."""
         keys = self._keys
         sealed = [_seal_commit(keys, commit) for commit in commits]
-        if any(commit.bodies for commit in commits):
+        if any(map(_has_bodies, commits)):
             sealed = [await _seal_bodies(keys, commit) for commit in sealed]
         done = await self.inner.transact(sealed, claim)
         if any(item.payload is not None for item in done.claimed):
@@ -207,8 +207,15 @@ def _seal_commit(keys: Sealer, commit: Commit) -> Commit:
 
 
 async def _seal_bodies(keys: Sealer, commit: Commit) -> Commit:
+    if not _has_bodies(commit):
+        return commit
     bodies = [await _seal_body(keys, body) for body in commit.bodies]
-    return replace(commit, bodies=tuple(bodies)) if bodies else commit
+    more = [await _seal_bodies(keys, following) for following in commit.more]
+    return replace(commit, bodies=tuple(bodies), more=tuple(more))
+
+
+def _has_bodies(commit: Commit) -> bool:
+    return bool(commit.bodies) or any(map(_has_bodies, commit.more))
 
 
 async def _seal_body(keys: Sealer, body: Body) -> Body:
