@@ -22,7 +22,7 @@ from stepwell.sdk.context import Context, ContextSync
 from stepwell.sdk.events import Event
 from stepwell.sdk.fetch import fetch
 from stepwell.sdk.fetching import Retry
-from stepwell.sdk.functions import Concurrency, Function, TriggerEvent
+from stepwell.sdk.functions import Concurrency, Function, Throttle, TriggerEvent
 from stepwell.sdk.group import Group, GroupSync
 from stepwell.sdk.secrets import secret
 from stepwell.sdk.steps import Step, StepSync
@@ -53,6 +53,7 @@ __all__ = [
     "StepwellError",
     "Suspend",
     "SuspensionSwallowed",
+    "Throttle",
     "TriggerEvent",
     "ValueNotSerializable",
     "embedded",

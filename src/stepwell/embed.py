@@ -40,6 +40,7 @@ logger = logging.getLogger("stepwell")
 
 _START_S = 60.0
 _FROM_ENV = (
+    "STEPWELL_HOSTS",
     "STEPWELL_ENCRYPTION_KEY",
     "STEPWELL_ENCRYPTION_KEYS",
     "STEPWELL_SECRETS_FILE",
@@ -228,17 +229,22 @@ async def embedded(
     retry_interval: float | None = None,
     drain: float = 30.0,
     allow_private: bool = True,
+    hosts: Mapping[str, Any] | None = None,
 ) -> AsyncGenerator[Embedded, None]:
     """The platform in this process for as long as the block lasts.
 
     ``client``: one client or several; their functions run on the current loop. ``db``: ``sqlite:///path`` or ``memory:``.
     ``port``: also serve the API there, on 127.0.0.1. ``retry_interval``: seconds between attempts instead of the back-off.
     ``drain``: seconds that work in flight gets at the end. ``allow_private``: may functions fetch loopback and private
-    addresses. Keys and secrets are those of the environment (``STEPWELL_ENCRYPTION_KEYS``, ``STEPWELL_SECRETS_HOSTS``,
+    addresses. ``hosts``: limits of hosts, as in ``{"api.example.com": {"concurrency": 10, "rate": "100/1m"}}``. ``hosts``: limits of hosts, as in
+    ``{"api.example.com": {"concurrency": 10, "rate": "100/1m"}}``. Keys and secrets are those of the environment
+    (``STEPWELL_ENCRYPTION_KEYS``, ``STEPWELL_SECRETS_HOSTS``,
     ``STEPWELL_SECRETS_FILE``, ``STEPWELL_SENSITIVE_HEADERS``). Raises SettingsError for those, StoreError when the
     database can not be used, HostError when the port is taken.
     """
-    given = load_settings({"port": 0}, {name: os.environ[name] for name in _FROM_ENV if name in os.environ})
+    rules = None if hosts is None else msgspec.json.encode(hosts).decode()
+    env = {name: os.environ[name] for name in _FROM_ENV if name in os.environ}
+    given = load_settings({"port": 0, "hosts": rules}, env)
     settings = Settings(
         kind="dev" if allow_private else "cloud",
         db=db,
@@ -247,6 +253,7 @@ async def embedded(
         drain_s=drain,
         discovery=False,
         encryption_keys=given.encryption_keys,
+        hosts=given.hosts,
         secrets_hosts=given.secrets_hosts,
         secrets_file=given.secrets_file,
         sensitive_headers=given.sensitive_headers,

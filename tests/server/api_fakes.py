@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import httpx2
 import msgspec
 
+from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Attempt, Run, RunStatus, RunView, Step, StepStatus, StoredEvent
 from stepwell.server.api.app import create_app
 from stepwell.server.settings import Settings
@@ -33,6 +34,7 @@ class FakeEngine:
         self.checkpoints: list[tuple[str, list[Op], int]] = []
         self.checkpoint_answer = "ok"
         self.broken: str | None = None
+        self.held: dict[str, Shut] = {}
         self.waited: list[float] = []
         self._made = 0
 
@@ -112,6 +114,10 @@ class FakeEngine:
             )
             for app in self.registrations.values()
         ]
+
+    async def waits(self, run_id: str) -> dict[str, Shut]:
+        self.check()
+        return self.held
 
     async def counts(self) -> Counts:
         self.check()

@@ -36,6 +36,7 @@ def _server_options(command: "Callable[..., None]") -> "Callable[..., None]":
             metavar="DURATION",
             help="A flat delay between attempts, such as 1s.",
         ),
+        click.option("--config", metavar="FILE", help="Settings from a TOML file: limits of hosts, for example."),
         click.option("--no-discovery", is_flag=True, help="Do not look for apps on this machine's usual ports."),
     ):
         command = option(command)
@@ -62,6 +63,7 @@ def serve(app: str | None, **flags: object) -> None:
 def _settings(kind: str, flags: dict[str, object]) -> "Settings":
     given = {
         "kind": kind,
+        "config": flags["config"],
         "host": flags["host"],
         "port": flags["port"],
         "db": flags["db"],

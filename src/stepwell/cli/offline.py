@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Run, RunView, StoredEvent
+from stepwell.server.clock import SystemClock
 from stepwell.server.store.base import AppRecord, Counts, RunQuery, Store, StoreError
 from stepwell.wire.events import IncomingEvent
 from stepwell.wire.functions import FunctionConfig, Registration
@@ -53,6 +55,10 @@ class OfflineEngine:
     async def body(self, ref: str, start: int, end: int | None) -> bytes | None:
         """A body."""
         return await self._store.load_body(ref, start, end)
+
+    async def waits(self, run_id: str) -> dict[str, Shut]:
+        """As it was left."""
+        return await self._store.waits(run_id, SystemClock().now())
 
     async def counts(self) -> Counts:
         """Figures."""

@@ -41,6 +41,8 @@ def _heading(run: Json, unicode: bool) -> str:
     if took is not None:
         parts.append(f"in {duration(took)}")
     parts.append(f"(queued {local_time(run.get('queued_at'))})")
+    if isinstance(run.get("waiting"), dict):
+        parts.append(_waiting(cast("Json", run["waiting"])))
     return "  ".join(parts)
 
 
@@ -55,11 +57,19 @@ def _step(step: Json, run: Json, unicode: bool) -> str:
     parts.append(f"at +{duration(max(0.0, span(run.get('queued_at'), begin) or 0.0))}")
     took = span(begin, step.get("ended_at"))
     parts.append(f"took {duration(took)}" if took is not None else str(step["status"]).lower())
-    if took is None and step.get("due_at"):
+    waiting = step.get("waiting")
+    if isinstance(waiting, dict):
+        parts.append(_waiting(cast("Json", waiting)))
+    elif took is None and step.get("due_at"):
         parts.append(f"until {local_time(step['due_at'])}")
     if step.get("error") is not None:
         parts.append(_message(step["error"]))
     return "  ".join(part for part in parts if part)
+
+
+def _waiting(shape: Json) -> str:
+    until = f" until {local_time(shape['until'])}" if shape.get("until") else ""
+    return f"waiting for the {shape['for']}{until}"
 
 
 def _kind(step: Json) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -14,6 +15,7 @@ from stepwell.sdk.context import Context, ContextSync
 from stepwell.sdk.drivers.bodies import is_async
 from stepwell.wire import function_config as wire
 from stepwell.wire.constants import DEFAULT_RETRIES, DISCOVERY, MAX_RETRIES
+from stepwell.wire.durations import to_ms
 from stepwell.wire.function_render import render_function
 
 if TYPE_CHECKING:
@@ -38,6 +40,18 @@ class Concurrency(msgspec.Struct, frozen=True):
     scope: Literal["fn", "env", "account"] = "fn"
 
 
+class Throttle(msgspec.Struct, frozen=True):
+    """``limit`` in each ``period``, and ``burst`` more at once, for each value of ``key``, an expression over the event.
+
+    ``period``: seconds, a ``timedelta`` or a text such as ``"1m"``.
+    """
+
+    limit: int
+    period: float | timedelta | str
+    burst: int = 0
+    key: str | None = None
+
+
 class Function:
     """A function of an app; made by ``client.create_function``. ``id`` is ``<app>-<fn_id>``."""
 
@@ -51,6 +65,7 @@ class Function:
         name: str | None = None,
         retries: int | None = None,
         concurrency: Sequence[Concurrency] = (),
+        fetch_throttle: Throttle | None = None,
     ) -> None:
         retries = DEFAULT_RETRIES if retries is None else retries
         if not 0 <= retries <= MAX_RETRIES:
@@ -65,6 +80,7 @@ class Function:
         self.triggers = tuple(triggers)
         self.retries = retries
         self.concurrency = tuple(concurrency)
+        self.fetch_throttle = _throttle(fn_id, fetch_throttle)
         self.is_sync = not is_async(handler)
         self.logger: logging.Logger = client.logger
         self._takes_step = _positionals(handler) > 1
@@ -82,6 +98,7 @@ class Function:
                 wire.Concurrency(limit=each.limit, key=each.key, scope=wire.Scope(each.scope))
                 for each in self.concurrency
             ),
+            fetch_throttle=self.fetch_throttle,
         )
         return render_function(found)
 
@@ -92,6 +109,18 @@ class Function:
     def call_sync(self, context: ContextSync) -> Any:
         """Call a sync function."""
         return self.handler(context, context.step) if self._takes_step else self.handler(context)
+
+
+def _throttle(fn_id: str, given: Throttle | None) -> wire.Throttle | None:
+    if given is None:
+        return None
+    try:
+        period = to_ms(given.period)
+    except (TypeError, ValueError) as problem:
+        raise ConfigError(f"function {fn_id!r} has a fetch_throttle without a period: {problem}") from None
+    if period < 1 or given.limit < 1 or given.burst < 0:
+        raise ConfigError(f"function {fn_id!r}: a fetch_throttle needs a limit of 1 or more, and a period above 0")
+    return wire.Throttle(limit=given.limit, period_ms=period, burst=given.burst, key=given.key)
 
 
 def _positionals(handler: Handler) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from stepwell.core.flow.hosts import HostRules
 from stepwell.server.caller.http import HttpCaller
 from stepwell.server.clock import SystemClock
 from stepwell.server.crypto.keys import KeyFile
@@ -43,4 +44,5 @@ def build_engine(settings: Settings) -> Engine:
         HttpCaller(clock, kind=settings.kind, signing_key=settings.signing_key, timeout_s=settings.call_timeout_s),
         clock=clock,
         retry_interval_ms=settings.retry_interval_ms,
+        hosts=HostRules(settings.hosts),
     )

@@ -1,11 +1,14 @@
 """What a platform is told at its start. Flags win over the environment, the environment over the defaults."""
 
 import re
+import tomllib
 from collections.abc import Callable, Mapping
 from typing import Literal, cast
 
 import msgspec
 
+from stepwell.core.flow.host_rules import BadHostRule, parse_hosts
+from stepwell.core.flow.hosts import HostRule
 from stepwell.wire.constants import CALL_TIMEOUT_S
 from stepwell.wire.durations import parse_duration
 
@@ -29,7 +32,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     None for the usual back-off. ``drain_s``: how long work in flight may go on after a stop was asked for.
     ``discovery``: look for apps on the usual ports of this machine when no ``app_urls`` are given. ``allow``: hosts,
     networks (CIDR) and ports that functions may call although they are not public. ``fetch_function``: host the
-    function behind ``stepwell fetch``. ``call_timeout_s``: how long an app may take to answer one call, seconds.
+    function behind ``stepwell fetch``. ``hosts``: limits of the hosts that
+    functions call. ``call_timeout_s``: how long an app may take to answer one call, seconds.
     """
 
     kind: Kind = "dev"
@@ -38,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     db: str = DEFAULT_DB
     retry_interval_ms: int | None = None
     drain_s: float = 30.0
+    hosts: tuple[HostRule, ...] = ()
     signing_key: str | None = None
     signing_key_fallback: str | None = None
     event_keys: tuple[str, ...] = ()
@@ -91,16 +96,19 @@ def database_path(db: str) -> str | None:
 
 
 def load_settings(flags: Mapping[str, object], env: Mapping[str, str]) -> Settings:
-    """Settings from ``flags`` (field names; None and missing mean not given), then ``STEPWELL_*``, then ``INNGEST_*``.
+    """Settings from ``flags`` (field names; None and missing mean not given), then ``STEPWELL_*``, then ``INNGEST_*``,
+    then the TOML file that ``config`` or ``STEPWELL_CONFIG`` names.
 
     Raises :class:`SettingsError` with one sentence about the first value that makes no sense.
     """
     values: dict[str, object] = {}
+    path = flags.get("config") or _from_env(env, "CONFIG")
+    file = _from_file(str(path)) if path else {}
     for field, read in _READERS.items():
         value = flags.get(field)
         if value is None:
             text = _from_env(env, *_ENV_NAMES.get(field, (field.upper(),)))
-            value = None if text is None else read(field, text)
+            value = file.get(field) if text is None else read(field, text)
         elif isinstance(value, str):
             value = read(field, value)
         if value is not None:
@@ -160,6 +168,49 @@ def _from_env(env: Mapping[str, str], *names: str) -> str | None:
     return None
 
 
+def _from_file(path: str) -> dict[str, object]:
+    """Values by field. In the file they have the names of the environment, in lower case, without the prefix."""
+    try:
+        with open(path, "rb") as file:
+            found = tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"The configuration {path} can not be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The configuration {path} is no TOML: {error}.") from None
+    fields = {name.lower(): field for field in _READERS for name in _ENV_NAMES.get(field, (field.upper(),))}
+    values: dict[str, object] = {}
+    for name, value in found.items():
+        if name not in fields:
+            raise SettingsError(f"The configuration {path} has {name!r}, which is no setting.")
+        field = fields[name]
+        values[field] = _from_toml(field, value)
+    return values
+
+
+def _from_toml(field: str, value: object) -> object:
+    read = _READERS[field]
+    if read is _hosts:
+        return _host_rules(value)
+    if isinstance(value, list):
+        return tuple(cast("list[object]", value))
+    return value if isinstance(value, bool) else read(field, str(value))
+
+
+def _hosts(_field: str, text: str) -> object:
+    try:
+        value: object = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"The rules of hosts (STEPWELL_HOSTS) are no JSON: {error}.") from None
+    return _host_rules(value)
+
+
+def _host_rules(value: object) -> tuple[HostRule, ...]:
+    try:
+        return parse_hosts(value)
+    except BadHostRule as problem:
+        raise SettingsError(str(problem)) from None
+
+
 def _text(_field: str, text: str) -> object:
     return text
 
@@ -213,6 +264,7 @@ _READERS: dict[str, Callable[[str, str], object]] = {
     "db": _text,
     "retry_interval_ms": _duration,
     "drain_s": _seconds,
+    "hosts": _hosts,
     "signing_key": _text,
     "signing_key_fallback": _text,
     "event_keys": _words,

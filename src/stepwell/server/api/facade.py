@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Run, RunView, StoredEvent
 from stepwell.server.store.base import AppRecord, Counts, RunQuery
 from stepwell.server.streams import Streams
@@ -61,6 +62,10 @@ class EngineFacade(Protocol):
 
     def apps(self) -> list[AppRecord]:
         """Every app that has registered."""
+        ...
+
+    async def waits(self, run_id: str) -> dict[str, Shut]:
+        """What holds back the work of a run right now, by item key: a step's id, or ``step`` for its next call."""
         ...
 
     async def counts(self) -> Counts:

@@ -10,8 +10,10 @@ from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import JSON, Problem, wrapped
 from stepwell.server.api.queries import flag_query, number_query, ulid_param, ulid_query
 from stepwell.server.api.render import render_event, render_run, render_step
+from stepwell.server.api.waits import render_wait
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import RunQuery
+from stepwell.wire.constants import DISCOVERY
 
 MAX_WAIT_S = 60.0
 """How long a reader may wait for a run to end in one request, seconds."""
@@ -60,11 +62,20 @@ class Runs:
         return wrapped(render_run((await self._view(request)).run))
 
     async def steps(self, request: Request) -> Response:
-        """Every step in the order of its creation; ``outputs=false`` leaves the results out; ``wait`` as for a run."""
+        """Every step in the order of its creation; ``outputs=false`` leaves the results out; ``wait`` as for a run.
+
+        What is held back by a limit says so under ``waiting``.
+        """
         outputs = flag_query(request, "outputs", default=True)
         view = await self._view(request)
         ordered = sorted(view.steps.values(), key=lambda step: step.number)
-        return wrapped([render_step(step, outputs=outputs) for step in ordered], run=render_run(view.run))
+        run, steps = render_run(view.run), [render_step(step, outputs=outputs) for step in ordered]
+        if not view.run.status.ended:
+            held = await self._engine.waits(view.run.run_id)
+            shapes = {DISCOVERY: run, **{step.step_id: shape for step, shape in zip(ordered, steps, strict=True)}}
+            for key in held.keys() & shapes.keys():
+                shapes[key]["waiting"] = render_wait(held[key])
+        return wrapped(steps, run=run)
 
     async def cancel(self, request: Request) -> Response:
         """End a run. Doing so twice is fine; a run that ended on its own is a 409."""

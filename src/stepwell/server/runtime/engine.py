@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from stepwell.core.flow.gates import Shut
 from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.inputs import Cancelled, Checkpointed, Env, Input, Poked
 from stepwell.core.model import Run, RunStatus, RunView, StoredEvent
@@ -233,6 +234,10 @@ class Engine:
     async def body(self, ref: str, start: int = 0, end: int | None = None) -> bytes | None:
         """Part of a body that is kept beside a run's state."""
         return await self.store.load_body(ref, start, end)
+
+    async def waits(self, run_id: str) -> dict[str, Shut]:
+        """What holds back the work of a run right now, by item key: the step's id, or ``step`` for its next call."""
+        return await self.store.waits(run_id, self._clock.now())
 
     async def counts(self) -> Counts:
         """Figures for health."""

@@ -1,0 +1,28 @@
+"""What a run waits for, in words. Pure."""
+
+from stepwell.core.flow.gates import Reason, Shut
+from stepwell.server.api.render import Json, instant
+
+_SHARED = {"env": "the environment", "account": "the account"}
+_LIMITS = {
+    Reason.CONCURRENCY: "concurrency limit of {}",
+    Reason.RATE: "rate limit of {}",
+    Reason.SLOW_DOWN: "slow-down of {} (it asked for fewer requests)",
+    Reason.BREAKER: "circuit breaker of {} (too many of its answers were failures)",
+}
+
+
+def render_wait(shut: Shut) -> Json:
+    """``for``: what holds the work back; ``until``: when that ends, null where it depends on other work."""
+    return {"for": _LIMITS[shut.reason].format(_owner(shut.by.bucket)), "until": instant(shut.until)}
+
+
+def _owner(bucket: str) -> str:
+    kind, _, name = bucket.partition(":")
+    if kind == "host":
+        return f"host {name}"
+    if kind == "fetch":
+        return f"the requests of function {name.rpartition(':')[0]}"
+    if kind == "fn":
+        return f"function {name.rpartition(':')[0]}"
+    return _SHARED.get(kind, bucket)
