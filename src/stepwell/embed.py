@@ -188,7 +188,7 @@ class Embedded:
         return await engine.ingest(events, ids)
 
     def _caller(self, client: Client, loop: asyncio.AbstractEventLoop) -> InProcessCaller:
-        executor = Executor(client, on_late=self._poke, load_body=self._body)
+        executor = Executor(client, always_replay=self.settings.always_replay, on_late=self._poke, load_body=self._body)
         self._executors.append(executor)
 
         def arriving(run_id: str, step_id: str, channel: Channel) -> None:
@@ -230,13 +230,15 @@ async def embedded(
     drain: float = 30.0,
     allow_private: bool = True,
     hosts: Mapping[str, Any] | None = None,
+    always_replay: bool = False,
 ) -> AsyncGenerator[Embedded, None]:
     """The platform in this process for as long as the block lasts.
 
     ``client``: one client or several; their functions run on the current loop. ``db``: ``sqlite:///path`` or ``memory:``.
     ``port``: also serve the API there, on 127.0.0.1. ``retry_interval``: seconds between attempts instead of the back-off.
     ``drain``: seconds that work in flight gets at the end. ``allow_private``: may functions fetch loopback and private
-    addresses. ``hosts``: limits of hosts, as in ``{"api.example.com": {"concurrency": 10, "rate": "100/1m"}}``. ``hosts``: limits of hosts, as in
+    addresses. ``always_replay``: replay the run at every call, so that a function that is not deterministic fails with an
+    error that says so: for tests. ``hosts``: limits of hosts, as in
     ``{"api.example.com": {"concurrency": 10, "rate": "100/1m"}}``. Keys and secrets are those of the environment
     (``STEPWELL_ENCRYPTION_KEYS``, ``STEPWELL_SECRETS_HOSTS``,
     ``STEPWELL_SECRETS_FILE``, ``STEPWELL_SENSITIVE_HEADERS``). Raises SettingsError for those, StoreError when the
@@ -251,6 +253,7 @@ async def embedded(
         port=port or 0,
         retry_interval_ms=None if retry_interval is None else int(retry_interval * 1000),
         drain_s=drain,
+        always_replay=always_replay,
         discovery=False,
         encryption_keys=given.encryption_keys,
         hosts=given.hosts,

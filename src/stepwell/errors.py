@@ -31,6 +31,10 @@ class StepwellError(Exception):
 class NonRetriableError(StepwellError):
     """This failed in a way that trying again can not cure. Raise it in a step or a function to end its attempts."""
 
+    def __init__(self, message: str | None = None, quiet: bool = False) -> None:
+        super().__init__(message)
+        self.quiet = quiet
+
 
 class ValueNotSerializable(NonRetriableError):
     """A value can not be written as JSON: return plain data, dataclasses, pydantic or msgspec models, or datetimes."""
@@ -49,11 +53,17 @@ class RetryAfterError(StepwellError):
 
     Args:
         message: what went wrong.
-        retry_after: when: seconds as a number, a ``timedelta``, or a ``datetime`` with its zone.
+        retry_after: when: a ``timedelta``, a ``datetime`` with its zone, or whole milliseconds.
+        quiet: taken for compatibility.
     """
 
-    def __init__(self, message: str | None = None, retry_after: float | timedelta | datetime = 0) -> None:
+    def __init__(
+        self, message: str | None = None, retry_after: int | timedelta | datetime = 0, quiet: bool = False
+    ) -> None:
         super().__init__(message)
+        self.quiet = quiet
+        if isinstance(retry_after, float):
+            raise TypeError("say the unit of retry_after: a timedelta, a datetime, or whole milliseconds")
         self.retry_after = retry_after
 
 

@@ -117,7 +117,7 @@ async def test_a_swallowed_suspension_of_a_sync_function(tmp_path: Path) -> None
     @client.create_function(fn_id="f", trigger=GO, retries=3)
     def plain(ctx: ContextSync) -> str:
         try:
-            ctx.step.sleep("nap", 0.001)
+            ctx.step.sleep("nap", 1)
         except BaseException:
             runs.append(1)
         return "made up"
@@ -138,7 +138,7 @@ async def test_a_loop_that_swallows_suspensions_of_a_sync_function(tmp_path: Pat
     def plain(ctx: ContextSync) -> None:
         while True:
             try:
-                ctx.step.sleep("nap", 0.001)
+                ctx.step.sleep("nap", 1)
             except BaseException:
                 pass
             else:
@@ -158,7 +158,7 @@ async def test_except_base_exception_in_an_async_function_loses_nothing(tmp_path
         found = []
         for n in range(3):
             try:
-                await ctx.step.sleep(f"nap-{n}", 0.001)
+                await ctx.step.sleep(f"nap-{n}", 1)
                 found.append(n)
             except BaseException as error:
                 caught.append(error)

@@ -57,7 +57,7 @@ async def interrupted(
 
 async def original(ctx: Context) -> list[Any]:
     first = await ctx.step.run("first", lambda: "one")
-    await ctx.step.sleep("nap", 0.4)
+    await ctx.step.sleep("nap", "400ms")
     return [first, await ctx.step.run("last", lambda: "old")]
 
 
@@ -72,7 +72,7 @@ async def test_a_step_renamed(tmp_path: Path) -> None:
 
     async def renamed(ctx: Context) -> list[Any]:
         first = await ctx.step.run("first-v2", lambda: "two")
-        await ctx.step.sleep("nap", 0.4)
+        await ctx.step.sleep("nap", "400ms")
         return [first, await ctx.step.run("last", lambda: "new")]
 
     result, steps = await interrupted(tmp_path, original, renamed)
@@ -82,7 +82,7 @@ async def test_a_step_renamed(tmp_path: Path) -> None:
 
 async def test_a_step_removed(tmp_path: Path) -> None:
     async def removed(ctx: Context) -> list[Any]:
-        await ctx.step.sleep("nap", 0.4)
+        await ctx.step.sleep("nap", "400ms")
         return [await ctx.step.run("last", lambda: "new")]
 
     result, _ = await interrupted(tmp_path, original, removed)
@@ -100,7 +100,7 @@ async def test_everything_removed(tmp_path: Path) -> None:
 async def test_steps_reordered(tmp_path: Path) -> None:
     async def reordered(ctx: Context) -> list[Any]:
         last = await ctx.step.run("last", lambda: "new")
-        await ctx.step.sleep("nap", 0.4)
+        await ctx.step.sleep("nap", "400ms")
         return [await ctx.step.run("first", lambda: "never run again"), last]
 
     result, steps = await interrupted(tmp_path, original, reordered)
@@ -111,7 +111,7 @@ async def test_steps_reordered(tmp_path: Path) -> None:
 async def test_an_async_function_became_a_sync_one(tmp_path: Path) -> None:
     def plain(ctx: ContextSync) -> list[Any]:
         first = ctx.step.run("first", lambda: "never run again")
-        ctx.step.sleep("nap", 0.4)
+        ctx.step.sleep("nap", "400ms")
         return [first, ctx.step.run("last", lambda: "sync")]
 
     result, _ = await interrupted(tmp_path, original, plain)

@@ -52,10 +52,10 @@ async def test_one_step_is_executed_at_once_and_several_are_planned() -> None:
 async def test_only_new_ops_are_reported_and_lost_answers_repeated() -> None:
     async def f(ctx: Any) -> Any:
         async def chain() -> Any:
-            await ctx.step.sleep("a", 1)
-            return await ctx.step.sleep("b", 1)
+            await ctx.step.sleep("a", "1s")
+            return await ctx.step.sleep("b", "1s")
 
-        await asyncio.gather(chain(), ctx.step.sleep("c", 1))
+        await asyncio.gather(chain(), ctx.step.sleep("c", "1s"))
 
     engine = Engine(f)
     assert ops(await engine.call()) == [("Sleep", "c"), ("Sleep", "a")]
@@ -130,7 +130,7 @@ async def test_targeted_step_that_was_abandoned_is_not_run(replay: bool) -> None
         tasks = [asyncio.create_task(ctx.step.run(name, note, name)) for name in "ab"]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         tasks[1].cancel()
-        await ctx.step.sleep("rest", 1)
+        await ctx.step.sleep("rest", "1s")
         return "ok"
 
     engine = Engine(f, replay=replay)
@@ -199,7 +199,7 @@ async def test_uncaught_step_error_is_final() -> None:
 
 async def test_retry_after() -> None:
     async def later() -> None:
-        raise RetryAfterError("busy", 90)
+        raise RetryAfterError("busy", 90_000)
 
     async def f(ctx: Any) -> Any:
         await ctx.step.run("later", later)
@@ -295,7 +295,7 @@ async def test_eviction_gives_up_the_coldest_and_replays_it() -> None:
 
     async def f(ctx: Any) -> Any:
         try:
-            await ctx.step.sleep("a", 1)
+            await ctx.step.sleep("a", "1s")
             return "done"
         except asyncio.CancelledError:
             try:
@@ -323,12 +323,12 @@ async def test_a_different_history_replaces_what_was_kept() -> None:
         starts.append(1)
         done, _ = await asyncio.wait(
             [
-                asyncio.create_task(ctx.step.sleep("a", 1), name="a"),
-                asyncio.create_task(ctx.step.sleep("b", 1), name="b"),
+                asyncio.create_task(ctx.step.sleep("a", "1s"), name="a"),
+                asyncio.create_task(ctx.step.sleep("b", "1s"), name="b"),
             ],
             return_when=asyncio.FIRST_COMPLETED,
         )
-        await ctx.step.sleep("then", 1)
+        await ctx.step.sleep("then", "1s")
         return done.pop().get_name()
 
     engine = Engine(f)
@@ -346,7 +346,7 @@ async def test_swallowing_everything_neither_hangs_nor_corrupts(caplog: pytest.L
         while True:
             try:
                 return await ctx.step.run("a", value, 1)
-            except BaseException:  # noqa: BLE001
+            except BaseException:
                 continue
 
     engine = Engine(f, replay=True)
@@ -360,7 +360,7 @@ async def test_clean_up_that_never_ends_is_left_alone(caplog: pytest.LogCaptureF
 
     async def f(ctx: Any) -> Any:
         try:
-            await ctx.step.sleep("a", 1)
+            await ctx.step.sleep("a", "1s")
         finally:
             await never.wait()
 
@@ -375,7 +375,7 @@ async def test_clean_up_that_never_ends_is_left_alone(caplog: pytest.LogCaptureF
 
 async def test_forgetting_a_cancelled_run() -> None:
     async def f(ctx: Any) -> Any:
-        await ctx.step.sleep("a", 1)
+        await ctx.step.sleep("a", "1s")
 
     engine = Engine(f)
     await engine.call()
@@ -392,7 +392,7 @@ async def test_late_steps_are_announced() -> None:
             await go.wait()
             return await ctx.step.run("late", value, 2)
 
-        return await asyncio.gather(ctx.step.sleep("a", 3600), late())
+        return await asyncio.gather(ctx.step.sleep("a", "3600s"), late())
 
     engine = Engine(f)
     assert ops(await engine.call()) == [("Sleep", "a")]

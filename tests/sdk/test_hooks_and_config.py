@@ -63,10 +63,10 @@ def test_a_loop_that_ends_under_a_kept_run_does_not_hang(loop: str) -> None:
 
     async def f(ctx: Any) -> Any:
         try:
-            await ctx.step.sleep("a", 3600)
+            await ctx.step.sleep("a", "3600s")
         finally:
             cleaned.append("began")
-            await ctx.step.sleep("b", 3600)
+            await ctx.step.sleep("b", "3600s")
             cleaned.append("never")
 
     async def main() -> None:
@@ -100,7 +100,7 @@ async def test_cancelling_a_targeted_call_stops_the_step() -> None:
             stopped.set()
 
     async def f(ctx: Any) -> Any:
-        await asyncio.gather(ctx.step.run("a", slow), ctx.step.sleep("b", 60))
+        await asyncio.gather(ctx.step.run("a", slow), ctx.step.sleep("b", "60s"))
 
     engine = Engine(f)
     await engine.call()

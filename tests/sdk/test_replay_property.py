@@ -62,7 +62,7 @@ class Run:
             return error.message
 
     async def do_sleep(self, seconds: int) -> Any:
-        return await self.ctx.step.sleep(f"nap {seconds}", seconds)
+        return await self.ctx.step.sleep(f"nap {seconds}", f"{seconds}s")
 
     async def do_fetch(self, n: int) -> Any:
         return (await self.ctx.step.fetch(f"http://x.test/{n}")).text

@@ -48,7 +48,7 @@ def test_wait_for() -> None:
     async def f(ctx: Any, log: list[Any]) -> Any:
         log.append(await asyncio.wait_for(ctx.step.run("a", value, 1), 10))
         try:
-            await asyncio.wait_for(ctx.step.sleep("long", 60), 10)
+            await asyncio.wait_for(ctx.step.sleep("long", "60s"), 10)
         except TimeoutError:
             log.append("timeout")
         return await ctx.step.run("b", value, 2)
@@ -58,7 +58,7 @@ def test_wait_for() -> None:
 
 def test_wait_with_timeout() -> None:
     async def f(ctx: Any, log: list[Any]) -> Any:
-        tasks = [asyncio.create_task(ctx.step.sleep(f"s{i}", i * 10 + 5)) for i in range(3)]
+        tasks = [asyncio.create_task(ctx.step.sleep(f"s{i}", f"{i * 10 + 5}s")) for i in range(3)]
         done, pending = await asyncio.wait(tasks, timeout=12)
         log.append((len(done), len(pending)))
         await asyncio.gather(*pending)
@@ -70,7 +70,7 @@ def test_wait_with_timeout() -> None:
 def test_as_completed_with_timeout() -> None:
     async def f(ctx: Any, log: list[Any]) -> Any:
         try:
-            for each in asyncio.as_completed([ctx.step.sleep("a", 5), ctx.step.sleep("b", 50)], timeout=20):
+            for each in asyncio.as_completed([ctx.step.sleep("a", "5s"), ctx.step.sleep("b", "50s")], timeout=20):
                 await each
                 log.append("one")
         except TimeoutError:
@@ -82,7 +82,7 @@ def test_as_completed_with_timeout() -> None:
 
 def test_sleep_races_a_step() -> None:
     async def f(ctx: Any, log: list[Any]) -> Any:
-        long = asyncio.create_task(ctx.step.sleep("durable", 60))
+        long = asyncio.create_task(ctx.step.sleep("durable", "60s"))
         short = asyncio.create_task(asyncio.sleep(10, "slept"))
         done, _ = await asyncio.wait([long, short], return_when=asyncio.FIRST_COMPLETED)
         log.append(short in done)
@@ -177,7 +177,7 @@ def test_own_timers_of_the_function() -> None:
         handle = loop.call_later(10, log.append, "cancelled")
         loop.call_later(10, lambda: log.append("called"))
         handle.cancel()
-        await ctx.step.sleep("long", 60)
+        await ctx.step.sleep("long", "60s")
         return log
 
     assert play(f)[0] == "['called']"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from stepwell.cli.modules import load_clients
-from stepwell.server.settings import load_settings, require_keys
+from stepwell.server.fetcher.guard import Guard
+from stepwell.server.settings import SettingsError, load_settings, require_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,12 @@ def _settings(kind: str, flags: dict[str, object]) -> "Settings":
         "discovery": False if flags["no_discovery"] else None,
         "fetch_function": None if kind == "dev" else os.environ.get("STEPWELL_FETCH_FUNCTION", "no"),
     }
-    return load_settings(given, os.environ)
+    settings = load_settings(given, os.environ)
+    try:
+        Guard(allow=settings.allow)
+    except ValueError as problem:
+        raise SettingsError(f"STEPWELL_FETCH_ALLOW: {problem}.") from None
+    return settings
 
 
 def _speak() -> None:

@@ -104,7 +104,8 @@ def attempt_line(attempt: Json) -> str:
         shown = (f"{name.replace('_', ' ')} {value:.3g}" for name, value in cast("dict[str, float]", phases).items())
         parts.append(f"({', '.join(shown)} ms)")
     if attempt.get("delay_ms") is not None:
-        reason = f" ({attempt['reason']})" if attempt.get("reason") else ""
+        known = str(attempt.get("error") or "")
+        reason = f" ({attempt['reason']})" if attempt.get("reason") and str(attempt["reason"]) not in known else ""
         parts.append(f"then again after {duration(cast('float', attempt['delay_ms']))}{reason}")
     return "  ".join(parts)
 

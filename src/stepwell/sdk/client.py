@@ -139,7 +139,7 @@ class Client:
 
 
 def _triggers(fn_id: str, trigger: object) -> list[TriggerEvent]:
-    found: list[object] = list(trigger) if isinstance(trigger, Sequence) else [trigger]  # pyright: ignore[reportUnknownArgumentType]
+    found: list[object] = list(trigger) if isinstance(trigger, list | tuple) else [trigger]  # pyright: ignore[reportUnknownArgumentType]
     if not all(isinstance(each, TriggerEvent) and each.event for each in found):
         raise ConfigError(f"function {fn_id!r} needs a trigger such as trigger=TriggerEvent(event='shop/order.placed')")
     return cast("list[TriggerEvent]", found)

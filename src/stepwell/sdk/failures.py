@@ -54,7 +54,7 @@ def retry_after(error: BaseException) -> str | None:
     when = error.retry_after
     if isinstance(when, datetime):
         return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    seconds = when.total_seconds() if isinstance(when, timedelta) else float(when)
+    seconds = when.total_seconds() if isinstance(when, timedelta) else when / 1000
     return str(max(0, math.ceil(seconds)))
 
 

@@ -37,7 +37,7 @@ class Concurrency(msgspec.Struct, frozen=True):
 
     limit: int
     key: str | None = None
-    scope: Literal["fn", "env", "account"] = "fn"
+    scope: Literal["fn", "env", "account"] | None = "fn"
 
 
 class Throttle(msgspec.Struct, frozen=True):
@@ -70,6 +70,13 @@ class Function:
         retries = DEFAULT_RETRIES if retries is None else retries
         if not 0 <= retries <= MAX_RETRIES:
             raise ConfigError(f"function {fn_id!r} has retries={retries}: 0 to {MAX_RETRIES} are possible")
+        if not fn_id or not isinstance(fn_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError("a function needs a fn_id: a name that stays when its code changes")
+        for each in concurrency:
+            if each.limit < 1:
+                raise ConfigError(
+                    f"function {fn_id!r} has concurrency limit {each.limit}: 1 is the least; leave it out for none"
+                )
         if len(concurrency) > 2:
             raise ConfigError(f"function {fn_id!r} has {len(concurrency)} concurrency entries: two are possible")
         self.client = client
@@ -95,7 +102,7 @@ class Function:
             triggers=tuple(wire.Trigger(event=each.event, expression=each.expression) for each in self.triggers),
             retries=self.retries,
             concurrency=tuple(
-                wire.Concurrency(limit=each.limit, key=each.key, scope=wire.Scope(each.scope))
+                wire.Concurrency(limit=each.limit, key=each.key, scope=wire.Scope(each.scope or "fn"))
                 for each in self.concurrency
             ),
             fetch_throttle=self.fetch_throttle,
@@ -126,4 +133,7 @@ def _throttle(fn_id: str, given: Throttle | None) -> wire.Throttle | None:
 def _positionals(handler: Handler) -> int:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(handler).parameters.values()
+    if not any(each.kind in (*kinds, inspect.Parameter.VAR_POSITIONAL) for each in parameters):
+        name = getattr(handler, "__name__", type(handler).__name__)
+        raise ConfigError(f"the function {name} takes no argument: declare it as {name}(ctx)")
     return sum(1 for each in parameters if each.kind in kinds and each.default is inspect.Parameter.empty)

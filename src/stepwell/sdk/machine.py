@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from stepwell.errors import StepUsageError
 from stepwell.wire.ids import step_hash
 from stepwell.wire.ops import Op, Opcode, Userland
 
@@ -39,13 +40,13 @@ class StepCall:
         "hashed",
         "index",
         "kind",
-        "name",
         "live",
+        "name",
         "number",
         "op",
         "opts",
-        "state",
         "preview",
+        "state",
         "user_id",
         "waiter",
     )
@@ -61,10 +62,10 @@ class StepCall:
         self.body: Callable[[], object] | None = None
         self.context: Context | None = None
         self.kind: Any = None
-        self.state = State.MADE
         self.live = False
         """Whether its caller can take a response whose body still arrives; ``preview`` is that response then."""
         self.preview: Any = None
+        self.state = State.MADE
         self.waiter: Any = None
         """What the driver resumes: a future, or a timer."""
 
@@ -114,14 +115,21 @@ class Machine:
         """Whether the execution has been given up: no warnings any longer."""
         self._unseen: dict[str, StepCall] = {}
         self._counts: dict[str, int] = {}
+        self._labels: set[str] = set()
         self._open: dict[str, int] = {}
         self._early: dict[str, bytes] = {}
         self._abandoned: dict[str, StepCall] = {}
         self._failed: list[StepCall] = []
 
     def make(self, user_id: str, op: Opcode, *, explicit: bool = True) -> StepCall:
-        """A call of the step ``user_id``; repeats get the index 1, 2, ... in the order of the calls."""
-        index = self._counts.get(user_id, 0)
+        """A call of the step ``user_id``; repeats get the index 1, 2, ... in the order of the calls.
+
+        An index is passed over where its label is a step's own id. Raises ``StepUsageError`` for what is no id.
+        """
+        index = self._counts.get(user_id, 0) if user_id in self._counts else _check(user_id)
+        while (label := f"{user_id}:{index}" if index else user_id) in self._labels:
+            index += 1
+        self._labels.add(label)
         self._counts[user_id] = index + 1
         running = self._open.get(user_id, 0)
         if running and explicit and not self.closed:
@@ -170,6 +178,11 @@ class Machine:
             self._failed.append(call)
 
     @property
+    def unasked(self) -> int:
+        """How many completions were fed that no call has asked for."""
+        return len(self._early)
+
+    @property
     def has_news(self) -> bool:
         """Whether steps were found that have not been reported."""
         return bool(self._unseen)
@@ -213,6 +226,18 @@ class Machine:
                 self.function_id,
                 user_id,
             )
+
+
+def _check(user_id: object) -> int:
+    """The index of a first call. Raises ``StepUsageError``."""
+    if isinstance(user_id, str) and user_id.strip():
+        try:
+            user_id.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return 0
+    raise StepUsageError(f"a step needs an id, a text such as 'charge card', and {user_id!r} is none")
 
 
 def _number(call: StepCall) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import errno
 import logging
 import socket
 import sys
@@ -17,6 +18,10 @@ T = TypeVar("T")
 
 _START_S = 30.0
 _SWITCH_S = 0.0005
+_WAYS_OUT = {
+    errno.EADDRNOTAVAIL: "give an address of this machine with --host",
+    errno.EACCES: "choose a port of 1024 or above with --port",
+}
 
 
 class HostError(Exception):
@@ -92,10 +97,8 @@ def bind(host: str, port: int) -> socket.socket:
         listener.listen(1024)
     except OSError as problem:
         listener.close()
-        raise HostError(
-            f"can not listen on {host}:{port}: {problem.strerror or problem}; "
-            "stop the program that uses it, or choose another with --port"
-        ) from problem
+        way_out = _WAYS_OUT.get(problem.errno or 0, "stop the program that uses it, or choose another with --port")
+        raise HostError(f"can not listen on {host}:{port}: {problem.strerror or problem}; {way_out}") from problem
     listener.setblocking(False)
     return listener
 

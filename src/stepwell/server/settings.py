@@ -16,6 +16,7 @@ Kind = Literal["dev", "cloud"]
 
 DEFAULT_PORT = 8288
 DEFAULT_DB = "sqlite:///.stepwell/stepwell.db"
+MAX_WAIT_S = 86_400.0
 _PREFIXES = ("STEPWELL_", "INNGEST_")
 _KEY = re.compile(r"(?:signkey-\w+-)?(?:[0-9a-fA-F]{2})+")
 _HOST_NAMES = re.compile(r"[A-Za-z0-9_.:\-\[\]%]+")
@@ -32,8 +33,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     None for the usual back-off. ``drain_s``: how long work in flight may go on after a stop was asked for.
     ``discovery``: look for apps on the usual ports of this machine when no ``app_urls`` are given. ``allow``: hosts,
     networks (CIDR) and ports that functions may call although they are not public. ``fetch_function``: host the
-    function behind ``stepwell fetch``. ``hosts``: limits of the hosts that
+    function behind ``stepwell fetch``. ``public_url``: where upstreams reach the API, for call-backs; default: ``url``. ``hosts``: limits of the hosts that
     functions call. ``call_timeout_s``: how long an app may take to answer one call, seconds.
+    ``always_replay``: keep no suspended run in this process, so that every call replays its run: slow, and an error names
+    what is not deterministic.
     """
 
     kind: Kind = "dev"
@@ -51,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()
     fetch_function: bool = True
     call_timeout_s: float = CALL_TIMEOUT_S
+    public_url: str | None = None
     encryption_keys: tuple[str, ...] = ()
     """Keys that seal what is stored, the newest first; none: one is generated beside the database (docs/secrets.md)."""
     secrets_hosts: str = ""
@@ -59,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A TOML or JSON file that describes secrets."""
     sensitive_headers: tuple[str, ...] = ()
     """Further headers whose values are credentials."""
+    always_replay: bool = False
 
     @property
     def dev(self) -> bool:
@@ -129,16 +134,18 @@ def check(settings: Settings) -> Settings:
         raise SettingsError(f"Port {settings.port} does not exist; choose one from 1 to 65535, or 0 for any free one.")
     if not _HOST_NAMES.fullmatch(settings.host):
         raise SettingsError(f"Host {settings.host!r} is not a host name or address.")
-    if settings.drain_s < 0:
-        raise SettingsError("The drain time must not be negative.")
-    if settings.call_timeout_s <= 0:
-        raise SettingsError("The call timeout must be longer than nothing; two hours are the default.")
+    if not 0 <= settings.drain_s <= MAX_WAIT_S:
+        raise SettingsError("The drain time must be from 0 s to 24 h; 30 s are the default.")
+    if not 0 < settings.call_timeout_s <= MAX_WAIT_S:
+        raise SettingsError("The call timeout must be longer than nothing and at most 24 h; two hours are the default.")
     database_path(settings.db)
     for key in settings.signing_keys:
         if not _KEY.fullmatch(key):
             raise SettingsError(
                 "A signing key must look like signkey-prod-<hex>; `openssl rand -hex 32` makes the hex."
             )
+    if settings.public_url is not None and not re.match(r"https?://[^/\s?#]+[^\s?#]*$", settings.public_url):
+        raise SettingsError(f"The public URL {settings.public_url!r} must begin with http:// or https:// and name a host.")
     for url in settings.app_urls:
         if not re.match(r"https?://[^/\s]", url):
             raise SettingsError(f"The app URL {url!r} must begin with http:// or https:// and name a host.")
@@ -273,6 +280,8 @@ _READERS: dict[str, Callable[[str, str], object]] = {
     "allow": _words,
     "fetch_function": _flag,
     "call_timeout_s": _seconds,
+    "public_url": _text,
+    "always_replay": _flag,
     "encryption_keys": _words,
     "secrets_hosts": _text,
     "secrets_file": _text,

@@ -8,7 +8,7 @@ from contextvars import Context, copy_context
 from stepwell.sdk import failures, values
 from stepwell.sdk.client import Client
 from stepwell.sdk.context import make_context
-from stepwell.sdk.drivers import hooks, threads
+from stepwell.sdk.drivers import hooks, replays, threads
 from stepwell.sdk.drivers.bodies import abandoned, run_body
 from stepwell.sdk.drivers.execution import Execution, LoadBody
 from stepwell.sdk.drivers.giveup import GIVE_UP_S, give_up
@@ -79,7 +79,9 @@ class Executor:
             )
         hooks.install(asyncio.get_running_loop())
         if function.is_sync:
-            return await threads.execute(function, request, self._pool, self._context.copy(), self.load_body)
+            return await threads.execute(
+                function, request, self._pool, self._context.copy(), self.load_body, strict=self.always_replay
+            )
         if request.is_discovery:
             return await self._discover(function, request)
         return await self._target(function, request)
@@ -98,13 +100,13 @@ class Executor:
             self._kept.drop(execution)
             self._say_goodbye(execution)
 
-    async def close(self) -> None:
-        """Give up everything that is kept."""
     def offer(self, run_id: str, step_id: str, live: Live) -> bool:
         """The response to a request has begun to arrive; whether a kept execution of the run reads it along."""
         execution = self._kept.get(run_id)
         return execution is not None and execution.offer(step_id, live)
 
+    async def close(self) -> None:
+        """Give up everything that is kept."""
         for execution in self._kept.clear():
             self._say_goodbye(execution)
         if self._goodbyes:
@@ -150,6 +152,10 @@ class Executor:
         machine.retry()
         fed = len(execution.fed)
         wait = await execution.feed(request)
+        if (missed := execution.missed(request)) and (machine.has_news or execution.ended):
+            strayed = replays.strayed(request, missed, [call.label for call in machine.news()])
+            if self.always_replay:
+                return strayed
         while not execution.ended:
             if machine.has_news:
                 return await self._report(execution, request)
@@ -271,6 +277,7 @@ class Executor:
     async def _discard(self, execution: Execution) -> None:
         self._kept.drop(execution)
         if execution.ended and not execution.owned.active and not execution.owned.parked:
+            execution.retire()
             return
         if self.always_replay:
             await give_up(execution, self._give_up_s)  # before the next replay begins

@@ -148,7 +148,7 @@ class Execution(RunScope):
             await self.preview.over()
         if self.abandoned:  # clean-up that swallows everything, in a loop: it stays here
             await self.loop.create_future()
-        if SCOPE.get() is not self:
+        if SCOPE.get() is not self or threading.get_ident() != self.thread:
             raise StepUsageError(
                 f"step {call.label!r} is awaited outside of the run that made it: await steps in the function's own tasks"
             )
@@ -208,11 +208,25 @@ class Execution(RunScope):
         """Whether the function has returned or raised."""
         return self.root is not None and self.root.done()
 
+    def missed(self, request: CallRequest) -> int:
+        """How many completions no step call has asked for: what is fed, and all where the function ended before the first."""
+        early = self.ended and not self.fed
+        return request.current if early else self.machine.unasked
+
+    def retire(self) -> None:
+        """It has ended and nothing of it goes on: timers that its code has left behind do nothing any longer."""
+        self.abandoned = self.machine.closed = True
+        self.timers.close()
+
     def fits(self, request: CallRequest) -> bool:
         """Whether what was fed so far is a beginning of the request's stack."""
         count = len(self.fed)
         if self.abandoned or count > request.current:
             return False
+        if self.preview is not None:
+            memo = request.steps.get(self.preview.hashed)
+            if memo is not None and not self.preview.agrees(memo, self.run_id):
+                return False
         return self._stack is request.stack or list(request.stack[:count]) == self.fed
 
     async def feed(self, request: CallRequest) -> Wait:
@@ -224,10 +238,6 @@ class Execution(RunScope):
         while len(self.fed) < request.current and not self.root.done():
             hashed = request.stack[len(self.fed)]
             self.fed.append(hashed)
-        if self.preview is not None:
-            memo = request.steps.get(self.preview.hashed)
-            if memo is not None and not self.preview.agrees(memo, self.run_id):
-                return False
             self.replaying = len(self.fed) < request.current
             if self._feed(hashed, request.steps.get(hashed, b"null")):
                 wait = await self.settle(final=not self.replaying)
@@ -246,16 +256,6 @@ class Execution(RunScope):
                 return wait
             due[0][0].fire()
 
-    def _feed(self, hashed: str, memo: bytes) -> bool:
-        call = self.machine.feed(hashed, memo)
-        if call is None:
-            return False
-        waiter = call.waiter
-        if isinstance(waiter, StepFuture):
-            waiter.resolve(memo)
-        elif isinstance(waiter, RunTimer):
-            waiter.fire()
-        return True
     def offer(self, hashed: str, live: Live) -> bool:
         """A response has begun to arrive: give it to the task that awaits the step, if nothing else goes on in the run.
 
@@ -274,15 +274,25 @@ class Execution(RunScope):
         waiter.resolve(b"")
         return True
 
-
-    def _ended(self, root: asyncio.Task[Any]) -> None:
-        self.settler.stir()
-        if not self.driving and not self.abandoned:
+    def _feed(self, hashed: str, memo: bytes) -> bool:
+        call = self.machine.feed(hashed, memo)
+        if call is None:
+            return False
         if self.preview is not None and self.preview.hashed == hashed:
             preview, self.preview = self.preview, None
             self.timers.still = False
             preview.end(memo)
             return True
+        waiter = call.waiter
+        if isinstance(waiter, StepFuture):
+            waiter.resolve(memo)
+        elif isinstance(waiter, RunTimer):
+            waiter.fire()
+        return True
+
+    def _ended(self, root: asyncio.Task[Any]) -> None:
+        self.settler.stir()
+        if not self.driving and not self.abandoned:
             self.tell_late()
 
     def tell_late(self) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from stepwell.errors import Suspend, SuspensionSwallowed
 from stepwell.sdk import failures, memos, values
 from stepwell.sdk.context import make_context_sync
+from stepwell.sdk.drivers import replays
 from stepwell.sdk.drivers.bodies import run_body
 from stepwell.sdk.drivers.pool import Pool
 from stepwell.sdk.group import GroupSync
@@ -120,6 +121,11 @@ class SyncRun(RunScope):
         loading: Any = self._load_body(ref)
         return asyncio.run_coroutine_threadsafe(loading, self._loop).result(_LOAD_TIMEOUT_S)
 
+    @property
+    def unasked(self) -> int:
+        """How many recorded steps the pass did not come to."""
+        return len(self._done) - self._passed
+
     # ---------------------------------------------------------------------------------------------------- in the thread
 
     def _main(self) -> None:
@@ -156,11 +162,22 @@ class SyncRun(RunScope):
 
 
 async def execute(
-    function: Function, request: CallRequest, pool: Pool, context: Context, load_body: LoadBody | None
+    function: Function,
+    request: CallRequest,
+    pool: Pool,
+    context: Context,
+    load_body: LoadBody | None,
+    *,
+    strict: bool = False,
 ) -> Answer:
-    """Answer one call request for a ``def`` function."""
+    """Answer one call request for a ``def`` function. ``strict``: a pass that leaves the recorded path is an error."""
     run = SyncRun(function, request, pool, load_body)
     found = await run.calls(context)
+    unasked = run.unasked
+    if unasked and (not isinstance(found, Answer) or found.kind is AnswerKind.RETURNED):
+        strayed = replays.strayed(request, unasked, [] if isinstance(found, Answer) else [call.label for call in found])
+        if strict:
+            return strayed
     if isinstance(found, Answer):
         return found if request.is_discovery else not_found(request, [])
     if not request.is_discovery:
