@@ -1,0 +1,115 @@
+"""An engine for one run of a test: in memory, on a virtual clock, on the loop of the function."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from stepwell.core.inputs import Env
+from stepwell.core.outputs import Commit
+from stepwell.sdk import values
+from stepwell.sdk.functions import Function
+from stepwell.server.fetcher.base import Fetcher
+from stepwell.server.runtime.engine import Engine
+from stepwell.server.store.base import ClaimRequest, Transacted
+from stepwell.server.store.memory import MemoryStore
+from stepwell.testing.clock import FakeClock
+from stepwell.testing.messages import SentRequest, sent
+from stepwell.wire.calls import Answer, CallRequest
+from stepwell.wire.constants import IN_PROCESS_URL
+from stepwell.wire.events import IncomingEvent, parse_events
+from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest
+from stepwell.wire.functions import Registration, parse_registration
+
+
+class SkippingStore(MemoryStore):
+    """When nothing is under way and nothing is due, the clock jumps to when something will be."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
+        """See :meth:`Store.transact`."""
+        result = await super().transact(commits, claim)
+        if claim is None or result.claimed or result.next_due is None or (await self.counts()).claimed:
+            return result
+        self._clock.jump(result.next_due)
+        later = await super().transact((), replace(claim, now=self._clock.now()))
+        return Transacted(result.outcomes, later.claimed, later.next_due)
+
+
+class TestEngine(Engine):
+    """The engine, with the same jitter every time."""
+
+    __test__ = False
+
+    def _env(self) -> Env:
+        return dataclasses.replace(super()._env(), jitter=0.5)
+
+
+class Tap:
+    """A fetcher that notes what is sent. What goes wrong in the test's own HTTP ends the test: see ``trouble``."""
+
+    def __init__(self, inner: Fetcher) -> None:
+        self._inner = inner
+        self.requests: list[SentRequest] = []
+        self.trouble: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def fetch(self, request: FetchRequest, attempt: int = 0) -> FetchOutcome:
+        """See :meth:`Fetcher.fetch`."""
+        self.requests.append(sent(request, attempt))
+        try:
+            return await self._inner.fetch(request, attempt)
+        except Exception as problem:  # noqa: BLE001 - the test shall see it, whatever it is
+            if not self.trouble.done():
+                self.trouble.set_exception(problem)
+            return FetchBroken(kind="aborted", message="the test's HTTP failed", final=True)
+
+    async def close(self) -> None:
+        """See :meth:`Fetcher.close`."""
+        await self._inner.close()
+
+
+class NoCaller:
+    """Reaches no app: the function lives in the test."""
+
+    async def call(self, request: CallRequest) -> Answer:
+        """Is never asked."""
+        raise AssertionError(f"{request.function_id} lives in the test and is not called over HTTP")
+
+    def ended(self, run_id: str) -> None:
+        """Nothing is kept."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def registration(function: Function, event_name: str) -> Registration:
+    """One function as its app registers it. One that can only be invoked is started by ``event_name``."""
+    url = f"{IN_PROCESS_URL}{function.client.app_id}"
+    config = function.config(url)
+    if not function.triggers:
+        config["triggers"] = [{"event": event_name}]
+    body = {
+        "appName": function.client.app_id,
+        "url": url,
+        "sdk": "stepwell-py",
+        "framework": "testing",
+        "v": "0.1",
+        "functions": [config],
+    }
+    return parse_registration(msgspec.json.encode(body))
+
+
+def incoming(event: dict[str, Any], now: int) -> IncomingEvent:
+    """The event as the platform takes it; it may have a name of the platform's own. Raises BadEvents."""
+    body = values.encode({**event, "name": "own"}, "the event has")
+    (found,) = parse_events(body, "application/json", now)
+    whole = msgspec.json.decode(found.body, type=dict[str, Any])
+    return found._replace(name=event["name"], body=msgspec.json.encode({**whole, "name": event["name"]}))

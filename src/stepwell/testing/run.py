@@ -1,0 +1,198 @@
+"""Running one function in a test: no server, no network, no waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from stepwell.sdk.drivers.aio import Executor
+from stepwell.sdk.events import Event
+from stepwell.sdk.functions import Function
+from stepwell.testing.clock import FakeClock
+from stepwell.testing.http import ScriptedHttp
+from stepwell.testing.outcome import RunOutcome, run_outcome
+from stepwell.testing.overrides import Overriding
+from stepwell.testing.sent import caught
+
+if TYPE_CHECKING:
+    from stepwell.server.caller.base import Caller
+    from stepwell.server.fetcher.base import Fetcher
+    from stepwell.testing.engine import Tap, TestEngine
+
+_INVOKED = "inngest/function.invoked"
+EventLike = Event | Mapping[str, Any]
+
+
+def run_function(
+    function: Function,
+    *,
+    event: EventLike | None = None,
+    data: Mapping[str, Any] | None = None,
+    http: Fetcher | None = None,
+    steps: Mapping[str, Any] | None = None,
+    start: datetime | None = None,
+    always_replay: bool = False,
+    timeout: float = 30.0,
+) -> RunOutcome:
+    """Run a function to its end on an engine in memory, and tell how it ended. Sleeps and retries take no time.
+
+    Args:
+        function: what ``@client.create_function`` returned.
+        event: the event that starts it; its ``name`` may be left out. Default: one of the function's first trigger.
+        data: the event's data, where nothing else of the event matters.
+        http: what answers durable requests: a ``ScriptedHttp`` or a ``Cassette``. Default: every request is unexpected.
+        steps: stand-ins for step.run and step.invoke, by step id: a value, an exception to raise, a callable without
+            arguments, or ``each(...)`` of them.
+        start: where the virtual clock begins; default: now.
+        always_replay: keep no suspended function, run it from its beginning each time: finds what is not deterministic.
+        timeout: seconds of real time that the run may take.
+
+    Raises ``UnexpectedRequest``; ``UnknownStep`` for a stand-in that was not used; ``ValueError`` for an event that does not
+    start the function; ``TimeoutError``; ``RuntimeError`` where a loop runs already. An error of the function is no
+    exception here: see ``RunOutcome.error``.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise RuntimeError("run_function() was called where an event loop runs: write `await arun_function(...)`")
+    return asyncio.run(
+        arun_function(
+            function, event=event, data=data, http=http, steps=steps, start=start, always_replay=always_replay,
+            timeout=timeout,
+        )
+    )  # fmt: skip
+
+
+async def arun_function(
+    function: Function,
+    *,
+    event: EventLike | None = None,
+    data: Mapping[str, Any] | None = None,
+    http: Fetcher | None = None,
+    steps: Mapping[str, Any] | None = None,
+    start: datetime | None = None,
+    always_replay: bool = False,
+    timeout: float = 30.0,
+) -> RunOutcome:
+    """As :func:`run_function`, on the loop that runs."""
+    if not isinstance(function, Function):  # pyright: ignore[reportUnnecessaryIsInstance] - users may err
+        raise TypeError(f"run_function() takes what @client.create_function returned, not {type(function).__name__}")
+    run = _Run(function, http or ScriptedHttp(), steps or {}, FakeClock(start))
+    with caught(function.client) as events:
+        try:
+            view = await run.play(_event(function, event, data), always_replay, timeout)
+        finally:
+            await run.close()
+    found = run_outcome(view, run.tap.requests, events, run.clock.elapsed)
+    if found.completed and run.overriding is not None:
+        run.overriding.check()
+    return found
+
+
+class _Run:
+    """The engine, the executor and what is between them."""
+
+    def __init__(self, function: Function, http: Fetcher, steps: Mapping[str, Any], clock: FakeClock) -> None:
+        from stepwell.testing.engine import NoCaller, SkippingStore, Tap, TestEngine
+
+        self.function = function
+        self.clock = clock
+        self.tap: Tap = Tap(http)
+        self.engine: TestEngine = TestEngine(SkippingStore(clock), self.tap, NoCaller(), clock=clock)
+        self.executor: Executor | None = None
+        self.overriding: Overriding | None = None
+        self._steps = steps
+        self._pokes: set[asyncio.Future[bool]] = set()
+
+    async def play(self, event: dict[str, Any], always_replay: bool, timeout: float) -> Any:
+        """The run's view once it has ended."""
+        from stepwell.testing.engine import incoming, registration
+
+        await self.engine.open()
+        await self.engine.register(registration(self.function, event["name"]), self._caller(always_replay))
+        await self.engine.start()
+        (event_id,) = await self.engine.ingest([incoming(event, self.clock.now())], self.engine.new_ids(1))
+        runs = await self.engine.runs_of(event_id)
+        if not runs:
+            raise ValueError(self._not_started(event["name"]))
+        return await self._ended(runs[0], timeout)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        if self.executor is not None:
+            await self.executor.close()
+        for poke in self._pokes:
+            poke.cancel()
+        await asyncio.gather(*self._pokes, return_exceptions=True)
+        await self.engine.close()
+        if self.overriding is not None:
+            await self.overriding.close()
+        if self.tap.trouble.done():
+            self.tap.trouble.exception()
+
+    def _caller(self, always_replay: bool) -> Caller:
+        from stepwell.server.caller.inprocess import InProcessCaller
+
+        self.executor = Executor(
+            {self.function.id: self.function},
+            always_replay=always_replay,
+            on_late=self._poke,
+            load_body=self._body,
+        )
+        caller = InProcessCaller(self.executor.execute, asyncio.get_running_loop(), self.executor.forget)
+        if not self._steps:
+            return caller
+        self.overriding = Overriding(caller, self._steps)
+        return self.overriding
+
+    async def _ended(self, run_id: str, timeout: float) -> Any:
+        waiting = asyncio.ensure_future(self.engine.wait_run(run_id, timeout))
+        await asyncio.wait([waiting, self.tap.trouble], return_when=asyncio.FIRST_COMPLETED)
+        if self.tap.trouble.done():
+            waiting.cancel()
+            with suppress(asyncio.CancelledError):
+                await waiting
+            self.tap.trouble.result()
+        view = await waiting
+        if view is None or not view.run.status.ended:
+            pending = [step.name for step in view.steps.values() if not step.ended] if view is not None else []
+            where = f"it waits for {', '.join(pending)}" if pending else "its own code is running"
+            raise TimeoutError(f"{self.function.id} has not ended within {timeout:g} s of real time: {where}")
+        return view
+
+    def _poke(self, run_id: str) -> None:
+        poke = asyncio.ensure_future(self.engine.poke(run_id))
+        self._pokes.add(poke)
+        poke.add_done_callback(self._pokes.discard)
+
+    async def _body(self, ref: str) -> bytes:
+        data = await self.engine.body(ref)
+        if data is None:
+            raise LookupError(f"the recorded body {ref} is gone")
+        return data
+
+    def _not_started(self, name: str) -> str:
+        triggers = [
+            f"{each.event!r}" + (f" if {each.expression}" if each.expression else "") for each in self.function.triggers
+        ]
+        return f"the event {name!r} does not start {self.function.id}: it is started by {', '.join(triggers)}"
+
+
+def _event(function: Function, event: EventLike | None, data: Mapping[str, Any] | None) -> dict[str, Any]:
+    if event is not None and data is not None:
+        raise TypeError("give event= or data=, not both")
+    members: dict[str, Any] = {"data": dict(data or {})} if event is None else msgspec.to_builtins(event)
+    unknown = members.keys() - set(Event.__struct_fields__)
+    if unknown:
+        raise TypeError(f"an event has no member {', '.join(sorted(map(repr, unknown)))}: is it the data, for data= ?")
+    if not members.get("name"):
+        triggers = function.triggers
+        members["name"] = triggers[0].event.replace("*", "test") if triggers else _INVOKED
+    return members

@@ -1,0 +1,167 @@
+"""Cassettes: recorded through the real fetcher from a real server, played back without it."""
+
+import gzip
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+import stepwell
+from stepwell.testing import Cassette, CassetteMiss, arun_function
+from stepwell.testing.tape import Tape, entry, key_of, masked, outcome_of
+from stepwell.wire.fetch import FetchBroken, FetchRequest
+
+SECRET = "hunter2"
+
+
+class Upstream:
+    """Counts what it sees; fails the first request to /flaky."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.seen.append(request.path)
+        headers = {"set-cookie": f"session={SECRET}", "x-seen": str(len(self.seen))}
+        if request.path == "/flaky" and self.seen.count("/flaky") == 1:
+            return web.Response(status=503, text="busy")
+        if request.path == "/gzip":
+            return web.Response(body=gzip.compress(b"packed"), headers={"content-encoding": "gzip"})
+        if request.path == "/bytes":
+            return web.Response(body=b"\xff\x00")
+        if request.path == "/redirect":
+            raise web.HTTPFound("/end")
+        body = await request.text()
+        return web.json_response({"n": len(self.seen), "got": len(body)}, headers=headers)
+
+
+@pytest.fixture
+def upstream() -> Upstream:
+    return Upstream()
+
+
+@pytest.fixture
+async def server(upstream: Upstream) -> AsyncIterator[TestServer]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", upstream.handle)
+    async with TestServer(app) as found:
+        yield found
+
+
+def fetching(base: str, *calls: tuple[str, dict[str, Any]]) -> stepwell.Function:
+    client = stepwell.Client(app_id="app", is_production=False)
+
+    @client.create_function(fn_id="f", trigger=stepwell.TriggerEvent(event="go"))
+    async def f(ctx: stepwell.Context) -> list[Any]:
+        found: list[Any] = []
+        for path, arguments in calls:
+            try:
+                response = await ctx.step.fetch(f"{base}{path}", retry=2, **arguments)
+                found.append([response.status_code, response.text, str(response.url)])
+            except stepwell.FetchError as error:
+                found.append([error.kind, error.attempts])
+        return found
+
+    return f
+
+
+async def outputs(path: Path, base: str, calls: list[tuple[str, dict[str, Any]]], mode: Any = "once") -> Any:
+    outcome = await arun_function(fetching(base, *calls), http=Cassette(path, mode))
+    return outcome.raise_for_error().output
+
+
+async def test_recorded_once_and_played_back_offline(tmp_path: Path, server: TestServer, upstream: Upstream) -> None:
+    base, path = str(server.make_url("")).rstrip("/"), tmp_path / "deep" / "c.json"
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("/flaky", {}),
+        ("/same", {}),
+        ("/same", {}),
+        ("/gzip", {}),
+        ("/bytes", {}),
+        ("/redirect", {}),
+        ("/files", {"method": "POST", "files": {"a": b"content"}}),
+    ]
+    recorded = await outputs(path, base, calls)
+    seen = list(upstream.seen)
+    assert seen[:4] == ["/flaky", "/flaky", "/same", "/same"]
+    assert recorded[3][:2] == [200, "packed"]
+    assert recorded[5][2] == f"{base}/end"
+    await server.close()
+    assert await outputs(path, base, calls) == recorded
+    assert await outputs(path, base, calls, "replay") == recorded
+    assert upstream.seen == seen
+
+
+async def test_failures_are_recorded_too(tmp_path: Path, server: TestServer) -> None:
+    base = str(server.make_url("")).rstrip("/")
+    await server.close()
+    recorded = await outputs(tmp_path / "c.json", base, [("/x", {})])
+    assert recorded == [["connect", 2]]
+    assert await outputs(tmp_path / "c.json", "http://elsewhere.invalid", []) == []
+    assert await outputs(tmp_path / "c.json", base, [("/x", {})], "replay") == recorded
+
+
+async def test_no_credential_reaches_the_file(tmp_path: Path, server: TestServer) -> None:
+    base, path = str(server.make_url("")).rstrip("/"), tmp_path / "c.json"
+    own = Cassette(path, mask=["X-Own", "pin"])
+    calls: list[tuple[str, dict[str, Any]]] = [
+        (
+            f"/json?api_key={SECRET}&page=2",
+            {
+                "method": "POST",
+                "json": {"client_secret": SECRET, "deep": [{"pin": SECRET}], "max_tokens": 7},
+                "headers": {"authorization": f"Bearer {SECRET}", "x-own": SECRET},
+            },
+        ),
+        ("/form", {"method": "POST", "data": {"password": SECRET, "user": "ann"}}),
+    ]
+    (await arun_function(fetching(base, *calls), http=own)).raise_for_error()
+    text = path.read_text()
+    assert SECRET not in text
+    assert "api_key=***&page=2" in text
+    assert '\\"max_tokens\\":7' in text
+    assert "password=***&user=ann" in text
+    await server.close()
+    again = Cassette(path, "replay", mask=["X-Own", "pin"])
+    (await arun_function(fetching(base, *calls), http=again)).raise_for_error()
+    assert again.unused == []
+
+
+async def test_what_was_not_recorded_is_a_clear_error(tmp_path: Path, server: TestServer) -> None:
+    base, path = str(server.make_url("")).rstrip("/"), tmp_path / "c.json"
+    await outputs(path, base, [("/a", {}), ("/b", {})])
+    with pytest.raises(CassetteMiss, match=r"c\.json has no recording of GET .*/other; .*record.*(?s:.*)/a(?s:.*)/b"):
+        await outputs(path, base, [("/other", {})])
+    with pytest.raises(CassetteMiss, match=r"has 1 recordings of GET .*/a, and all have been played"):
+        await outputs(path, base, [("/a", {}), ("/a", {})])
+    with pytest.raises(CassetteMiss, match=r"there is no cassette .*missing\.json"):
+        Cassette(tmp_path / "missing.json", "replay")
+    path.write_text("{")
+    with pytest.raises(ValueError, match="is no cassette"):
+        Cassette(path)
+    with pytest.raises(ValueError, match="there is no cassette mode 'always'"):
+        Cassette(path, cast(Any, "always"))
+
+
+async def test_record_and_none_use_the_network(tmp_path: Path, server: TestServer, upstream: Upstream) -> None:
+    base, path = str(server.make_url("")).rstrip("/"), tmp_path / "c.json"
+    await outputs(path, base, [("/a", {})])
+    first = path.read_bytes()
+    await outputs(path, base, [("/a", {})], "none")
+    assert path.read_bytes() == first
+    await outputs(path, base, [("/a", {}), ("/a", {})], "record")
+    assert len(json.loads(path.read_text())["entries"]) == 2
+    assert len(upstream.seen) == 4
+
+
+def test_the_form_of_a_failure() -> None:
+    request = FetchRequest(url="https://user:pass@a.example/x", method="get")
+    made = entry(masked(request), FetchBroken(kind="tls", message="no", final=True))
+    assert made.request.url == "https://***@a.example/x"
+    assert outcome_of(made, request) == FetchBroken(kind="tls", message="no", final=True)
+    assert key_of(made.request) == ("GET", "https://***@a.example/x", b"")
+    assert Tape().version == 1
