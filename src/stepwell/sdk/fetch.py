@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import Any, Unpack, cast
 
 from stepwell.errors import StepUsageError
@@ -27,7 +28,8 @@ class Fetch:
         """The request of :meth:`Step.fetch`. Awaitable where an event loop runs in this thread, else the response itself."""
         scope = SCOPE.get()
         if isinstance(scope, RunScope):
-            return scope.step.fetch(url, **options)
+            made: Any = scope.step.fetch(url, **options)
+            return made if inspect.isawaitable(made) or not _loop_runs() else _done(made)
         if self._fallback is None:
             where = f"inside the step {scope.label!r}" if isinstance(scope, StepBody) else "outside of a run"
             raise StepUsageError(
@@ -46,11 +48,20 @@ def plain_fetch(url: UrlOrRequest, **options: Any) -> Any:
     """A plain request. An awaitable where an event loop runs in this thread, else the response."""
     options.setdefault("follow_redirects", True)
     sending = {key: options.pop(key) for key in ("auth", "follow_redirects") if key in options}
+    return _send_async(url, options, sending) if _loop_runs() else _send(url, options, sending)
+
+
+def _loop_runs() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _send(url, options, sending)
-    return _send_async(url, options, sending)
+        return False
+    return True
+
+
+async def _done(response: Any) -> Any:
+    """For ``asyncio.run`` inside of a ``def`` function, whose steps return their results at once."""
+    return response
 
 
 def _send(url: UrlOrRequest, options: dict[str, Any], sending: dict[str, Any]) -> Any:
