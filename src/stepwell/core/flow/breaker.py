@@ -39,6 +39,6 @@ def observed(rule: Breaker, circuit: Circuit, failed: bool, started_at: int, now
     if now - circuit.since >= rule.window_ms:
         circuit = Circuit(since=now)
     counted = replace(circuit, total=circuit.total + 1, failed=circuit.failed + failed)
-    if counted.total >= rule.minimum and counted.failed >= rule.ratio * counted.total:
+    if failed and counted.total >= rule.minimum and counted.failed >= rule.ratio * counted.total:
         return Circuit(since=now, opens_at=now + rule.open_ms)
     return counted

@@ -15,6 +15,7 @@ WAKE_MS = 10
 """Nobody is woken more often than this for a pace: what a fast one admits meanwhile goes in one group."""
 
 
+_HOUR_MS = 3600 * 1000
 _DAY_MS = 24 * 3600 * 1000
 
 
@@ -150,14 +151,8 @@ def _known(pace: Pace) -> float | None:
 def _state(pace: Pace, tat: int, slow: SlowDown | None, circuit: Circuit) -> FlowState | None:
     idle_at = -(-tat // 1000)
     if slow is not None:
-        idle_at = max(idle_at, slow.until + _recovery_ms(slow))
+        idle_at = max(idle_at, slow.until + _HOUR_MS)  # recovered long before
     if pace.breaker is not None and circuit != Circuit():
         idle_at = max(idle_at, circuit.since + pace.breaker.window_ms)
         idle_at = max(idle_at, circuit.opens_at + _DAY_MS if circuit.is_open else 0)
     return FlowState(tat, slow, circuit, idle_at) if idle_at else None
-
-
-def _recovery_ms(slow: SlowDown) -> int:
-    if slow.growth:
-        return int((slow.ceiling - slow.rate) / slow.growth * 1000) + 1
-    return 30_000

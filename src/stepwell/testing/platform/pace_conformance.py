@@ -1,0 +1,148 @@
+"""What every store must do about paces. Part of the suite in ``store_conformance``."""
+
+from msgspec.structs import replace
+
+from stepwell.core.flow.gates import WAKE_MS, Reason
+from stepwell.core.model import Breaker, Item, ItemRef, Limit, Pace
+from stepwell.core.model import WorkKind as Kind
+from stepwell.core.outputs import Commit, Observed
+from stepwell.server.store.base import ClaimRequest, Store, Transacted
+
+_TEN = Pace("host:a", 10, 1_000)
+_HOST = Pace("host:a", slows=True)
+
+
+def a_paced(key: str, *paces: Pace, due_at: int = 0, run_id: str = "R1", limits: tuple[Limit, ...] = ()) -> Item:
+    """A work item that has to pass these."""
+    return Item(run_id=run_id, key=key, kind=Kind.FETCH, due_at=due_at, limits=limits, paces=paces)
+
+
+async def _claim(store: Store, now: int, *commits: Commit, limit: int = 100) -> Transacted:
+    return await store.transact(commits, ClaimRequest("me", limit, now))
+
+
+def _keys(found: Transacted) -> list[str]:
+    return [item.key for item in found.claimed]
+
+
+def _put(*items: Item) -> Commit:
+    return Commit(now=0, put=items)
+
+
+def _done(item: Item) -> Commit:
+    return Commit(now=0, done=(ItemRef(item.run_id, item.key, item.claim),))
+
+
+class PaceConformance:
+    """Rate, slow-down, breaker, expiry, and what a run waits for."""
+
+    async def test_a_rate_lets_pass_in_order_and_says_when(self, store: Store) -> None:
+        """One each 100 ms; others are not held up; nothing is lost."""
+        first = await _claim(store, 1_000, _put(*(a_paced(f"k{n}", _TEN) for n in range(4)), a_paced("free")))
+        assert _keys(first) == ["k0", "free"]
+        passed, now = ["k0"], 1_000
+        while len(passed) < 4:
+            found = await _claim(store, now)
+            passed += _keys(found)
+            if len(passed) < 4:
+                assert found.next_due is not None
+                assert now < found.next_due <= now + 100
+                now = found.next_due
+        assert passed == ["k0", "k1", "k2", "k3"]
+        assert 1_270 <= now <= 1_300
+
+    async def test_burst_and_a_pace_holds_over_reopening(self, store: Store) -> None:
+        """Three at once, then one each 100 ms, whoever opened the store in between."""
+        burst = replace(_TEN, burst=2)
+        assert len((await _claim(store, 1_000, _put(*(a_paced(f"k{n}", burst) for n in range(6))))).claimed) == 3
+        await store.close()
+        await store.open()
+        assert _keys(await _claim(store, 1_010)) == []
+        found = await _claim(store, 1_200)
+        assert _keys(found) == ["k3", "k4"]
+
+    async def test_pace_and_concurrency_together(self, store: Store) -> None:
+        """Both must be open; what one held back is not lost when the other opens."""
+        one = Limit("b", 1)
+        items = [a_paced(f"k{n}", _TEN, limits=(one,)) for n in range(4)]
+        (held,) = (await _claim(store, 1_000, _put(*items))).claimed
+        assert _keys(await _claim(store, 2_000)) == []
+        (second,) = (await _claim(store, 2_000, _done(held))).claimed
+        assert _keys(await _claim(store, 2_010, _done(second))) == []
+        assert _keys(await _claim(store, 2_110)) == ["k2"]
+
+    async def test_a_slow_down_holds_for_everybody(self, store: Store) -> None:
+        """Until the host's time; then few; over a reopening."""
+        seen = Commit(now=1_000, observed=(Observed(_HOST, 900, wait_ms=5_000),))
+        found = await _claim(store, 1_000, seen, _put(*(a_paced(f"k{n}", _HOST) for n in range(9))))
+        assert (_keys(found), found.next_due) == ([], 6_000)
+        await store.close()
+        await store.open()
+        assert _keys(await _claim(store, 5_999)) == []
+        found = await _claim(store, 6_000)
+        assert _keys(found) == ["k0"]
+        assert found.next_due is not None
+        assert 6_000 < found.next_due <= 6_250
+        later = [key for now in range(6_010, 12_000, 10) for key in _keys(await _claim(store, now))]
+        assert later == [f"k{n}" for n in range(1, 9)]
+
+    async def test_a_breaker_lets_one_probe_pass(self, store: Store) -> None:
+        """And nobody else until its outcome is known."""
+        guarded = Pace("host:a", breaker=Breaker(0.5, 1_000, 2, 500))
+        bad = Commit(now=1_000, observed=(Observed(guarded, 900, failed=True),) * 2)
+        found = await _claim(
+            store, 1_000, bad, _put(a_paced("a", guarded), a_paced("b", guarded), a_paced("c", guarded))
+        )
+        assert (_keys(found), found.next_due) == ([], 1_500)
+        assert _keys(await _claim(store, 1_500)) == ["a"]
+        assert _keys(await _claim(store, 1_600)) == []
+        good = Commit(now=1_700, observed=(Observed(guarded, 1_500),))
+        assert _keys(await _claim(store, 1_700, good)) == ["b", "c"]
+
+    async def test_an_item_that_expires_waits_no_longer(self, store: Store) -> None:
+        """Behind a pace or a limit, at its time, also after a reopening; it takes nothing from the pace."""
+        shut, full = replace(_TEN, limit=1, period_ms=60_000), Limit("b", 1)
+        first = await _claim(store, 1_000, _put(a_paced("a", shut), a_paced("b", limits=(full,))))
+        assert len(first.claimed) == 2
+        paced = replace(a_paced("p", shut), expires_at=2_000)
+        limited = replace(a_paced("l", limits=(full,)), expires_at=2_500)
+        found = await _claim(store, 1_100, _put(paced, limited))
+        assert (_keys(found), found.next_due) == ([], 2_000)
+        await store.close()
+        await store.open()
+        assert _keys(await _claim(store, 1_999)) == []
+        found = await _claim(store, 2_000)
+        assert (_keys(found), found.next_due) == (["p"], 2_500)
+        assert _keys(await _claim(store, 2_500)) == ["l"]
+
+    async def test_what_holds_a_run_back(self, store: Store) -> None:
+        """The bucket, why, and until when; nothing about items that are claimed or not yet due."""
+        full = Limit("b", 1)
+        items = (
+            a_paced("a", _TEN, limits=(full,)),
+            a_paced("paced", _TEN),
+            a_paced("limited", limits=(full,)),
+            a_paced("later", _TEN, due_at=9_000),
+        )
+        await _claim(store, 1_000, _put(*items))
+        found = await store.waits("R1", 1_000)
+        assert found.keys() == {"paced", "limited"}
+        assert (found["paced"].by, found["paced"].reason, found["paced"].until) == (_TEN, Reason.RATE, 1_080)
+        assert (found["limited"].by, found["limited"].reason, found["limited"].until) == (
+            full,
+            Reason.CONCURRENCY,
+            None,
+        )
+        assert await store.waits("R9", 1_000) == {}
+
+    async def test_a_fast_pace_comes_in_groups(self, store: Store) -> None:
+        """Nobody is woken for each item of a fast pace."""
+        fast = Pace("host:a", 1_000, 1_000)
+        now, wakes, passed = 1_000, 0, 0
+        found = await _claim(store, now, _put(*(a_paced(f"k{n}", fast) for n in range(200))))
+        while (passed := passed + len(found.claimed)) < 200:
+            assert found.next_due is not None
+            assert found.next_due >= now + WAKE_MS
+            now, wakes = found.next_due, wakes + 1
+            found = await _claim(store, now)
+        assert wakes <= 20
