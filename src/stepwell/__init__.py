@@ -26,11 +26,13 @@ from stepwell.sdk.functions import Concurrency, Function, Throttle, TriggerEvent
 from stepwell.sdk.group import Group, GroupSync
 from stepwell.sdk.secrets import secret
 from stepwell.sdk.steps import Step, StepSync
+from stepwell.wire.constants import CALLBACK_URL
 
 if TYPE_CHECKING:
     from stepwell.embed import embedded
 
 __all__ = [
+    "CALLBACK_URL",
     "Client",
     "Concurrency",
     "ConfigError",

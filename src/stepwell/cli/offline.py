@@ -6,7 +6,9 @@ from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Run, RunView, StoredEvent
 from stepwell.server.clock import SystemClock
 from stepwell.server.store.base import AppRecord, Counts, RunQuery, Store, StoreError
+from stepwell.server.streams import Streams
 from stepwell.wire.events import IncomingEvent
+from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.functions import FunctionConfig, Registration
 from stepwell.wire.ops import Op
 
@@ -18,6 +20,12 @@ class OfflineEngine:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._streams = Streams()
+
+    @property
+    def streams(self) -> Streams:
+        """Nothing arrives."""
+        return self._streams
 
     async def ingest(self, events: Sequence[IncomingEvent], ids: Sequence[str]) -> list[str]:
         """Needs an engine."""
@@ -32,6 +40,10 @@ class OfflineEngine:
         raise StoreError(_NEEDS_ONE)
 
     async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
+        """Needs an engine."""
+        raise StoreError(_NEEDS_ONE)
+
+    async def called_back(self, run_id: str, step_id: str, response: FetchResponse) -> bool:
         """Needs an engine."""
         raise StoreError(_NEEDS_ONE)
 

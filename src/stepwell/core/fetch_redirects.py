@@ -35,14 +35,24 @@ def next_hop(request: FetchRequest, response: FetchResponse) -> FetchRequest | F
         return None
     if len(response.history) >= MAX_REDIRECTS:
         return _refused(request, f"more than {MAX_REDIRECTS} redirects")
+    return _refused_or(request, request.url, location, response.status)
+
+
+def see_other(request: FetchRequest, base: str, location: str) -> FetchRequest | FetchBroken:
+    """The GET of a place that a response from ``base`` names, with what a redirect there would take along."""
+    found = _refused_or(request, base, location, 303)
+    return found if isinstance(found, FetchBroken) else replace(found, method="GET", body=None)
+
+
+def _refused_or(request: FetchRequest, base: str, location: str, status: int) -> FetchRequest | FetchBroken:
     try:
-        url = _target(request.url, location)
+        url = _target(base, location)
     except ValueError as error:
         reason = str(error) if isinstance(error, BadUrl) else "the Location can not be read"
         return _refused(request, f"it redirects to a place that can not be used: {reason}")
-    if origin(request.url)[0] == "https" and origin(url)[0] == "http":
+    if origin(base)[0] == "https" and origin(url)[0] == "http":
         return _refused(request, f"it redirects from https down to {place(url)}, which would lose the encryption")
-    return _follow(request, response.status, url)
+    return _follow(request, status, url)
 
 
 def _target(base: str, location: str) -> str:

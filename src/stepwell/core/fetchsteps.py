@@ -3,15 +3,19 @@
 import msgspec
 from msgspec.structs import replace
 
+from stepwell.core import callbacks, polling
 from stepwell.core.draft import Draft
 from stepwell.core.fetches import FetchRetry, after, asked_delay, narrowed
 from stepwell.core.flow.hosts import host_of, observed
 from stepwell.core.groups import completed
-from stepwell.core.inputs import Fetched
-from stepwell.core.model import Attempt, Body, Item, RunView, Step, StepStatus
+from stepwell.core.inputs import CalledBack, Fetched
+from stepwell.core.model import Attempt, Body, Item, RunView, Step, StepStatus, WorkKind
 from stepwell.wire.constants import INLINE_BODY_BYTES
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse
 from stepwell.wire.memos import error_memo, is_error, memo
+
+_KEPT_ATTEMPTS = 25
+"""Of the first and of the newest attempts of a step, each."""
 
 
 def fetched(draft: Draft, given: Fetched) -> None:
@@ -45,23 +49,52 @@ def fetched(draft: Draft, given: Fetched) -> None:
         again = replace(item, attempt=item.attempt + 1, due_at=due, claim=0, rescues=0, limits=limits, paces=paces)
         draft.put(again)
         return
+    asked = step.attempt + 1
+    poll = polling.next_poll(request, verdict.outcome, asked, step.created_at, env.now, env.jitter, env.flat_retry_ms)
+    if isinstance(poll, polling.Poll):
+        _look_again(draft, _attempted(step, given, env.now, poll.delay_ms, poll.reason), item, poll)
+        return
     step = _attempted(step, given, env.now, None, None)
-    _end(draft, step, item, request, verdict.outcome)
+    if callbacks.waits(request, verdict.outcome):
+        _await_callback(draft, step, item, polling.deadline(request, step.created_at))
+        return
+    _end(draft, step, item.attempt + 1, request.rich, poll or verdict.outcome)
 
 
-def _end(draft: Draft, step: Step, item: Item, request: FetchRequest, outcome: FetchOutcome) -> None:
+def called_back(draft: Draft, given: CalledBack) -> None:
+    """The upstream's own request is the step's result, also where it comes before the response to ours."""
+    step = draft.step(given.step_id)
+    if step is not None and not step.ended and step.callback is not None:
+        _end(draft, step, 1, step.callback.rich, given.response)
+
+
+def _look_again(draft: Draft, step: Step, item: Item, poll: polling.Poll) -> None:
+    due = draft.env.now + poll.delay_ms
+    draft.save(replace(step, status=StepStatus.WAITING, due_at=due))
+    limits, paces = draft.env.hosts.admission(draft.run.limits, draft.run.paces, host_of(poll.request.url))
+    payload = msgspec.msgpack.encode(poll.request)
+    draft.put(replace(item, attempt=0, due_at=due, claim=0, rescues=0, limits=limits, paces=paces, payload=payload))
+
+
+def _await_callback(draft: Draft, step: Step, item: Item, until: int) -> None:
+    """The request is done; a timer stands for the deadline. Waiting holds no slot."""
+    draft.save(replace(step, status=StepStatus.WAITING, due_at=until))
+    draft.put(Item(run_id=item.run_id, key=item.key, kind=WorkKind.TIMER, due_at=until))
+
+
+def _end(draft: Draft, step: Step, tries: int, rich: bool, outcome: FetchOutcome) -> None:
     if isinstance(outcome, FetchBroken):
-        record, status = error_memo(outcome, item.attempt + 1, request.rich), StepStatus.FAILED
+        record, status = error_memo(outcome, tries, rich), StepStatus.FAILED
     else:
-        ref = _keep_body(draft, step, request, outcome)
-        record = memo(outcome, request.rich, ref)
+        ref = _keep_body(draft, step, rich, outcome)
+        record = memo(outcome, rich, ref)
         status = StepStatus.FAILED if is_error(record) else StepStatus.COMPLETED
     completed(draft, draft.end_step(step, record, status))
 
 
-def _keep_body(draft: Draft, step: Step, request: FetchRequest, response: FetchResponse) -> str | None:
+def _keep_body(draft: Draft, step: Step, rich: bool, response: FetchResponse) -> str | None:
     """Large bodies live beside the state, for SDKs that know how to load them."""
-    if not request.rich or len(response.body) <= INLINE_BODY_BYTES:
+    if not rich or len(response.body) <= INLINE_BODY_BYTES:
         return None
     ref = f"{step.run_id}.{step.step_id}"
     draft.body(Body(ref, step.run_id, response.body))
@@ -73,7 +106,7 @@ def _attempted(step: Step, given: Fetched, now: int, delay: int | None, reason: 
     broken = isinstance(outcome, FetchBroken)
     phases: dict[str, float | None] = msgspec.to_builtins(outcome.phases)
     record = Attempt(
-        number=given.item.attempt,
+        number=step.attempt,
         started_at=given.started_at,
         ended_at=now,
         status=None if broken else outcome.status,
@@ -84,10 +117,17 @@ def _attempted(step: Step, given: Fetched, now: int, delay: int | None, reason: 
     )
     return replace(
         step,
-        attempt=given.item.attempt + 1,
-        attempts=(*step.attempts, record),
+        attempt=step.attempt + 1,
+        attempts=_kept(step.attempts, record),
         started_at=step.started_at if step.started_at is not None else given.started_at,
     )
+
+
+def _kept(earlier: tuple[Attempt, ...], newest: Attempt) -> tuple[Attempt, ...]:
+    """The first and the newest attempts: a job that is polled for a day must not grow its step with each poll."""
+    if len(earlier) >= 2 * _KEPT_ATTEMPTS:
+        earlier = earlier[:_KEPT_ATTEMPTS] + earlier[1 - _KEPT_ATTEMPTS :]
+    return (*earlier, newest)
 
 
 def request_of(item: Item) -> FetchRequest:

@@ -1,13 +1,17 @@
 """What can happen to a run. Each is the outcome of a work item, or a word from outside."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.model import Item
 from stepwell.wire.calls import Answer
-from stepwell.wire.fetch import FetchOutcome
+from stepwell.wire.fetch import FetchOutcome, FetchResponse
 from stepwell.wire.ops import Op
+
+
+def _no_secrets() -> str:
+    raise RuntimeError("this engine has no source of secrets: give Env one")
 
 
 @dataclass(slots=True, frozen=True)
@@ -18,6 +22,10 @@ class Env:
     jitter: float = 0.5
     flat_retry_ms: int | None = None
     hosts: HostRules = NO_RULES
+    public_url: str = ""
+    """Where upstreams reach the platform's API; empty where they can not."""
+    secret: Callable[[], str] = _no_secrets
+    """Makes a text of letters, digits, ``-`` and ``_`` that nobody can guess."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,6 +71,14 @@ class Checkpointed:
 
 
 @dataclass(slots=True, frozen=True)
+class CalledBack:
+    """The upstream made the request that the step waits for; ``response`` is it, as the function gets it."""
+
+    step_id: str
+    response: FetchResponse
+
+
+@dataclass(slots=True, frozen=True)
 class Poked:
     """The app has found something new on its own and wants to be called."""
 
@@ -82,4 +98,4 @@ class Broken:
     message: str
 
 
-Input = Broken | Answered | Fetched | Fired | Held | Checkpointed | Poked | Cancelled
+Input = Broken | Answered | Fetched | Fired | Held | Checkpointed | Poked | Cancelled | CalledBack

@@ -6,10 +6,23 @@ from dataclasses import replace as replace_input
 import msgspec
 from msgspec.structs import replace
 
+from stepwell.core.callbacks import timed_out as not_called_back
 from stepwell.core.draft import Draft
-from stepwell.core.fetchsteps import fetched
+from stepwell.core.fetchsteps import called_back, fetched
 from stepwell.core.groups import completed, unseen
-from stepwell.core.inputs import Answered, Broken, Cancelled, Checkpointed, Env, Fetched, Fired, Held, Input, Poked
+from stepwell.core.inputs import (
+    Answered,
+    Broken,
+    CalledBack,
+    Cancelled,
+    Checkpointed,
+    Env,
+    Fetched,
+    Fired,
+    Held,
+    Input,
+    Poked,
+)
 from stepwell.core.invokes import timed_out
 from stepwell.core.model import Item, RunStatus, RunView, Step, StepStatus, WorkKind
 from stepwell.core.ops import UnknownOp, apply_ops, checkpoint
@@ -47,11 +60,6 @@ def _take(draft: Draft, given: Input) -> None:
                 due = draft.env.now + given.delay_ms
                 draft.put(replace(given.item, due_at=due, claim=0))
                 draft.header(error=given.reason, retry_at=due)
-        case Checkpointed():
-            if not draft.ended:
-                checkpoint(draft, given.ops)
-                draft.header(progressed=True)
-                draft.touch(DISCOVERY, 0)
         case Broken():
             if given.item is not None:
                 draft.done(given.item)
@@ -61,10 +69,23 @@ def _take(draft: Draft, given: Input) -> None:
         case Poked():
             draft.header(poked=draft.run.discovering)
             draft.put_discovery()
-        case Cancelled():
+        case Checkpointed() | CalledBack() | Cancelled():
             if not draft.ended:
-                error = ErrorInfo(name="RunCancelled", message=given.reason)
-                draft.finish(RunStatus.CANCELLED, msgspec.json.encode(error))
+                _told(draft, given)
+
+
+def _told(draft: Draft, given: Checkpointed | CalledBack | Cancelled) -> None:
+    """A word from outside, about a run that goes on."""
+    match given:
+        case Checkpointed():
+            checkpoint(draft, given.ops)
+            draft.header(progressed=True)
+            draft.touch(DISCOVERY, 0)
+        case CalledBack():
+            called_back(draft, given)
+        case Cancelled():
+            error = ErrorInfo(name="RunCancelled", message=given.reason)
+            draft.finish(RunStatus.CANCELLED, msgspec.json.encode(error))
 
 
 def _fired(draft: Draft, given: Fired) -> None:
@@ -80,6 +101,8 @@ def _due(waiting: Step, item: Item) -> bytes:
     """What a step gets whose item is due: the result that came for it, or what its time-out means."""
     if item.kind is WorkKind.RESUME:
         return item.payload or b"null"
+    if waiting.callback is not None:
+        return not_called_back(waiting)
     return timed_out() if waiting.op == Opcode.INVOKE else b"null"
 
 

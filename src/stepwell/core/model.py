@@ -89,6 +89,13 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     phases: dict[str, float] | None = None
 
 
+class Callback(msgspec.Struct, frozen=True, kw_only=True):
+    """A call-back that a step waits for. ``digest``: SHA-256 of the secret in its URL; ``rich``: our own SDK asked."""
+
+    digest: bytes
+    rich: bool = False
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One step of a run. ``memo`` is the JSON that the app gets for it once it has ended (wire wrapper form).
 
@@ -120,6 +127,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """What it waits for: the time of its wake-up or next attempt."""
     info: bytes | None = None
     attempts: tuple[Attempt, ...] = ()
+    callback: Callback | None = None
 
     @property
     def ended(self) -> bool:

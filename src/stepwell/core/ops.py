@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
+from stepwell.core.callbacks import arm
 from stepwell.core.draft import Draft
 from stepwell.core.fetches import prepare
 from stepwell.core.flow.hosts import host_of
@@ -168,10 +169,13 @@ def _sleep(draft: Draft, step: Step, op: Op) -> None:
 def _gateway(draft: Draft, step: Step, op: Op) -> None:
     try:
         request = prepare(parse_gateway(_raw(op.opts)), draft.run.run_id, step.step_id)
+        info = msgspec.json.encode({"method": request.method, "url": request.url.split("?", 1)[0].split("#", 1)[0]})
+        if request.policy.callback:
+            request, callback = arm(request, draft.run.run_id, draft.env.secret(), draft.env.public_url)
+            step = replace(step, callback=callback)
     except BadGateway as problem:
         _refuse(draft, step, "GatewayError", str(problem))
         return
-    info = msgspec.json.encode({"method": request.method, "url": request.url.split("?", 1)[0].split("#", 1)[0]})
     payload = msgspec.msgpack.encode(request)
     limits, paces = draft.env.hosts.admission(draft.run.limits, draft.run.paces, host_of(request.url))
     now, deadline = draft.env.now, request.policy.deadline_ms

@@ -11,7 +11,7 @@ from stepwell.sdk.fetching import FetchOptions, UrlOrRequest
 from stepwell.sdk.scope import SCOPE, RunScope, StepBody
 from stepwell.sdk.secrets import mentioned
 
-_OURS = frozenset({"id", "retry", "idempotency_key", "at_most_once", "deadline"})
+_OURS = frozenset({"id", "retry", "idempotency_key", "at_most_once", "deadline", "poll", "callback"})
 PLAIN = "plain"
 
 
@@ -35,6 +35,11 @@ class Fetch:
             raise StepUsageError(
                 f"fetch was called {where}, where it can not be durable, and fallback=None forbids a plain request: call it "
                 "in a function, outside of step.run"
+            )
+        if options.get("poll") or options.get("callback"):
+            raise StepUsageError(
+                "fetch was called with poll or callback where it can not be durable: only a run can wait for a long job; call "
+                "it in a function, outside of step.run"
             )
         plain = cast("dict[str, Any]", {key: value for key, value in options.items() if key not in _OURS})
         return plain_fetch(url, **plain) if self._fallback is PLAIN else self._fallback(url, **plain)

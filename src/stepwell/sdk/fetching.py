@@ -58,6 +58,8 @@ class FetchOptions(TypedDict, total=False):
     retry: Retry | int
     idempotency_key: str | None
     at_most_once: bool
+    poll: bool
+    callback: bool
     deadline: float | timedelta | str | None
 
 
@@ -243,6 +245,8 @@ def make_policy(given: Mapping[str, Any]) -> FetchPolicy:
         follow_redirects=given.get("follow_redirects", True),
         idempotency_key=given.get("idempotency_key"),
         at_most_once=given.get("at_most_once", False),
+        poll=given.get("poll", False),
+        callback=given.get("callback", False),
     )
 
 

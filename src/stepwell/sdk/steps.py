@@ -70,7 +70,9 @@ class Step:
 
         ``url``: an absolute URL or a ready ``Request``. Beyond httpx's keywords: ``id`` (the step's id; default: method,
         host and path), ``retry`` (a :class:`Retry`), ``idempotency_key`` (``""`` for none), ``at_most_once``,
-        ``deadline`` (seconds, over all attempts). Raises ``FetchError`` when there was no response.
+        ``deadline`` (seconds, over all attempts), ``poll`` (follow a 202 until the job is done), ``callback`` (the result is
+        the request that the upstream makes to the URL that takes the place of ``stepwell.CALLBACK_URL``). Raises
+        ``FetchError`` when there was no response.
         """
         self._run.check()
         asked = fetching.prepare(url, options)

@@ -45,4 +45,5 @@ def build_engine(settings: Settings) -> Engine:
         clock=clock,
         retry_interval_ms=settings.retry_interval_ms,
         hosts=HostRules(settings.hosts),
+        public_url=settings.public_url or (settings.url if settings.port else ""),
     )

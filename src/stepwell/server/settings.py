@@ -33,8 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     None for the usual back-off. ``drain_s``: how long work in flight may go on after a stop was asked for.
     ``discovery``: look for apps on the usual ports of this machine when no ``app_urls`` are given. ``allow``: hosts,
     networks (CIDR) and ports that functions may call although they are not public. ``fetch_function``: host the
-    function behind ``stepwell fetch``. ``public_url``: where upstreams reach the API, for call-backs; default: ``url``. ``hosts``: limits of the hosts that
-    functions call. ``call_timeout_s``: how long an app may take to answer one call, seconds.
+    function behind ``stepwell fetch``. ``hosts``: limits of the hosts that functions call. ``public_url``: where upstreams
+    reach the API, for call-backs; default: ``url``. ``call_timeout_s``: how long an app may take to answer one call, seconds.
     ``always_replay``: keep no suspended run in this process, so that every call replays its run: slow, and an error names
     what is not deterministic.
     """

@@ -41,5 +41,7 @@ CALL_TIMEOUT_S: Final = 2 * 3600.0
 MAX_WAIT_MS: Final = 366 * 24 * 3600 * 1000
 DEFAULT_RETRIES: Final = 4
 MAX_RETRIES: Final = 20
+CALLBACK_URL: Final = "https://callback.stepwell.invalid/url"
+"""Stands in a request with ``callback`` for the one-time URL that the platform puts in its place."""
 IN_PROCESS_URL: Final = "http://in-process.invalid/"
 """Where apps that live in the platform's own process are said to be: a name that never resolves (RFC 6761)."""

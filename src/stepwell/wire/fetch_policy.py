@@ -55,6 +55,8 @@ def check_policy(policy: FetchPolicy) -> None:
         raise BadPolicy("the delays of a request must be ordered, 0 <= min_delay <= max_delay, and at most a year")
     if _CONTROL.search(policy.idempotency_key or "") or not _NAME.fullmatch(policy.idempotency_header):
         raise BadPolicy("the idempotency key must be one line of text, and its header a valid header name")
+    if policy.poll and policy.callback:
+        raise BadPolicy("a request is polled for, or called back, not both")
     if policy.max_body <= 0:
         raise BadPolicy("the largest body of a request must be at least one byte")
     limits = policy.timeouts
@@ -115,5 +117,7 @@ _READERS: dict[str, Callable[[FetchPolicy, str], FetchPolicy]] = {
     "stepwell-retry-on": _retry_on,
     "stepwell-idempotency-key": _key,
     "stepwell-at-most-once": lambda policy, text: replace(policy, at_most_once=_flag(text)),
+    "stepwell-poll": lambda policy, text: replace(policy, poll=_flag(text)),
+    "stepwell-callback": lambda policy, text: replace(policy, callback=_flag(text)),
     "stepwell-follow-redirects": lambda policy, text: replace(policy, follow_redirects=_flag(text)),
 }

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stepwell.server.api.bodies import Bodies
 from stepwell.server.api.body import ClientGone
+from stepwell.server.api.callbacks import Callbacks
 from stepwell.server.api.checkpoint import Checkpoint
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.health import Health
@@ -143,6 +144,7 @@ def _rest(engine: EngineFacade, settings: Settings) -> Starlette:
         Route("/dev", health.dev),
         Route("/v1/bodies/{ref:path}", bodies.get),
         Route("/v1/runs/{run_id:str}/steps/{step:path}/stream", StepStreams(engine, settings).get),
+        Callbacks(engine).route(),
         *Runs(engine, settings).routes(),
     ]
     handlers = {HTTPException: _http_error, Problem: _problem, StoreError: _store_error, Exception: _failed}

@@ -8,6 +8,7 @@ from stepwell.core.model import Run, RunView, StoredEvent
 from stepwell.server.store.base import AppRecord, Counts, RunQuery
 from stepwell.server.streams import Streams
 from stepwell.wire.events import IncomingEvent
+from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.functions import FunctionConfig, Registration
 from stepwell.wire.ops import Op
 
@@ -42,6 +43,10 @@ class EngineFacade(Protocol):
 
     async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
         """Record steps that an app reports while its call is in flight: ``ok``, ``stale`` or ``unknown``."""
+        ...
+
+    async def called_back(self, run_id: str, step_id: str, response: FetchResponse) -> bool:
+        """Record the request of an upstream that a step waits for. False when it came too late."""
         ...
 
     async def runs(self, query: RunQuery) -> list[Run]:

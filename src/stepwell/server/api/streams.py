@@ -118,10 +118,8 @@ class StepStreams:
 
     async def _pieces(self, body: bytes, ref: str | None, offset: int) -> AsyncIterator[bytes]:
         while True:
-            if ref is None:
-                piece = body[offset : offset + CHUNK]
-            else:
-                piece = await self._engine.body(ref, offset, offset + CHUNK) or b""
+            end = offset + CHUNK
+            piece = body[offset:end] if ref is None else await self._engine.body(ref, offset, end)
             if not piece:
                 return
             yield piece

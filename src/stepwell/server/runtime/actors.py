@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from stepwell.core.inputs import Broken, Cancelled, Checkpointed, Env, Input
+from stepwell.core.inputs import Broken, CalledBack, Cancelled, Checkpointed, Env, Input
 from stepwell.core.machine import step
 from stepwell.core.model import Item, Run, RunView
 from stepwell.core.outputs import Commit
@@ -17,6 +17,7 @@ from stepwell.server.store.base import Outcome, Store, StoreError
 logger = logging.getLogger("stepwell.engine")
 
 _RETRY_S = 1.0
+_ASKED_FROM_OUTSIDE = CalledBack | Cancelled | Checkpointed
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Letter:
 
     def hand_back(self, problem: StoreError) -> bool:
         """Whether somebody outside waits for it, who can ask again: they get the error, and it is dropped."""
-        if self.recorded is None or self.recorded.done() or not isinstance(self.given, Cancelled | Checkpointed):
+        if self.recorded is None or self.recorded.done() or not isinstance(self.given, _ASKED_FROM_OUTSIDE):
             return False
         self.recorded.set_exception(problem)
         return True

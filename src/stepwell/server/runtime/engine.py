@@ -4,13 +4,14 @@ import asyncio
 import logging
 import os
 import random
+import secrets
 from collections.abc import Sequence
 
 import msgspec
 
 from stepwell.core.flow.gates import Shut
 from stepwell.core.flow.hosts import NO_RULES, HostRules
-from stepwell.core.inputs import Cancelled, Checkpointed, Env, Input, Poked
+from stepwell.core.inputs import CalledBack, Cancelled, Checkpointed, Env, Input, Poked
 from stepwell.core.model import Run, RunStatus, RunView, StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.core.triggers import problems
@@ -27,6 +28,7 @@ from stepwell.server.runtime.worker import Worker
 from stepwell.server.store.base import AppRecord, Counts, Outcome, RunQuery, Store
 from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.events import BadEvents, IncomingEvent, finish
+from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.function_render import render_function
 from stepwell.wire.functions import BadRegistration, FunctionConfig, Registration
 from stepwell.wire.ids import stable_uuid, ulid
@@ -48,6 +50,7 @@ class Engine:
         retry_interval_ms: int | None = None,
         capacity: int = 2_000,
         hosts: HostRules = NO_RULES,
+        public_url: str = "",
     ) -> None:
         self.store = store
         self._recent = Recent()
@@ -57,6 +60,7 @@ class Engine:
         self._random = random.Random()  # noqa: S311 - jitter, no secret
         self._flat_retry_ms = retry_interval_ms
         self._hosts = hosts
+        self._public_url = public_url
         self._fetcher = fetcher
         self._http = http
         self.registry = Registry(http)
@@ -187,6 +191,10 @@ class Engine:
         """Have the app called for the run: it has found something new on its own."""
         return await self._tell(run_id, Poked())
 
+    async def called_back(self, run_id: str, step_id: str, response: FetchResponse) -> bool:
+        """Record the request that a step waits for; False when it came too late."""
+        return await self._tell(run_id, CalledBack(step_id, response))
+
     async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
         """Record steps of a call in flight: "ok", "stale" (another call has taken over) or "unknown"."""
         actor = (await self._actors.get([run_id])).get(run_id)
@@ -272,8 +280,17 @@ class Engine:
 
     def _env(self) -> Env:
         return Env(
-            now=self._clock.now(), jitter=self._random.random(), flat_retry_ms=self._flat_retry_ms, hosts=self._hosts
+            now=self._clock.now(),
+            jitter=self._random.random(),
+            flat_retry_ms=self._flat_retry_ms,
+            hosts=self._hosts,
+            public_url=self._public_url,
+            secret=_secret,
         )
+
+
+def _secret() -> str:
+    return secrets.token_urlsafe(32)
 
 
 def _stored(event: IncomingEvent, internal_id: str, now: int) -> StoredEvent:
