@@ -76,21 +76,28 @@ def filled(request: R) -> R:
     given: Any = request
     body = _body(given)
     plain = FetchRequest(url=str(given.url), method=given.method, headers=_pairs(given.headers.raw), body=body)
-    wanted = {name: places for name, places in uses(plain).items() if name in _asked}
-    if not wanted:
+    made = filled_in(plain)
+    if made is plain:
         return request
+    content: dict[str, Any] = {"stream": given.stream} if body is None else {"content": made.body}
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in made.headers]
+    return type(given)(made.method, made.url, headers=headers, extensions=dict(given.extensions), **content)
+
+
+def filled_in(plain: FetchRequest) -> FetchRequest:
+    """The same for a plain request of any client, as the wire has it."""
+    wanted = {name: places for name, places in uses(plain).items() if name in _asked} if _asked else None
+    if not wanted:
+        return plain
     try:
         rules = parse_rules(os.environ.get("STEPWELL_SECRETS_HOSTS", ""))
         for name, places in wanted.items():
             reason = refusal(name, rule_for(name, rules), plain.url, places)
             if reason is not None:
                 raise ConfigError(f"a plain request was not sent: {reason}")
-        made = fill(plain, {name: _value(name) for name in wanted})
+        return fill(plain, {name: _value(name) for name in wanted})
     except BadSecret as problem:
         raise ConfigError(f"a plain request was not sent: {problem}") from None
-    content: dict[str, Any] = {"stream": given.stream} if body is None else {"content": made.body}
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in made.headers]
-    return type(given)(made.method, made.url, headers=headers, extensions=dict(given.extensions), **content)
 
 
 def _value(name: str) -> str:
