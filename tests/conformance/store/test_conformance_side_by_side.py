@@ -9,9 +9,10 @@ from typing import TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
-from stepwell.core.model import Item, ItemRef, Limit, RunKey, RunStatus, StoredEvent
-from stepwell.core.outputs import Commit
+from stepwell.core.model import Breaker, Item, ItemRef, Limit, Pace, RunKey, RunStatus, StoredEvent
+from stepwell.core.outputs import Commit, Observed
 from stepwell.server.store.base import ClaimRequest, RunQuery, Store, Transacted
 from stepwell.server.store.memory import MemoryStore
 from stepwell.server.store.sqlite import SQLiteStore
@@ -26,6 +27,16 @@ runs = st.sampled_from(_RUNS)
 owners = st.sampled_from(_OWNERS)
 limits = st.lists(st.builds(Limit, st.sampled_from(["x", "y y", "z"]), st.integers(1, 3)), max_size=2).map(tuple)
 soon = st.integers(-9, 6)
+_BREAKER = Breaker(0.5, 20, 2, 8)
+_PACES = (
+    Pace("x", 100, 1_000, 1),
+    Pace("fast", 1_000, 1_000),
+    Pace("h", slows=True),
+    Pace("h", 200, 1_000, 0, True, _BREAKER),
+    Pace("g", breaker=_BREAKER),
+)
+paces = st.just(()) | st.lists(st.sampled_from(_PACES), max_size=2, unique_by=lambda pace: pace.bucket).map(tuple)
+ends = st.none() | st.none() | st.integers(0, 15)
 
 
 class SideBySide(RuleBasedStateMachine):
@@ -64,12 +75,20 @@ class SideBySide(RuleBasedStateMachine):
         return tuple(data.draw(st.lists(st.sampled_from(known), max_size=2, unique=True)))
 
     def items(self, data: st.DataObject, run_id: str) -> tuple[Item, ...]:
-        def build(key: str, delay: int, at: tuple[Limit, ...], rescues: int) -> Item:
-            return an_item(key, self.now + delay, *at, run_id=run_id, rescues=rescues)
+        def build(key: str, delay: int, at: tuple[Limit, ...], pace: tuple[Pace, ...], end: int | None) -> Item:
+            item = an_item(key, self.now + delay, *at, run_id=run_id)
+            return replace(item, paces=pace, expires_at=None if end is None else self.now + end)
 
-        return tuple(
-            data.draw(st.lists(st.builds(build, st.sampled_from(_KEYS), soon, limits, st.just(0)), max_size=4))
-        )
+        made = st.builds(build, st.sampled_from(_KEYS), soon, limits, paces, ends)
+        return tuple(data.draw(st.lists(made, max_size=4)))
+
+    def observed(self, data: st.DataObject) -> tuple[Observed, ...]:
+        """Mostly nothing."""
+        if data.draw(st.integers(0, 3)):
+            return ()
+        pace = data.draw(st.sampled_from(_PACES[2:]))
+        wait = data.draw(st.none() | st.integers(0, 20)) if pace.slows else None
+        return (Observed(pace, self.now - data.draw(st.integers(0, 9)), data.draw(st.booleans()), wait),)
 
     @rule(data=st.data(), run_id=runs, drop=st.booleans(), luck=st.integers(0, 9))
     def transition(self, data: st.DataObject, run_id: str, drop: bool, luck: int) -> None:
@@ -97,16 +116,31 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(data=st.data(), run_id=runs)
     def report(self, data: st.DataObject, run_id: str) -> None:
-        self.batch.append(Commit(now=self.now, done=self.ended(data), put=self.items(data, run_id)))
+        commit = Commit(now=self.now, done=self.ended(data), put=self.items(data, run_id), observed=self.observed(data))
+        self.batch.append(commit)
 
     @rule(owner=owners, limit=st.integers(0, 6))
     def send(self, owner: str, limit: int) -> None:
         request = ClaimRequest(owner, limit, self.now)
-        result: Transacted = self.both(lambda store: store.transact(self.batch, request))
+        result = self.transact(request)
         self.batch = []
         self.claims.extend(ref(item) for item in result.claimed)
         found = self.both(lambda store: store.load_runs(_RUNS))
         self.versions = {view.run.run_id: view.run.version for view in found}
+
+    def transact(self, request: ClaimRequest) -> Transacted:
+        """The same but for ``next_due``, which may be early: never so early that it is now, never late."""
+
+        async def ask() -> tuple[Transacted, Transacted]:
+            return await self.memory.transact(self.batch, request), await self.disk.transact(self.batch, request)
+
+        expected, found = self.loop.run(ask())
+        assert (found.outcomes, found.claimed) == (expected.outcomes, expected.claimed)
+        assert found.next_due is None or found.next_due > self.now
+        if len(found.claimed) < request.limit and expected.next_due is not None:
+            assert found.next_due is not None
+            assert found.next_due <= expected.next_due
+        return found
 
     @rule(data=st.data(), owner=owners)
     def work(self, data: st.DataObject, owner: str) -> None:
@@ -116,7 +150,7 @@ class SideBySide(RuleBasedStateMachine):
         )
         self.send(owner, 3)
 
-    @rule(ms=st.integers(1, 6))
+    @rule(ms=st.integers(1, 6) | st.sampled_from([12, 40]))
     def wait(self, ms: int) -> None:
         self.now += ms
 
@@ -152,6 +186,7 @@ class SideBySide(RuleBasedStateMachine):
             self.both(lambda store, run_id=run_id: store.list_items(run_id))
         self.both(lambda store: store.counts())
         self.both(lambda store: store.list_runs(RunQuery(status="running")))
+        self.both(lambda store: store.waits("R1", self.now))
 
     @invariant()
     def slots_add_up(self) -> None:
