@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from stepwell.errors import NonRetriableError, RetryAfterError, StepError
+from stepwell.errors import FetchError, NonRetriableError, RetryAfterError, StepError
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.constants import REQUEST_VERSION
 from stepwell.wire.errors import ErrorInfo
@@ -43,8 +43,25 @@ def encoded(error: BaseException) -> bytes:
 
 
 def is_final(error: BaseException) -> bool:
-    """Whether trying again is no use: the user says so, or a step's own attempts are used up already."""
-    return isinstance(error, NonRetriableError | StepError)
+    """Whether trying again is no use: the user says so, or a step's own attempts are used up already.
+
+    The latter also for an exception that was raised from a ``FetchError``, as clients with durable transports do: the
+    recorded failure would raise it again. ``RetryAfterError`` is the user's word for the contrary.
+    """
+    if isinstance(error, RetryAfterError):
+        return False
+    return isinstance(error, NonRetriableError | StepError) or _from_fetch(error)
+
+
+def _from_fetch(error: BaseException) -> bool:
+    seen: set[int] = set()
+    cause = error.__cause__
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, FetchError):
+            return True
+        seen.add(id(cause))
+        cause = cause.__cause__
+    return False
 
 
 def retry_after(error: BaseException) -> str | None:
