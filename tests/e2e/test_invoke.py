@@ -58,7 +58,7 @@ async def doomed(ctx: stepwell.Context) -> None:
 
 
 @pytest.fixture
-async def platform(tmp_path: Path):  # noqa: ANN201 - a fixture
+async def platform(tmp_path: Path):
     async with stepwell.embedded(client, db=f"sqlite:///{tmp_path / 'p.db'}") as running:
         yield running
 
