@@ -160,11 +160,20 @@ async def test_a_function_that_stops_reading_returns_after_the_record(tmp_path: 
     async def f(ctx: stepwell.Context) -> Any:
         async with httpx2.AsyncClient(transport=durable_httpx2.AsyncDurableTransport()) as client:
             response = await client.send(client.build_request("GET", f"{upstream.url}/words"), stream=True)
-            asyncio.get_running_loop().call_soon(upstream.gate.set)
+            returned.set()
             return response.status_code
 
+    returned = asyncio.Event()
     async with platform(tmp_path, function(f)) as running:
         event = await running.send("go", {})
+        await asyncio.wait_for(returned.wait(), 10)
+        (started,) = await running._host.ask(running._host_engine().runs_of(event))
+        assert await running._host.ask(running._host_engine().poke(started)), "a call meanwhile changes nothing"
+        await asyncio.sleep(0.1)
+        found = await running.run(started)
+        assert found is not None
+        assert not found.ended
+        upstream.gate.set()
         assert (await finish(running, event)).output == 200
         (run,) = await running.wait(event)
         _, _, steps = await api(running, "GET", f"/v1/runs/{run.run_id}/steps")
@@ -250,3 +259,23 @@ async def test_the_stream_of_a_step_over_the_api(tmp_path: Path, upstream: Upstr
 def _texts(events: str) -> list[str]:
     lines = [line for line in events.splitlines() if line.startswith("data: ")]
     return [json.loads(line[6:])["text"] for line in lines if "text" in json.loads(line[6:])]
+
+
+async def test_a_response_that_breaks_off_for_good_is_the_clients_error(tmp_path: Path, upstream: Upstream) -> None:
+    upstream.breaks = 10
+    ends: list[str] = []
+
+    async def f(ctx: stepwell.Context) -> Any:
+        async with httpx2.AsyncClient(transport=durable_httpx2.AsyncDurableTransport(retry=2)) as client:
+            try:
+                async with client.stream("GET", f"{upstream.url}/words") as response:
+                    async for _ in response.aiter_raw():
+                        upstream.gate.set()
+                    ends.append("whole")
+            except httpx2.ReadError:
+                ends.append("error")
+        return await ctx.step.run("after", lambda: "handled")
+
+    assert (await go(tmp_path, f)).output == "handled"
+    assert ends == ["error"], "what was shown of a broken response never counts as read"
+    assert len(upstream.sent) == 2

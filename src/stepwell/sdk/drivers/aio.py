@@ -140,8 +140,7 @@ class Executor:
             raise
         finally:
             execution.driving = False
-        root = execution.root
-        if self.always_replay or root is None or root.done() or answer.kind is AnswerKind.ERROR:
+        if self.always_replay or execution.ended or answer.kind is AnswerKind.ERROR:
             await self._discard(execution)
         elif execution.machine.has_news:
             execution.tell_late()

@@ -205,8 +205,8 @@ class Execution(RunScope):
 
     @property
     def ended(self) -> bool:
-        """Whether the function has returned or raised."""
-        return self.root is not None and self.root.done()
+        """Whether the function has returned or raised, and what it read along is on record."""
+        return self.root is not None and self.root.done() and self.preview is None
 
     def missed(self, request: CallRequest) -> int:
         """How many completions no step call has asked for: what is fed, and all where the function ended before the first."""
@@ -232,6 +232,9 @@ class Execution(RunScope):
     async def feed(self, request: CallRequest) -> Wait:
         """Settle, then feed the completions that are new, one at a time, settling after each; why it stopped."""
         assert self.root is not None
+        if self.preview is not None and len(self.fed) < request.current:  # what was read along comes next: all else waits
+            self.fed.append(request.stack[len(self.fed)])
+            self._feed(self.fed[-1], request.steps.get(self.fed[-1], b"null"))
         self.replaying = len(self.fed) < request.current
         # Who reads a response along is neither suspended nor to be waited for: the record comes first.
         wait = Wait.EXPLAINED if self.preview is not None else await self.settle(final=not self.replaying)
