@@ -21,7 +21,8 @@ _DOUBLING_S = 30
 class SlowDown(msgspec.Struct, frozen=True, omit_defaults=True):
     """A host's slow-down: nothing before ``until`` (ms), then ``rate`` a second, growing by ``growth`` a second.
 
-    ``growth`` 0 means that nothing is known, and doubling each second. ``hit_at``: when the host complained. ``tat``: as in GCRA, microseconds.
+    ``growth`` 0 means that nothing is known, and doubling each second.
+    ``hit_at``: when the host complained. ``tat``: as in GCRA, microseconds.
     """
 
     hit_at: int
