@@ -238,6 +238,18 @@ class RunKey(msgspec.Struct, frozen=True):
     expires_at: int
 
 
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that waits for an event called ``name``, or, with a ``step_id`` of ``cancel:n``, a run that one cancels.
+
+    ``expression`` has ``async``, the candidate; what it said of the run's own event has been filled in (protocol 5.5).
+    """
+
+    run_id: str
+    step_id: str
+    name: str
+    expression: str | None = None
+
+
 class Body(msgspec.Struct, frozen=True):
     """A fetched body that is kept beside the run's state, under ``ref``."""
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from stepwell.core.model import Body, Item, ItemRef, Pace, Run, RunKey, Step, StoredEvent
+from stepwell.core.model import Body, Item, ItemRef, Pace, Run, RunKey, Step, StoredEvent, Wait
 
 
 class Observed(msgspec.Struct, frozen=True):
@@ -58,6 +58,9 @@ class Commit(msgspec.Struct, kw_only=True):
     touch: tuple[tuple[str, int], ...] = ()
     """(item key, attempt) of the run's items."""
     bodies: tuple[Body, ...] = ()
+    waits: tuple[Wait, ...] = ()
+    """Insert or replace; ``unwait`` deletes, by run id and step id, before that."""
+    unwait: tuple[tuple[str, str], ...] = ()
     more: tuple["Commit", ...] = ()
     """Commits that follow from this one: looked at only once this one has passed, each with its own checks."""
     emit: tuple[SystemEvent, ...] = ()

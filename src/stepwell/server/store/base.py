@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent
+from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 
 
@@ -145,6 +145,14 @@ class Store(Protocol):
 
     async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
         """The items of a run that are due at ``now`` and held back: what by, and until when; by key."""
+        ...
+
+    async def find_waits(self, names: Sequence[str]) -> list[Wait]:
+        """Everything that waits for events of these names, oldest run first."""
+        ...
+
+    async def waiting_names(self) -> set[str]:
+        """The names that anything waits for."""
         ...
 
     async def counts(self) -> Counts:

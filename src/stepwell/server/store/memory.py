@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from stepwell.core.flow.gates import WAKE_MS, FlowState, Shut, observe, opening, shut_by, taken
-from stepwell.core.model import Item, ItemRef, Run, RunKey, RunView, Step, StoredEvent
+from stepwell.core.model import Item, ItemRef, Run, RunKey, RunView, Step, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, Outcome, RunQuery, Transacted
 from stepwell.server.store.codec import build_view, run_of
@@ -49,6 +49,7 @@ class MemoryStore:
         self._leases: dict[str, int] = {}
         self._used: Counter[str] = Counter()
         self._flows: dict[str, FlowState] = {}
+        self._waits: dict[tuple[str, str], Wait] = {}
         self._waiting: list[_Place] = []
         """Places of the unclaimed items, sorted."""
         self._seq = 0
@@ -114,6 +115,10 @@ class MemoryStore:
             self._steps.setdefault(step.run_id, {})[step.step_id] = step
         for body in commit.bodies:
             self._bodies[body.ref] = body.data
+        for where in commit.unwait:
+            self._waits.pop(where, None)
+        for wait in commit.waits:
+            self._waits[wait.run_id, wait.step_id] = wait
 
     def _write_items(self, commit: Commit) -> None:
         for ref in commit.done:
@@ -257,6 +262,14 @@ class MemoryStore:
         entries = [(key, entry) for key, entry in self._items.get(run_id, {}).items() if entry.owner is None]
         found = ((key, self._shut(entry.item, now)) for key, entry in entries if entry.item.due_at <= now)
         return {key: shut for key, shut in found if shut is not None}
+
+    async def find_waits(self, names: Sequence[str]) -> list[Wait]:
+        """See :meth:`Store.find_waits`."""
+        return [self._waits[where] for where in sorted(self._waits) if self._waits[where].name in names]
+
+    async def waiting_names(self) -> set[str]:
+        """See :meth:`Store.waiting_names`."""
+        return {wait.name for wait in self._waits.values()}
 
     async def counts(self) -> Counts:
         """See :meth:`Store.counts`."""

@@ -5,6 +5,7 @@ before there was a key are read as they are.
 """
 
 import asyncio
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Attempt, Body, Item, ItemRef, Run, RunView, Step, StoredEvent
+from stepwell.core.model import Attempt, Body, Item, ItemRef, Run, RunView, Step, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.crypto import pieces
 from stepwell.server.crypto.keys import KeyFile, KeyProblem, parse_keys
@@ -157,6 +158,15 @@ class SealedStore:
         """See :meth:`Store.release`."""
         await self.inner.release(refs)
 
+    async def find_waits(self, names: Sequence[str]) -> list[Wait]:
+        """See :meth:`Store.find_waits`."""
+        found = await self.inner.find_waits(names)
+        return _opening(lambda: [_open_wait(self._keys, wait) for wait in found])
+
+    async def waiting_names(self) -> set[str]:
+        """See :meth:`Store.waiting_names`."""
+        return await self.inner.waiting_names()
+
     async def counts(self) -> Counts:
         """See :meth:`Store.counts`."""
         return await self.inner.counts()
@@ -201,9 +211,25 @@ def _seal_commit(keys: Sealer, commit: Commit) -> Commit:
         changes["steps"] = tuple(_seal_step(keys, step) for step in commit.steps)
     if any(item.payload is not None for item in commit.put):
         changes["put"] = tuple(_seal_item(keys, item) for item in commit.put)
+    if commit.waits:
+        changes["waits"] = tuple(_seal_wait(keys, wait) for wait in commit.waits)
     if commit.more:
         changes["more"] = tuple(_seal_commit(keys, following) for following in commit.more)
     return replace(commit, **changes) if changes else commit
+
+
+def _seal_wait(keys: Sealer, wait: Wait) -> Wait:
+    """The expression holds values of the run's event. Kept as text, so that the column need not change."""
+    if wait.expression is None:
+        return wait
+    sealed = keys.seal(wait.expression.encode(), wait.run_id.encode())
+    return replace(wait, expression=b64encode(sealed).decode())
+
+
+def _open_wait(keys: Sealer, wait: Wait) -> Wait:
+    if wait.expression is None:
+        return wait
+    return replace(wait, expression=keys.open(b64decode(wait.expression), wait.run_id.encode()).decode())
 
 
 async def _seal_bodies(keys: Sealer, commit: Commit) -> Commit:

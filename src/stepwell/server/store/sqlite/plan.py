@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stepwell.core.flow.gates import observe
-from stepwell.core.model import Body, Item, ItemRef, Run, RunKey, Step, StoredEvent
+from stepwell.core.model import Body, Item, ItemRef, Run, RunKey, Step, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import Outcome
 from stepwell.server.store.codec import run_of
@@ -50,6 +50,8 @@ class Plan:
     links: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     steps: dict[tuple[str, str], Step] = field(default_factory=dict[tuple[str, str], Step])
     bodies: dict[str, Body] = field(default_factory=dict[str, Body])
+    waits: dict[tuple[str, str], Wait | None] = field(default_factory=dict[tuple[str, str], Wait | None])
+    """None: to be deleted."""
     drops: set[str] = field(default_factory=set[str])
     deleted: list[int] = field(default_factory=list[int])
     puts: dict[ItemKey, Put] = field(default_factory=dict[ItemKey, Put])
@@ -100,6 +102,10 @@ class Plan:
             self.steps[step.run_id, step.step_id] = step
         for body in commit.bodies:
             self.bodies[body.ref] = body
+        for gone in commit.unwait:
+            self.waits[gone] = None
+        for wait in commit.waits:
+            self.waits[wait.run_id, wait.step_id] = wait
 
     def _take_run(self, run: Run) -> None:
         if run.run_id not in self.known.versions:

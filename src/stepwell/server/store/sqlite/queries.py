@@ -41,6 +41,10 @@ class Queries:
     parked_items: str
     expired_items: str
     next_expiry: str
+    put_waits: str
+    drop_waits: str
+    find_waits: str
+    waiting_names: str
     flows: str
     put_flows: str
     drop_flows: str

@@ -29,6 +29,19 @@ ON CONFLICT (run_id, step_id) DO UPDATE SET data = excluded.data;
 INSERT INTO bodies (ref, run_id, data) VALUES (?, ?, ?)
 ON CONFLICT (ref) DO UPDATE SET run_id = excluded.run_id, data = excluded.data;
 
+-- name: put_waits
+INSERT INTO waits (run_id, step_id, name, data) VALUES (?, ?, ?, ?)
+ON CONFLICT (run_id, step_id) DO UPDATE SET name = excluded.name, data = excluded.data;
+
+-- name: drop_waits
+DELETE FROM waits WHERE (run_id, step_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?));
+
+-- name: find_waits
+SELECT data FROM waits WHERE name IN (SELECT value FROM json_each(?)) ORDER BY run_id, step_id;
+
+-- name: waiting_names
+SELECT DISTINCT name FROM waits;
+
 -- name: drop_items
 DELETE FROM items WHERE run_id IN (SELECT value FROM json_each(?));
 

@@ -1,16 +1,18 @@
 """The verbs that read, as plain functions of the reader's thread; each sees one moment of the file."""
 
+import json
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import msgspec
 
-from stepwell.core.model import Item, Run, RunView, StoredEvent
+from stepwell.core.model import Item, Run, RunView, StoredEvent, Wait
 from stepwell.server.store.base import AppRecord, Counts, RunQuery
 from stepwell.server.store.codec import build_view, decode_event, decode_run, decode_step, stored_item
 from stepwell.server.store.sqlite.queries import SQL
 
+_decode_wait = msgspec.msgpack.Decoder(Wait).decode
 _decode_app = msgspec.msgpack.Decoder(AppRecord).decode
 
 _AFTER_ALL = "\U0010ffff"
@@ -81,6 +83,14 @@ class Reader:
     def list_items(self, run_id: str) -> list[Item]:
         """See :meth:`Store.list_items`."""
         return [stored_item(*row) for row in self._conn.execute(SQL.items_of_run, (run_id,))]
+
+    def find_waits(self, names: Sequence[str]) -> list[Wait]:
+        """See :meth:`Store.find_waits`."""
+        return [_decode_wait(data) for (data,) in self._conn.execute(SQL.find_waits, (json.dumps(list(names)),))]
+
+    def waiting_names(self) -> set[str]:
+        """See :meth:`Store.waiting_names`."""
+        return {name for (name,) in self._conn.execute(SQL.waiting_names)}
 
     def counts(self) -> Counts:
         """See :meth:`Store.counts`."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent
+from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, RunQuery, StoreError, Transacted
 from stepwell.server.store.sqlite.connect import connect_reader, connect_writer, prepare
@@ -130,6 +130,14 @@ class SQLiteStore:
     async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
         """See :meth:`Store.waits`."""
         return await self._writer.do(Writer.waits, run_id, now)
+
+    async def find_waits(self, names: Sequence[str]) -> list[Wait]:
+        """See :meth:`Store.find_waits`."""
+        return await self._reader.do(Reader.find_waits, names)
+
+    async def waiting_names(self) -> set[str]:
+        """See :meth:`Store.waiting_names`."""
+        return await self._reader.do(Reader.waiting_names)
 
     async def counts(self) -> Counts:
         """See :meth:`Store.counts`."""

@@ -32,7 +32,17 @@ def _write_state(conn: sqlite3.Connection, plan: Plan) -> None:
     write_rows(conn, SQL.put_runs, runs)
     write_rows(conn, SQL.put_links, plan.links)
     write_rows(conn, SQL.put_steps, [(*where, encode(step)) for where, step in plan.steps.items()])
+    if plan.waits:
+        _write_waits(conn, plan)
     write_rows(conn, SQL.put_bodies, [(body.ref, body.run_id, body.data) for body in plan.bodies.values()])
+
+
+def _write_waits(conn: sqlite3.Connection, plan: Plan) -> None:
+    gone = [list(where) for where, wait in plan.waits.items() if wait is None]
+    if gone:
+        conn.execute(SQL.drop_waits, (json.dumps(gone),))
+    rows: list[Row] = [(*where, wait.name, encode(wait)) for where, wait in plan.waits.items() if wait is not None]
+    write_rows(conn, SQL.put_waits, rows)
 
 
 def _write_items(conn: sqlite3.Connection, plan: Plan) -> None:
