@@ -38,7 +38,9 @@ async def test_a_killed_platform_never_sends_twice(seed: int, tmp_path: Path) ->
         assert set(upstream.seen.values()) == {1}, "a request was sent twice"
         found = Counter(outputs.values())
         assert set(found) <= {"charged", "unknown"}
-        assert found["unknown"] >= len(in_flight) > 0, "nobody can know how a request ended that was in flight at the kill"
+        assert found["unknown"] >= len(in_flight) > 0, (
+            "nobody can know how a request ended that was in flight at the kill"
+        )
         assert all(outputs[run] == "unknown" for run in in_flight)
 
 

@@ -47,7 +47,6 @@ class TriggerIndex:
             found[function_id] = number
         return sorted(found, key=lambda function_id: found[function_id])
 
-
     def listens(self, name: str) -> bool:
         """Whether events of this name start anything, expressions aside."""
         return bool(self._entries(name))

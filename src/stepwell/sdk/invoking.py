@@ -17,7 +17,9 @@ Data = Mapping[str, Any]
 Timeout = int | timedelta | str
 
 
-def invoke_call(machine: Machine, step_id: str, function_id: str, data: Data | None, timeout: Timeout | None) -> StepCall:
+def invoke_call(
+    machine: Machine, step_id: str, function_id: str, data: Data | None, timeout: Timeout | None
+) -> StepCall:
     """The call of a step that invokes ``function_id`` (``app-function``). ``timeout``: text, timedelta or milliseconds."""
     call = machine.make(step_id, Opcode.INVOKE)
     options: dict[str, Any] = {"function_id": function_id, "payload": {"data": dict(data or {})}}

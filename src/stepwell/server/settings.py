@@ -145,7 +145,9 @@ def check(settings: Settings) -> Settings:
                 "A signing key must look like signkey-prod-<hex>; `openssl rand -hex 32` makes the hex."
             )
     if settings.public_url is not None and not re.match(r"https?://[^/\s?#]+[^\s?#]*$", settings.public_url):
-        raise SettingsError(f"The public URL {settings.public_url!r} must begin with http:// or https:// and name a host.")
+        raise SettingsError(
+            f"The public URL {settings.public_url!r} must begin with http:// or https:// and name a host."
+        )
     for url in settings.app_urls:
         if not re.match(r"https?://[^/\s]", url):
             raise SettingsError(f"The app URL {url!r} must begin with http:// or https:// and name a host.")

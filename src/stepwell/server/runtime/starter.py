@@ -68,7 +68,13 @@ class Starter:
     def _stored(self, env: Env, sent: SystemEvent) -> StoredEvent:
         internal_id = self._new_id()
         event_id = sent.event_id or internal_id
-        body: dict[str, object] = {"data": msgspec.Raw(sent.data), "id": event_id, "name": sent.name, "ts": env.now, "user": {}}
+        body: dict[str, object] = {
+            "data": msgspec.Raw(sent.data),
+            "id": event_id,
+            "name": sent.name,
+            "ts": env.now,
+            "user": {},
+        }
         return StoredEvent(
             internal_id=internal_id,
             event_id=event_id,
