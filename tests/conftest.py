@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import HealthCheck, settings
 
 NODE_MODULES = Path(__file__).parent.parent / "examples" / "typescript" / "node_modules"
 MISSING = "Node 20+ or the npm packages of examples/typescript are missing: run `make test`, which installs them"
+
+# Who starts us in the background may have SIGINT ignored, and children inherit that: the tests of Ctrl-C need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: the machine may be busy, and a slow example is not a wrong one.
 settings.register_profile("quick", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
