@@ -22,7 +22,7 @@ from stepwell.sdk.context import Context, ContextSync
 from stepwell.sdk.events import Event
 from stepwell.sdk.fetch import fetch
 from stepwell.sdk.fetching import Retry
-from stepwell.sdk.functions import Concurrency, Function, Throttle, TriggerEvent
+from stepwell.sdk.functions import Cancel, Concurrency, Function, Throttle, TriggerEvent
 from stepwell.sdk.group import Group, GroupSync
 from stepwell.sdk.secrets import secret
 from stepwell.sdk.steps import Step, StepSync
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CALLBACK_URL",
+    "Cancel",
     "Client",
     "Concurrency",
     "ConfigError",

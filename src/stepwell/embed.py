@@ -158,6 +158,11 @@ class Embedded:
         view = await self._host.ask(self._host_engine().view(run_id))
         return _result(view) if view is not None else None
 
+    async def view_of(self, event_id: str) -> "RunView | None":
+        """The first run that an event started, with its steps as they are now; None when it started none."""
+        runs = await self._host.ask(self._host_engine().runs_of(event_id))
+        return await self._host.ask(self._host_engine().view(runs[0])) if runs else None
+
     # inside
 
     def _host_engine(self) -> Any:

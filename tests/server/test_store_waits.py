@@ -10,7 +10,13 @@ from stepwell.core.outputs import Commit
 from stepwell.server.build import open_store
 from stepwell.server.store.base import Store
 
-A = Wait(run_id="R1", step_id="s1", name="paid", expression="async.data.secret == 'password-1'")
+A = Wait(
+    run_id="R1",
+    step_id="s1",
+    name="paid",
+    expression="async.data.x == event.data.x",
+    event=b'{"data":{"x":"password-1"}}',
+)
 B = Wait(run_id="R2", step_id="s1", name="paid")
 C = Wait(run_id="R1", step_id="cancel:0", name="cancelled")
 
@@ -32,7 +38,7 @@ async def test_found_by_name_until_deleted(store: Store) -> None:
     assert await store.find_waits(["paid"]) == [B]
 
 
-async def test_values_of_the_expression_are_not_readable_in_the_file(tmp_path: Path) -> None:
+async def test_the_event_of_a_wait_is_not_readable_in_the_file(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'w.db'}")
     await store.open()
     await store.transact([Commit(now=1, waits=(A,))])

@@ -4,10 +4,25 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.inputs import Env
-from stepwell.core.model import Body, Item, ItemRef, Limit, Pace, Run, RunStatus, RunView, Step, StepStatus, WorkKind
+from stepwell.core.model import (
+    Body,
+    Item,
+    ItemRef,
+    Limit,
+    Pace,
+    Run,
+    RunStatus,
+    RunView,
+    Step,
+    StepStatus,
+    Wait,
+    WorkKind,
+)
 from stepwell.core.outputs import Commit, Observed, SystemEvent
+from stepwell.core.waits import cancel_keys
 from stepwell.wire.constants import DISCOVERY, MAX_STEP_OUTPUT
 from stepwell.wire.errors import ErrorInfo
+from stepwell.wire.ops import Opcode
 
 
 class Draft:
@@ -27,6 +42,8 @@ class Draft:
         self._observed: list[Observed] = []
         self._drop = False
         self._emit: list[SystemEvent] = []
+        self._waits: list[Wait] = []
+        self._unwait: list[tuple[str, str]] = []
 
     # reading
 
@@ -84,6 +101,8 @@ class Draft:
         )
         self.run = replace(run, completed=run.completed + 1, state_bytes=run.state_bytes + len(memo), pending=pending)
         self._ended.append(step.step_id)
+        if step.op == Opcode.WAIT_FOR_EVENT:
+            self._unwait.append((step.run_id, step.step_id))
         self.save(ended)
         return ended
 
@@ -152,6 +171,15 @@ class Draft:
         """Have the platform send an event, in the same transaction."""
         self._emit.append(event)
 
+    def wait(self, wait: Wait) -> None:
+        """Have the step woken by an event."""
+        self._waits.append(wait)
+
+    @property
+    def trigger(self) -> bytes:
+        """The event that started the run."""
+        return self._view.events[0] if self._view.events else b"{}"
+
     def body(self, body: Body) -> None:
         """Keep a body beside the state."""
         self._bodies.append(body)
@@ -172,6 +200,11 @@ class Draft:
         self.header(status=status, output=output, ended_at=self.env.now, discovering=False, error=None, retry_at=None)
         self._put.clear()
         self._drop = True
+        self._waits.clear()
+        self._unwait.extend(cancel_keys(self.run))
+        for step in self._view.steps.values():
+            if step.op == Opcode.WAIT_FOR_EVENT and not step.ended:
+                self._unwait.append((step.run_id, step.step_id))
 
     # the end of it
 
@@ -189,5 +222,7 @@ class Draft:
             touch=tuple(self._touch.items()),
             bodies=tuple(self._bodies),
             emit=tuple(self._emit),
+            waits=tuple(self._waits),
+            unwait=tuple(self._unwait),
             observed=tuple(self._observed),
         )

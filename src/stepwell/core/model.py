@@ -44,6 +44,7 @@ class WorkKind(StrEnum):
     FETCH = "fetch"
     TIMER = "timer"
     RESUME = "resume"
+    CANCEL = "cancel"
 
 
 class Limit(msgspec.Struct, frozen=True, gc=False):
@@ -177,6 +178,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the event that started the run."""
     parent: str | None = None
     """``run id.step id`` of the step that invoked this run and waits for its outcome (protocol 5.6)."""
+    cancels: int = 0
+    """How many waits may end the run."""
     error: str | None = None
     """What went wrong in the newest failed call, while it is retried; ``retry_at`` says when."""
     retry_at: int | None = None
@@ -241,13 +244,16 @@ class RunKey(msgspec.Struct, frozen=True):
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
     """A step that waits for an event called ``name``, or, with a ``step_id`` of ``cancel:n``, a run that one cancels.
 
-    ``expression`` has ``async``, the candidate; what it said of the run's own event has been filled in (protocol 5.5).
+    ``expression`` has ``async``, the candidate, and ``event``, which is kept here as JSON where it is spoken of.
     """
 
     run_id: str
     step_id: str
     name: str
     expression: str | None = None
+    event: bytes | None = None
+    until: int | None = None
+    """Events later than this (ms) do not count; a step's own time-out is a work item."""
 
 
 class Body(msgspec.Struct, frozen=True):

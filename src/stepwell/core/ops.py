@@ -13,6 +13,7 @@ from stepwell.core.groups import completed, joins_group, open_group
 from stepwell.core.invokes import invoke
 from stepwell.core.model import Item, RunStatus, Step, StepStatus, WorkKind
 from stepwell.core.stepcalls import step_failed
+from stepwell.core.waits import wait_for_event
 from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_STEPS, MAX_WAIT_MS
 from stepwell.wire.durations import parse_duration_or_date
 from stepwell.wire.errors import ErrorInfo
@@ -147,6 +148,8 @@ def _begin(draft: Draft, step: Step | None, code: Opcode, op: Op) -> None:
         _sleep(draft, step, op)
     elif code is Opcode.GATEWAY:
         _gateway(draft, step, op)
+    elif code is Opcode.WAIT_FOR_EVENT:
+        _wait(draft, step, op)
     elif code is Opcode.INVOKE:
         _invoke(draft, step, op)
     else:
@@ -181,6 +184,18 @@ def _gateway(draft: Draft, step: Step, op: Op) -> None:
     now, deadline = draft.env.now, request.policy.deadline_ms
     expires = None if deadline is None else now + deadline
     draft.work_on(replace(step, info=info), WorkKind.FETCH, now, payload, limits, paces, expires)
+
+
+def _wait(draft: Draft, step: Step, op: Op) -> None:
+    try:
+        wait, timeout = wait_for_event(draft.run, step.step_id, op.name, _raw(op.opts), draft.trigger)
+        delay = parse_duration_or_date(timeout, draft.env.now)
+    except ValueError as problem:
+        _refuse(draft, step, "InvalidWait", f"step {step.name!r} can not wait: {problem}")
+        return
+    if delay > 0:
+        draft.wait(wait)
+    draft.work_on(step, WorkKind.TIMER, draft.env.now + min(max(0, delay), MAX_WAIT_MS))
 
 
 def _invoke(draft: Draft, step: Step, op: Op) -> None:

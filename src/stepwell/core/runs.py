@@ -6,7 +6,9 @@ from stepwell.core.inputs import Env
 from stepwell.core.invokes import INVOKED, parent_of
 from stepwell.core.model import Item, Limit, Pace, Run, RunKey, RunView, StoredEvent, WorkKind
 from stepwell.core.outputs import Commit
+from stepwell.core.waits import cancels
 from stepwell.wire.constants import DISCOVERY
+from stepwell.wire.function_config import Cancel
 
 KEY_LIFETIME_MS = 24 * 3600 * 1000
 """How long the same event id starts no second run of a function (protocol 5.9)."""
@@ -22,6 +24,7 @@ def start(
     limits: tuple[Limit, ...],
     attempts: int,
     paces: tuple[Pace, ...] = (),
+    cancel: tuple[Cancel, ...] = (),
 ) -> tuple[RunView, Commit]:
     """A run of ``function_id`` for ``event``: its view, and the commit that creates it with its first call.
 
@@ -40,10 +43,18 @@ def start(
         parent=parent_of(event.body) if event.name == INVOKED else None,
         discovering=True,
         queued_at=env.now,
+        cancels=len(cancel),
     )
     item = Item(run_id=run_id, key=DISCOVERY, kind=WorkKind.CALL, due_at=start_time(env, event), limits=limits)
     key = RunKey(function_id, event.event_id, env.now + KEY_LIFETIME_MS)
-    commit = Commit(now=env.now, run=replace(run), expected=None, key=key, put=(item,))
+    commit = Commit(
+        now=env.now,
+        run=replace(run),
+        expected=None,
+        key=key,
+        put=(item,),
+        waits=cancels(run_id, cancel, event.body, env.now),
+    )
     return RunView(run=run, events=[event.body]), commit
 
 

@@ -10,7 +10,7 @@ from stepwell.errors import ConfigError, SendEventsError
 from stepwell.sdk import sending
 from stepwell.sdk.config import Config, read_config
 from stepwell.sdk.events import Event
-from stepwell.sdk.functions import Concurrency, Function, Handler, Throttle, TriggerEvent
+from stepwell.sdk.functions import Cancel, Concurrency, Function, Handler, Throttle, TriggerEvent
 
 SendOverride = Callable[[bytes], Awaitable[list[str]]]
 FAILED = "inngest/function.failed"
@@ -79,13 +79,14 @@ class Client:
         retries: int | None = None,
         concurrency: Sequence[Concurrency] | Concurrency | int | None = None,
         fetch_throttle: Throttle | None = None,
+        cancel: Sequence[Cancel] = (),
         on_failure: Handler | None = None,
     ) -> Callable[[Handler], Function]:
         """Declare a function of this app; a decorator.
 
         ``retries``: 0 to 20 tries after the first one of each step and of the function's own code; default 4. A number as
-        ``concurrency`` is a plain limit. ``fetch_throttle`` paces the function's requests, over
-        all of its runs. Without a trigger (``[]``) the function can only be invoked. ``on_failure`` is a
+        ``concurrency`` is a plain limit. ``fetch_throttle`` paces the function's requests, over all of its runs.
+        ``cancel``: events that end a run. Without a trigger (``[]``) the function can only be invoked. ``on_failure`` is a
         function of its own, ``<fn_id>-failure``, that runs when a run has failed: its event is ``inngest/function.failed``,
         with ``error``, ``event`` and ``run_id`` in the data. Raises ``ConfigError``.
         """
@@ -102,6 +103,7 @@ class Client:
                 retries=retries,
                 concurrency=limits,
                 fetch_throttle=fetch_throttle,
+                cancel=cancel,
             )
             self._add(function)
             if on_failure is not None:

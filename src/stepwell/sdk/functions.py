@@ -52,6 +52,18 @@ class Throttle(msgspec.Struct, frozen=True):
     key: str | None = None
 
 
+class Cancel(msgspec.Struct, frozen=True):
+    """Ends a run when an event comes that ``if_exp`` holds for (default: any of that name).
+
+    ``if_exp`` has ``event``, the one that started the run, and ``async``, the one that came. ``timeout``: how long after
+    its start the run can be ended so, such as ``"1h"``; default: always.
+    """
+
+    event: str
+    if_exp: str | None = None
+    timeout: str | None = None
+
+
 class Function:
     """A function of an app; made by ``client.create_function``. ``id`` is ``<app>-<fn_id>``."""
 
@@ -65,6 +77,7 @@ class Function:
         name: str | None = None,
         retries: int | None = None,
         concurrency: Sequence[Concurrency] = (),
+        cancel: Sequence[Cancel] = (),
         fetch_throttle: Throttle | None = None,
     ) -> None:
         retries = DEFAULT_RETRIES if retries is None else retries
@@ -87,6 +100,7 @@ class Function:
         self.triggers = tuple(triggers)
         self.retries = retries
         self.concurrency = tuple(concurrency)
+        self.cancel = tuple(cancel)
         self.fetch_throttle = _throttle(fn_id, fetch_throttle)
         self.is_sync = not is_async(handler)
         self.logger: logging.Logger = client.logger
@@ -101,6 +115,9 @@ class Function:
             url=calls,
             triggers=tuple(wire.Trigger(event=each.event, expression=each.expression) for each in self.triggers),
             retries=self.retries,
+            cancel=tuple(
+                wire.Cancel(event=each.event, condition=each.if_exp, timeout=each.timeout) for each in self.cancel
+            ),
             concurrency=tuple(
                 wire.Concurrency(limit=each.limit, key=each.key, scope=wire.Scope(each.scope or "fn"))
                 for each in self.concurrency

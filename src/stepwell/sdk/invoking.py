@@ -24,10 +24,14 @@ def invoke_call(
     call = machine.make(step_id, Opcode.INVOKE)
     options: dict[str, Any] = {"function_id": function_id, "payload": {"data": dict(data or {})}}
     if timeout is not None:
-        ms = timeout if isinstance(timeout, int) else to_ms(timeout)
-        options["timeout"] = format_duration(ms)
+        options["timeout"] = timeout_text(timeout)
     call.opts = values.encode(options, f"the data for step {step_id!r} has")
     return call
+
+
+def timeout_text(timeout: Timeout) -> str:
+    """The protocol's form of a time-out; a bare number is milliseconds, as in the other SDKs of the protocol."""
+    return format_duration(timeout if isinstance(timeout, int) else to_ms(timeout))
 
 
 def full_id(own_app: str, app_id: str | None, function_id: str) -> str:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from stepwell.sdk import fetching, values
 from stepwell.sdk.invoking import Data, Timeout, full_id, invoke_call
+from stepwell.sdk.waiting import met, wait_call
 from stepwell.wire.durations import format_duration, to_ms
 from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.ops import Opcode
@@ -108,6 +109,21 @@ class Step:
         target = full_id(self._function.client.app_id, app_id, function_id)
         return self._run.wait(invoke_call(self._run.machine, step_id, target, data, timeout))
 
+    def wait_for_event(
+        self, step_id: str, *, event: str, timeout: Timeout, if_exp: str | None = None
+    ) -> Coroutine[Any, Any, Event | None]:
+        """Wait for an event of a name; None when none came in time.
+
+        ``if_exp``: an expression of ``event``, the one that started this run, and ``async``, the one that may be it, such as
+        ``"event.data.order == async.data.order"``. ``timeout``: ``"7d"``, a ``timedelta`` or milliseconds, up to a year.
+        Events that came before the wait began do not count.
+        """
+        self._run.check()
+        return self._wait(wait_call(self._run.machine, step_id, event, timeout, if_exp))
+
+    async def _wait(self, call: StepCall) -> Event | None:
+        return met(await self._run.memo(call))
+
     def exchange(self, asked: fetching.Sendable) -> Coroutine[Any, Any, FetchResponse]:
         """The recorded response to a client's request, as received: what durable transports stand on."""
         self._run.check()
@@ -187,6 +203,11 @@ class StepSync:
         self._run.check()
         target = full_id(self._function.client.app_id, app_id, function_id)
         return self._run.wait(invoke_call(self._run.machine, step_id, target, data, timeout))
+
+    def wait_for_event(self, step_id: str, *, event: str, timeout: Timeout, if_exp: str | None = None) -> Event | None:
+        """As :meth:`Step.wait_for_event`."""
+        self._run.check()
+        return met(self._run.memo(wait_call(self._run.machine, step_id, event, timeout, if_exp)))
 
     def exchange(self, asked: fetching.Sendable) -> FetchResponse:
         """As :meth:`Step.exchange`."""

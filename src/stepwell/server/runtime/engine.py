@@ -24,6 +24,7 @@ from stepwell.server.runtime.leases import Leases
 from stepwell.server.runtime.recent import Recent
 from stepwell.server.runtime.registry import Registry
 from stepwell.server.runtime.starter import Starter
+from stepwell.server.runtime.waiting import Waiting
 from stepwell.server.runtime.worker import Worker
 from stepwell.server.store.base import AppRecord, Counts, Outcome, RunQuery, Store
 from stepwell.wire.constants import DISCOVERY
@@ -65,7 +66,8 @@ class Engine:
         self._http = http
         self.registry = Registry(http)
         owner = self.new_id()
-        self._starter = Starter(self.registry, self.new_id)
+        self._waiting = Waiting(store)
+        self._starter = Starter(self.registry, self._waiting, self.new_id)
         self.worker = Worker(fetcher, self.registry, self._clock, self.new_id, capacity)
         self.streams = self.worker.streams
         self._committer = Committer(store, self._clock, owner, self.worker.room, self.worker.take)
@@ -79,6 +81,7 @@ class Engine:
     async def open(self) -> None:
         """Open the store and read the apps. Events can not come in yet. Raises StoreError."""
         await self.store.open()
+        await self._waiting.load()
         for record in await self.store.load_apps():
             try:
                 self.registry.put(record, None)
@@ -118,9 +121,10 @@ class Engine:
         env = self._env()
         commits: list[Commit] = []
         begun: list[tuple[int, RunView]] = []
+        taken: set[tuple[str, str]] = set()
         for event, internal_id in zip(events, ids, strict=True):
             stored = _stored(event, internal_id, env.now)
-            commits.append(Commit(now=env.now, events=(stored,)))
+            commits.append(await self._waiting.commit_of(stored, taken))
             for view, commit in self._starter.runs_for(env, stored):
                 begun.append((len(commits), view))
                 commits.append(commit)

@@ -12,13 +12,15 @@ from stepwell.core.outputs import Commit, SystemEvent
 from stepwell.core.runs import start
 from stepwell.core.systemevents import NAMES, at_end
 from stepwell.server.runtime.registry import Match, Registry
+from stepwell.server.runtime.waiting import Waiting
 
 
 class Starter:
     """Makes runs. ``new_id`` gives ULIDs."""
 
-    def __init__(self, registry: Registry, new_id: Callable[[], str]) -> None:
+    def __init__(self, registry: Registry, waiting: Waiting, new_id: Callable[[], str]) -> None:
         self._registry = registry
+        self._waiting = waiting
         self._new_id = new_id
 
     def runs_for(self, env: Env, event: StoredEvent) -> list[tuple[RunView, Commit]]:
@@ -29,6 +31,8 @@ class Starter:
         """The commit of a run's transition with what has to happen together with it: children, parents, system events."""
         run = commit.run
         ended = run is not None and run.status.ended
+        if commit.waits:
+            self._waiting.note(commit.waits)
         if not commit.emit and not ended:
             return commit
         more = [follow for event in commit.emit for follow in self._send(env, event)]
@@ -54,7 +58,7 @@ class Starter:
         return [Commit(now=env.now, events=(event,)), *(self._start(env, event, match)[1] for match in matches)]
 
     def _start(self, env: Env, event: StoredEvent, match: Match) -> tuple[RunView, Commit]:
-        return start(
+        view, commit = start(
             env,
             run_id=self._new_id(),
             app_id=match.app_id,
@@ -63,7 +67,11 @@ class Starter:
             limits=match.limits,
             attempts=match.config.max_attempts,
             paces=match.paces,
+            cancel=match.config.cancel,
         )
+        if commit.waits:
+            self._waiting.note(commit.waits)
+        return view, commit
 
     def _stored(self, env: Env, sent: SystemEvent) -> StoredEvent:
         internal_id = self._new_id()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from stepwell.core.fetchsteps import attempt_of, late, lost
-from stepwell.core.inputs import Answered, Fetched, Fired, Held, Input
+from stepwell.core.inputs import Answered, Cancelled, Fetched, Fired, Held, Input
 from stepwell.core.model import Item, ItemRef, RunView, WorkKind
 from stepwell.core.outputs import Commit
 from stepwell.server.caller.base import Caller
@@ -121,6 +121,9 @@ class Worker:
         step = actor.view.steps.get(item.key)
         if actor.view.run.status.ended or (step is not None and step.ended):
             self._discard(item)
+            return
+        if item.kind is WorkKind.CANCEL:
+            self.actors.give(actor, Cancelled("cancelled by an event"))
             return
         if item.kind in (WorkKind.TIMER, WorkKind.RESUME):
             self.actors.give(actor, Fired(item))

@@ -5,7 +5,6 @@ before there was a key are read as they are.
 """
 
 import asyncio
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -219,17 +218,15 @@ def _seal_commit(keys: Sealer, commit: Commit) -> Commit:
 
 
 def _seal_wait(keys: Sealer, wait: Wait) -> Wait:
-    """The expression holds values of the run's event. Kept as text, so that the column need not change."""
-    if wait.expression is None:
+    if wait.event is None:
         return wait
-    sealed = keys.seal(wait.expression.encode(), wait.run_id.encode())
-    return replace(wait, expression=b64encode(sealed).decode())
+    return replace(wait, event=keys.seal(wait.event, wait.run_id.encode()))
 
 
 def _open_wait(keys: Sealer, wait: Wait) -> Wait:
-    if wait.expression is None:
+    if wait.event is None:
         return wait
-    return replace(wait, expression=keys.open(b64decode(wait.expression), wait.run_id.encode()).decode())
+    return replace(wait, event=keys.open(wait.event, wait.run_id.encode()))
 
 
 async def _seal_bodies(keys: Sealer, commit: Commit) -> Commit:

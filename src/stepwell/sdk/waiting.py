@@ -1,0 +1,40 @@
+"""Waiting for an event as a step (protocol 3.4, 5.5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stepwell.errors import StepError
+from stepwell.sdk import memos
+from stepwell.sdk.events import Event, read_event
+from stepwell.sdk.invoking import Timeout, timeout_text
+from stepwell.wire.ops import Opcode
+
+if TYPE_CHECKING:
+    from stepwell.sdk.machine import Machine, StepCall
+
+_NULL = b"null"
+
+
+def wait_call(machine: Machine, step_id: str, event: str, timeout: Timeout, if_exp: str | None) -> StepCall:
+    """The call of a step that waits for ``event``. Raises ``ValueError`` for an empty name."""
+    if not event:
+        raise ValueError(f"step {step_id!r} has to say which event it waits for")
+    call = machine.make(step_id, Opcode.WAIT_FOR_EVENT)
+    call.name = event
+    options = {"timeout": timeout_text(timeout)} | ({"if": if_exp} if if_exp else {})
+    call.opts = msgspec.json.encode(options)
+    return call
+
+
+def met(memo: bytes) -> Event | None:
+    """The event that came, or None. Raises ``StepError`` when the platform refused to wait."""
+    if memo == _NULL:
+        return None
+    _, error = memos.split(memo)
+    if error is not None:
+        problem: StepError = memos.step_error(error)
+        raise problem
+    return read_event(memo)
