@@ -150,9 +150,10 @@ async def test_waiting_holds_no_thread() -> None:
     engine = Engine(f)
     await engine.call()
     before = threading.active_count()
-    for _ in range(20):
+    for _ in range(40):
         await engine.call()
-    assert threading.active_count() <= before + 1
+    # A call may find its thread not quite idle again and take another one; waiting runs would hold forty.
+    assert threading.active_count() <= before + 20
     await engine.executor.close()
 
 

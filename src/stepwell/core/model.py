@@ -244,7 +244,8 @@ class RunKey(msgspec.Struct, frozen=True):
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
     """A step that waits for an event called ``name``, or, with a ``step_id`` of ``cancel:n``, a run that one cancels.
 
-    ``expression`` has ``async``, the candidate, and ``event``, which is kept here as JSON where it is spoken of.
+    ``expression`` has ``async``, the candidate; what it said of the run's own event has been filled in (protocol 5.5), but for
+    the few where that would be too long: they have ``event`` kept with them, as JSON.
     """
 
     run_id: str

@@ -8,9 +8,11 @@ from msgspec.structs import replace
 
 from stepwell.core.cel import ExpressionError
 from stepwell.core.cel import compile as compile_expression
+from stepwell.core.cel.residual import ResidualTooLarge, residual
 from stepwell.core.model import Item, Run, Wait, WorkKind
 from stepwell.wire.durations import parse_duration_or_date
 from stepwell.wire.function_config import Cancel
+from stepwell.wire.jsons import decode
 
 _CANCEL: Final = "cancel:"
 
@@ -62,7 +64,7 @@ def meets(wait: Wait, event: Mapping[str, Any], now: int) -> bool:
         return False
     if wait.expression is None:
         return True
-    own = None if wait.event is None else msgspec.json.decode(wait.event)
+    own = None if wait.event is None else decode(wait.event)
     return compile_expression(wait.expression).condition({"async": event, "event": own})
 
 
@@ -73,11 +75,13 @@ def woken(wait: Wait, event: bytes, now: int) -> Item:
 
 
 def _wait(run_id: str, step_id: str, name: str, condition: str | None, event: bytes) -> Wait:
+    """What the condition says of the run's own event is filled in now; where that grows too large the event is kept."""
     if not condition:
         return Wait(run_id=run_id, step_id=step_id, name=name)
     try:
-        compile_expression(condition)
+        left = residual(condition, decode(event))
+    except ResidualTooLarge:
+        return Wait(run_id=run_id, step_id=step_id, name=name, expression=condition, event=event)
     except ExpressionError as problem:
         raise BadWait(f"its expression can not be read: {problem}") from None
-    own = event if "event" in condition else None
-    return Wait(run_id=run_id, step_id=step_id, name=name, expression=condition, event=own)
+    return Wait(run_id=run_id, step_id=step_id, name=name, expression=left)

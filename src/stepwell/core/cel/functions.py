@@ -103,7 +103,7 @@ def _bool(arguments: list[Any], _: int | None) -> bool:
         return value
     known = {"true": True, "True": True, "TRUE": True, "t": True, "1": True}
     known |= {"false": False, "False": False, "FALSE": False, "f": False, "0": False}
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ExpressionError("bool() takes a boolean, or 'true' or 'false'")
     return known[value]
 

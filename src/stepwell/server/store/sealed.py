@@ -5,6 +5,7 @@ before there was a key are read as they are.
 """
 
 import asyncio
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -218,15 +219,18 @@ def _seal_commit(keys: Sealer, commit: Commit) -> Commit:
 
 
 def _seal_wait(keys: Sealer, wait: Wait) -> Wait:
-    if wait.event is None:
-        return wait
-    return replace(wait, event=keys.seal(wait.event, wait.run_id.encode()))
+    """The expression holds values of the run's own event. Its seal is text, as the field is."""
+    place = wait.run_id.encode()
+    event = None if wait.event is None else keys.seal(wait.event, place)
+    text = wait.expression
+    return replace(wait, event=event, expression=text and b64encode(keys.seal(text.encode(), place)).decode())
 
 
 def _open_wait(keys: Sealer, wait: Wait) -> Wait:
-    if wait.event is None:
-        return wait
-    return replace(wait, event=keys.open(wait.event, wait.run_id.encode()))
+    place = wait.run_id.encode()
+    event = None if wait.event is None else keys.open(wait.event, place)
+    text = wait.expression
+    return replace(wait, event=event, expression=text and keys.open(b64decode(text), place).decode())
 
 
 async def _seal_bodies(keys: Sealer, commit: Commit) -> Commit:
