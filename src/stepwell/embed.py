@@ -27,6 +27,7 @@ from stepwell.server.settings import Settings, load_settings
 from stepwell.server.stopping import leave, told_to_stop
 from stepwell.server.store.base import StoreError
 from stepwell.server.streams import Channel
+from stepwell.wire.builtins import FETCH_FUNCTION
 from stepwell.wire.constants import IN_PROCESS_URL
 from stepwell.wire.events import event_ids, parse_events
 from stepwell.wire.functions import Registration, parse_registration
@@ -332,7 +333,7 @@ async def _serve(settings: Settings, clients: Sequence[Client], listener: "socke
 
 
 def _banner(settings: Settings, clients: Sequence[Client]) -> None:
-    names = [function.config("")["id"] for client in clients for function in client.functions]
+    names = [function.id for client in clients for function in client.functions if function.id != FETCH_FUNCTION]
     print(f"stepwell {settings.kind}: {settings.url}, state in {settings.db}", flush=True)
     for name in names:
         print(f"  function {name}", flush=True)
