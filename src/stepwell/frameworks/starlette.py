@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stepwell.frameworks.asgi import METHODS, PATH, StepwellApp
+from stepwell.frameworks.asgi import StepwellApp
+from stepwell.frameworks.common import METHODS, mounted
 from stepwell.sdk.client import Client
 from stepwell.sdk.functions import Function
 
@@ -15,12 +16,17 @@ def serve(
     app: "Starlette",
     client: Client,
     functions: Sequence[Function] | None = None,
-    path: str = PATH,
+    path: str | None = None,
     *,
+    serve_origin: str | None = None,
+    serve_path: str | None = None,
     framework: str = "starlette",
 ) -> None:
-    """Serve the functions (default: all of the client's) at ``path`` of ``app``."""
+    """Serve the functions (default: all of the client's) at ``path`` of ``app``, default ``/api/stepwell``.
+
+    ``serve_origin``, ``serve_path``: where the platform reaches that, as in :class:`stepwell.sdk.serve.Handler`.
+    """
     from starlette.routing import Route
 
-    endpoint = StepwellApp(client, functions, framework)
-    app.router.routes.insert(0, Route(path, endpoint, methods=list(METHODS)))
+    endpoint = StepwellApp(client, functions, framework, serve_origin=serve_origin, serve_path=serve_path)
+    app.router.routes.insert(0, Route(mounted(path, serve_path), endpoint, methods=list(METHODS)))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stepwell.errors import ConfigError
+from stepwell.sdk.public_url import check_origin, check_path
 
 DEV_URL = "http://127.0.0.1:8288"
 DEV_KEY = "dev"
@@ -14,7 +15,10 @@ _TRUE = {"1", "true", "yes", "on"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Where the platform is, and the keys. ``dev``: signatures are neither made nor checked."""
+    """Where the platform is, and the keys. ``dev``: signatures are neither made nor checked.
+
+    ``serve_origin``, ``serve_path``: where the platform reaches the app, if that is not what the app's requests say.
+    """
 
     dev: bool
     api_url: str
@@ -23,6 +27,8 @@ class Config:
     signing_key: str | None = None
     signing_key_fallback: str | None = None
     env: str | None = None
+    serve_origin: str | None = None
+    serve_path: str | None = None
 
 
 def read_config(
@@ -43,6 +49,7 @@ def read_config(
         raise ConfigError(f"STEPWELL_DEV is {dev_text!r}: set it to 1, 0 or the URL of the dev server")
     key = signing_key or _variable(source, "SIGNING_KEY")
     dev = _is_dev(is_production, dev_text, key)
+    origin, path = _variable(source, "SERVE_ORIGIN"), _variable(source, "SERVE_PATH")
     base = _variable(source, "BASE_URL") or dev_url or DEV_URL
     return Config(
         dev=dev,
@@ -52,6 +59,8 @@ def read_config(
         signing_key=key,
         signing_key_fallback=_variable(source, "SIGNING_KEY_FALLBACK"),
         env=env or _variable(source, "ENV"),
+        serve_origin=check_origin(origin) if origin else None,
+        serve_path=check_path(path) if path else None,
     )
 
 

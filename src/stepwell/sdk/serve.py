@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from stepwell.sdk import failures
 from stepwell.sdk.drivers.aio import Executor
 from stepwell.sdk.platform import Platform, PlatformError
+from stepwell.sdk.public_url import check_origin, check_path, forwarded_url, with_settings
 from stepwell.sdk.registration import in_band, inspection, out_of_band
 from stepwell.wire import constants as wire
 from stepwell.wire import signing
@@ -30,12 +31,31 @@ _EMPTY = b""
 
 
 class Handler:
-    """Answers the requests to one endpoint. ``functions``: default all of the client's, also those declared later."""
+    """Answers the requests to one endpoint.
 
-    def __init__(self, client: Client, functions: Sequence[Function] | None = None, framework: str = "asgi") -> None:
+    Args:
+        client: whose settings and keys hold.
+        functions: default all of the client's, also those declared later.
+        framework: the adapter's name, which the platform is told.
+        serve_origin: scheme and host where the platform reaches the app; default ``STEPWELL_SERVE_ORIGIN``, else
+            what the request says, with ``x-forwarded-proto`` and ``x-forwarded-host``. Raises ``ConfigError``.
+        serve_path: the path there; default ``STEPWELL_SERVE_PATH``, else the request's. Raises ``ConfigError``.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        functions: Sequence[Function] | None = None,
+        framework: str = "asgi",
+        *,
+        serve_origin: str | None = None,
+        serve_path: str | None = None,
+    ) -> None:
         self._client = client
         self._functions = functions
         self._framework = framework
+        self._origin = check_origin(serve_origin) if serve_origin else None
+        self._path = check_path(serve_path) if serve_path else None
         self._executor: Executor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -119,11 +139,16 @@ class Handler:
         if headers.get(wire.H_SYNC_KIND) == "in_band":
             if trusted is False:
                 return self._unsigned()
-            served = _asked_url(body) or _bare(url)
+            served = self._public(_asked_url(body) or forwarded_url(url, headers, trusted=True))
             reply = self._json(200, in_band(self._client, self.functions, served, self._framework))
             reply[1][wire.H_SYNC_KIND] = "in_band"
             return reply
-        return await self._register(_bare(url), query, kind)
+        served = self._public(forwarded_url(url, headers, trusted=trusted is not False))
+        return await self._register(served, query, kind)
+
+    def _public(self, url: str) -> str:
+        config = self._client.config
+        return with_settings(url, self._origin or config.serve_origin, self._path or config.serve_path)
 
     async def _register(self, url: str, query: Mapping[str, str], kind: str | None) -> Reply:
         body = msgspec.json.encode(out_of_band(self._client, self.functions, url, self._framework))
@@ -161,11 +186,6 @@ class Handler:
 
     def _unsigned(self) -> Reply:
         return self._error(401, "sig_verification_failed", "the request is not signed with this app's signing key")
-
-
-def _bare(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, "", ""))
 
 
 def _asked_url(body: bytes) -> str | None:
