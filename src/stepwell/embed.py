@@ -295,7 +295,7 @@ def serve_forever(settings: Settings, clients: Sequence[Client]) -> int:
     try:
         listener = bind(settings.host, settings.port)
     except HostError as problem:
-        print(f"stepwell: {problem}", file=sys.stderr)
+        print(f"Error: {problem}", file=sys.stderr)
         return 1
     loop = new_loop()
     try:
@@ -327,7 +327,7 @@ async def _serve(settings: Settings, clients: Sequence[Client], listener: "socke
             if not stopping.result():
                 print("some work did not end in time; it goes on at the next start", file=sys.stderr)
     except StoreError as problem:
-        print(f"stepwell: {problem}", file=sys.stderr)
+        print(f"Error: {problem}", file=sys.stderr)
         return 1
     return 0
 
