@@ -116,6 +116,12 @@ def with_app(app: Any, module: Any, client: Client, **where: Any) -> Iterator[st
 def on_aiohttp(client: Client, **where: Any) -> Iterator[str]:
     app = web.Application()
     aiohttp.serve(app, client, **where)
+    with on_aiohttp_app(app) as origin:
+        yield origin
+
+
+@contextmanager
+def on_aiohttp_app(app: web.Application) -> Iterator[str]:
     runner, thread = web.AppRunner(app, access_log=None), LoopThread()
 
     async def start(listener: socket.socket) -> None:
@@ -131,8 +137,15 @@ def on_aiohttp(client: Client, **where: Any) -> Iterator[str]:
 
 @contextmanager
 def on_tornado(client: Client, **where: Any) -> Iterator[str]:
-    app = tornado.web.Application(xsrf_cookies=True, cookie_secret="made up", log_function=lambda _: None)
+    app = tornado.web.Application(xsrf_cookies=True, cookie_secret="made up")
     stepwell_tornado.serve(app, client, **where)
+    with on_tornado_app(app) as origin:
+        yield origin
+
+
+@contextmanager
+def on_tornado_app(app: tornado.web.Application) -> Iterator[str]:
+    app.settings["log_function"] = lambda _: None
     thread = LoopThread()
     (listener,) = tornado.netutil.bind_sockets(0, "127.0.0.1")
 
