@@ -85,7 +85,7 @@ def on_asgi(app: Any) -> Iterator[str]:
 @contextmanager
 def on_litestar(client: Client, **where: Any) -> Iterator[str]:
     handler = litestar.serve(client, **where)
-    app = Litestar(route_handlers=[handler], csrf_config=CSRFConfig(secret="made up"))
+    app = Litestar(route_handlers=[handler], csrf_config=CSRFConfig(secret="made up"), logging_config=None)
     with on_asgi(app) as origin:
         yield origin
 
