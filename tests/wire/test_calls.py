@@ -16,7 +16,6 @@ from stepwell.wire.constants import MAX_ANSWER_BYTES
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.headers import call_headers, lower
 from stepwell.wire.ops import Op, Userland
-from stepwell.wire.rest import error_body, success_body
 from stepwell.wire.signing import canonical_bytes
 
 EVENT = b'{"id": "1","name":"x","data":{"f":1.0},"user":{},"ts":1700000000000}'
@@ -349,14 +348,6 @@ def test_ops_of_a_checkpoint() -> None:
     assert op.id == "a"
     with pytest.raises(ValueError, match="neither an array"):
         parse_ops(b"5")
-
-
-def test_bodies_of_rest_answers() -> None:
-    assert json.loads(error_body(404, "no such run")) == {"error": "no such run", "status": 404, "data": None}
-    assert json.loads(error_body(400, "no", "bad"))["code"] == "bad"
-    body = json.loads(success_body(b'[{"a":1}]', "2024-01-01T00:00:00Z"))
-    assert body["data"] == [{"a": 1}]
-    assert body["metadata"]["fetched_at"] == "2024-01-01T00:00:00Z"
 
 
 def test_headers_by_lower_case_name() -> None:

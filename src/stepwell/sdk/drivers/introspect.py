@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from collections.abc import Iterable
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any, cast
 
@@ -57,11 +56,6 @@ def frames(task: AnyTask) -> Frames:
 def local(frame: FrameType | None, name: str) -> Any:
     """The value of a local variable in a frame; None when there is none."""
     return None if frame is None else frame.f_locals.get(name)
-
-
-def group_tasks(group: object) -> Iterable[AnyTask]:
-    """The unfinished tasks of an ``asyncio.TaskGroup``."""
-    return getattr(group, "_tasks", ())
 
 
 def disown(task: AnyTask) -> None:

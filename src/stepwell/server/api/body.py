@@ -15,11 +15,6 @@ class ClientGone(Exception):
     """The client hung up before its request was whole; nobody is there to read an answer."""
 
 
-def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """Request headers by lower-case name; the last of a repeated one."""
-    return dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
-
-
 def header(scope: Scope, name: str) -> str | None:
     """One request header, by its lower-case name."""
     wanted = name.encode()

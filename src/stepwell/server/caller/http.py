@@ -12,6 +12,7 @@ from stepwell.wire import constants as wire
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
 from stepwell.wire.codec import parse_answer, render_call
 from stepwell.wire.errors import ErrorInfo
+from stepwell.wire.headers import call_headers
 from stepwell.wire.signing import sign
 
 _CACHED_RUNS = 64
@@ -105,20 +106,8 @@ class HttpCaller:
         return target.update_query({"fnId": request.function_id, "stepId": request.step_id})
 
     def _headers(self, request: CallRequest, body: bytes) -> dict[str, str]:
-        headers = {
-            "content-type": "application/json",
-            "user-agent": f"Stepwell/{wire.VERSION}",
-            wire.H_SERVER_KIND: self._kind,
-            wire.H_RUN_ID: request.run_id,
-            wire.H_REQUEST_ID: request.request_id,
-            wire.H_GENERATION: str(request.generation),
-            wire.H_JOB_ID: request.qi_id,
-            wire.H_STEP_ID: request.step_id,
-            wire.H_REQ_VERSION: str(request.req_version),
-        }
-        if self._key is not None:
-            headers[wire.H_SIGNATURE] = sign(body, self._key, self._clock.now() // 1000)
-        return headers
+        signature = None if self._key is None else sign(body, self._key, self._clock.now() // 1000)
+        return call_headers(request, self._kind, signature)
 
     def _session(self) -> aiohttp.ClientSession:
         if self._open is None:
