@@ -1,9 +1,13 @@
 """Absolute http(s) URLs: checked, made sendable byte by byte, and named without their secrets."""
 
 import base64
+import re
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit, urlunsplit
 
 _KEEP = frozenset(range(0x21, 0x7F)) - frozenset(b'"<>\\^`{|}')
+_SENDABLE = re.compile(f"[{re.escape(bytes(sorted(_KEEP)).decode())}]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NO_HOST = re.compile(r'[ %"<>\\^`{|}@\[\]]')
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -17,7 +21,7 @@ def clean_url(url: str) -> tuple[str, str | None]:
     Only what may not stand in a URL is percent-encoded (UTF-8), an empty path becomes ``/``, a host of other letters
     its IDNA form; all else keeps its bytes. Raises :class:`BadUrl` with one clear sentence.
     """
-    if any(char < " " or char == "\x7f" for char in url):
+    if _CONTROL.search(url):
         raise BadUrl("the URL holds a control character")
     try:
         parts = urlsplit(url.strip())
@@ -62,13 +66,13 @@ def _host(host: str) -> str:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:
             raise BadUrl("the URL's host is not a valid name") from None
-    if any(char in ' %"<>\\^`{|}@[]' for char in host):
+    if _NO_HOST.search(host):
         raise BadUrl("the URL's host holds a character that no host has")
     return host
 
 
 def _quote(text: str) -> str:
-    if text.isascii() and _KEEP.issuperset(text.encode()):
+    if _SENDABLE.fullmatch(text):
         return text
     data = text.encode("utf-8", "surrogatepass")
     return "".join(chr(byte) if byte in _KEEP else f"%{byte:02X}" for byte in data)

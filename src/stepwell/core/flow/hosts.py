@@ -4,6 +4,7 @@ A host is named as it is connected: the name in lower case, with the port when t
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import msgspec
 
@@ -72,6 +73,7 @@ class HostRules:
 NO_RULES = HostRules()
 
 
+@lru_cache(maxsize=4_096)
 def host_of(url: str) -> str:
     """The host of a clean URL, as limits name it; IPv6 addresses in brackets."""
     try:

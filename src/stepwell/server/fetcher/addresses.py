@@ -1,6 +1,7 @@
 """Which addresses are nobody's business: a pure table over every spelling of them (IANA special-purpose registries)."""
 
 import unicodedata
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import unquote
 
@@ -73,6 +74,7 @@ def forbidden(address: Address) -> str | None:
     return None if plain in _GLOBAL6 and plain not in _IETF6 else "reserved"
 
 
+@lru_cache(maxsize=4_096)
 def literal(host: str) -> Address | None:
     """The address that a host spells, or None for a name.
 

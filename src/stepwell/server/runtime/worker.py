@@ -42,6 +42,7 @@ class Worker:
         self, fetcher: Fetcher, routes: Routes, clock: Clock, new_id: Callable[[], str], capacity: int = 2_000
     ) -> None:
         self._fetcher = fetcher
+        self._teeing = fetcher if isinstance(fetcher, TeeingFetcher) else None
         self._routes = routes
         self._clock = clock
         self._new_id = new_id
@@ -163,12 +164,12 @@ class Worker:
 
     async def _perform(self, request: FetchRequest, item: Item, started: int) -> FetchOutcome:
         """One attempt, its body teed to whoever reads along."""
-        if not isinstance(self._fetcher, TeeingFetcher):
+        if self._teeing is None:
             return await self._fetcher.fetch(request, item.attempt)
         key = (item.run_id, item.key)
         tee = Tee(self.streams, key, request, started)
         try:
-            outcome = await self._fetcher.fetch_teed(request, item.attempt, tee)
+            outcome = await self._teeing.fetch_teed(request, item.attempt, tee)
         except BaseException:
             self.streams.drop(key)
             raise
