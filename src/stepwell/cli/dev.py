@@ -1,51 +1,21 @@
 """``stepwell dev`` and ``stepwell serve``: the platform in this process."""
 
 import logging
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from stepwell.cli.modules import load_clients
-from stepwell.server.fetcher.guard import Guard
-from stepwell.server.settings import SettingsError, load_settings, require_keys
+from stepwell.cli.server_options import server_options, started_settings
+from stepwell.server.settings import require_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from stepwell.server.settings import Settings
 
 
-_DB = "Where the state is kept: sqlite:///path, or memory: [sqlite:///.stepwell/stepwell.db]."
-
-
-def _server_options(command: "Callable[..., None]") -> "Callable[..., None]":
-    for option in (
-        click.argument("app", required=False, metavar="[APP.py]"),
-        click.option(
-            "-u", "--sync", "urls", multiple=True, metavar="URL", help="An app to call over HTTP; repeatable."
-        ),
-        click.option("--host", metavar="HOST", help="Address to listen at [127.0.0.1]."),
-        click.option("--port", type=int, metavar="PORT", help="Port to listen at [8288]."),
-        click.option(
-            "--db",
-            metavar="URL",
-            help=_DB,
-        ),
-        click.option(
-            "--retry-interval",
-            metavar="DURATION",
-            help="A flat delay between attempts, such as 1s.",
-        ),
-        click.option("--config", metavar="FILE", help="Settings from a TOML file: limits of hosts, for example."),
-        click.option("--no-discovery", is_flag=True, help="Do not look for apps on this machine's usual ports."),
-    ):
-        command = option(command)
-    return command
-
-
 @click.command()
-@_server_options
+@click.argument("app", required=False, metavar="[APP.py]")
+@server_options
 def dev(app: str | None, **flags: object) -> None:
     """Run a development platform: everybody may call it, and local addresses may be fetched.
 
@@ -55,30 +25,15 @@ def dev(app: str | None, **flags: object) -> None:
 
 
 @click.command()
-@_server_options
+@click.argument("app", required=False, metavar="[APP.py]")
+@server_options
 def serve(app: str | None, **flags: object) -> None:
     """Run a production platform. Set STEPWELL_SIGNING_KEY and STEPWELL_EVENT_KEY."""
     _serve_forever(require_keys(_settings("cloud", flags)), app)
 
 
 def _settings(kind: str, flags: dict[str, object]) -> "Settings":
-    given = {
-        "kind": kind,
-        "config": flags["config"],
-        "host": flags["host"],
-        "port": flags["port"],
-        "db": flags["db"],
-        "retry_interval_ms": flags["retry_interval"],
-        "app_urls": flags["urls"] or None,
-        "discovery": False if flags["no_discovery"] else None,
-        "fetch_function": None if kind == "dev" else os.environ.get("STEPWELL_FETCH_FUNCTION", "no"),
-    }
-    settings = load_settings(given, os.environ)
-    try:
-        Guard(allow=settings.allow)
-    except ValueError as problem:
-        raise SettingsError(f"STEPWELL_FETCH_ALLOW: {problem}.") from None
-    return settings
+    return started_settings(kind, flags).settings
 
 
 def _speak() -> None:

@@ -6,7 +6,7 @@ from typing import ParamSpec, TypeVar
 
 import click
 
-from stepwell.server.settings import Settings, load_settings
+from stepwell.server.settings import DEFAULT_FILE, Settings, load
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,7 +25,7 @@ def platform_options(command: Callable[P, R]) -> Callable[P, R]:
 
 def client_settings(platform: str | None, port: int | None, db: str | None) -> tuple[Settings, str | None]:
     """The settings, and the address of the platform when one was named."""
-    settings = load_settings({"port": port, "db": db}, os.environ)
+    settings = load({"port": port, "db": db}, os.environ, default_file=DEFAULT_FILE).settings
     return settings, platform or (None if port else _named(os.environ))
 
 

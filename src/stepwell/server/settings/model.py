@@ -1,0 +1,91 @@
+"""Everything that a platform can be told, as one record; ``fields`` says how each value is given."""
+
+from typing import Literal
+
+import msgspec
+
+from stepwell.core.flow.hosts import HostRule
+from stepwell.wire.constants import CALL_TIMEOUT_S
+
+Kind = Literal["dev", "cloud"]
+
+DEFAULT_PORT = 8288
+DEFAULT_DB = "sqlite:///.stepwell/stepwell.db"
+
+
+class SettingsError(ValueError):
+    """A setting makes no sense. One sentence: which, why, and what would."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a platform can be told.
+
+    ``kind``: ``dev`` trusts everybody, ``cloud`` asks for keys. ``retry_interval_ms``: a flat delay between attempts,
+    None for the usual back-off. ``drain_s``: how long work in flight may go on after a stop was asked for.
+    ``discovery``: look for apps on the usual ports of this machine when no ``app_urls`` are given. ``allow``: hosts,
+    networks (CIDR) and ports that functions may call although they are not public. ``fetch_function``: host the
+    function behind ``stepwell fetch``. ``hosts``: limits of the hosts that functions call. ``public_url``: where upstreams
+    reach the API, for call-backs; default: ``url``. ``call_timeout_s``: how long an app may take to answer one call, seconds.
+    ``always_replay``: keep no suspended run in this process, so that every call replays its run: slow, and an error names
+    what is not deterministic.
+    """
+
+    kind: Kind = "dev"
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    db: str = DEFAULT_DB
+    retry_interval_ms: int | None = None
+    drain_s: float = 30.0
+    hosts: tuple[HostRule, ...] = ()
+    signing_key: str | None = None
+    signing_key_fallback: str | None = None
+    event_keys: tuple[str, ...] = ()
+    discovery: bool = True
+    app_urls: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    fetch_function: bool = True
+    call_timeout_s: float = CALL_TIMEOUT_S
+    public_url: str | None = None
+    encryption_keys: tuple[str, ...] = ()
+    """Keys that seal what is stored, the newest first; none: one is generated beside the database (docs/secrets.md)."""
+    secrets_hosts: str = ""
+    """Which secrets may go to which hosts: ``NAME=host,host; NAME=host`` (docs/secrets.md)."""
+    secrets_file: str | None = None
+    """A TOML or JSON file that describes secrets."""
+    sensitive_headers: tuple[str, ...] = ()
+    """Further headers whose values are credentials."""
+    always_replay: bool = False
+
+    @property
+    def dev(self) -> bool:
+        """Whether this is a development platform."""
+        return self.kind == "dev"
+
+    @property
+    def db_path(self) -> str | None:
+        """The path of the SQLite file; None for a store in memory."""
+        return database_path(self.db)
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches the API."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - read, not bound
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def signing_keys(self) -> tuple[str, ...]:
+        """The configured signing keys, the current one first."""
+        return tuple(key for key in (self.signing_key, self.signing_key_fallback) if key)
+
+
+def database_path(db: str) -> str | None:
+    """The file in ``sqlite:///relative`` or ``sqlite:////absolute``; None for ``memory:``. Raises SettingsError."""
+    if db in ("memory:", ":memory:", "sqlite://:memory:", "sqlite:///:memory:"):
+        return None
+    path = db.removeprefix("sqlite:///")
+    if path == db or not path:
+        raise SettingsError(
+            f"The database {db!r} is not understood; use sqlite:///path/to/file.db (four slashes for an absolute path) "
+            "or memory:."
+        )
+    return path
