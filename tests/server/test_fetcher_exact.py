@@ -8,7 +8,7 @@ import pytest
 
 from stepwell.server.fetcher.client import AiohttpFetcher, _target
 from stepwell.server.fetcher.guard import Guard
-from stepwell.wire.fetch import FetchBroken, FetchPolicy, FetchRequest, FetchResponse, Timeouts
+from stepwell.wire.fetch import FetchPolicy, FetchRequest, FetchResponse, Timeouts
 from tests.server.hostile_server import Exchange, hostile, plain, redirect
 
 
@@ -217,10 +217,32 @@ async def test_odd_spellings_of_an_address_are_made_plain(fetcher: AiohttpFetche
         assert server.seen[0].header(b"host") == [b"127.0.0.1:%d" % server.port]
 
 
-async def test_a_value_that_can_not_be_written_is_said_so(fetcher: AiohttpFetcher) -> None:
-    outcome = await fetcher.fetch(FetchRequest(url="http://127.0.0.1:9999/", headers=(("X-A", "\xe9"),)))
-    assert isinstance(outcome, FetchBroken)
-    assert (outcome.kind, outcome.final, outcome.sent) == ("invalid", True, False)
+@pytest.mark.parametrize("size", [None, 0, 3, 65_537])
+async def test_header_values_leave_with_the_bytes_they_have(fetcher: AiohttpFetcher, size: int | None) -> None:
+    """Every byte that a value may have (RFC 9110, 5.5), valid as UTF-8 or not, whatever comes after the head."""
+    every = bytes(set(range(0x21, 0x100)) - {0x7F})
+    headers = (("X-A", every.decode("latin-1")), ("X-B", "caf\xe9"), ("X-C", "caf\u00c3\u00a9"), ("X-D", "\u20ac"))
+    body = None if size is None else b"\xff\r\n\r\n"[:size].ljust(size, b"z")
+    async with hostile(plain()) as server:
+        for _ in range(2):  # the second time on the same connection
+            request = FetchRequest(url=server.url + "/", method="POST", headers=headers, body=body)
+            outcome = await fetcher.fetch(request)
+            assert isinstance(outcome, FetchResponse), outcome
+            seen = server.seen[-1]
+            assert seen.header(b"x-a") == [every]
+            assert seen.header(b"x-b") == [b"caf\xe9"]
+            assert seen.header(b"x-c") == ["caf\u00e9".encode()]
+            assert seen.header(b"x-d") == ["\u20ac".encode()]
+            assert seen.body == (body or b"")
+        assert server.connections == 1
+
+
+async def test_values_of_an_answer_are_recorded_with_the_bytes_they_have(fetcher: AiohttpFetcher) -> None:
+    every = bytes(set(range(0x21, 0x100)) - {0x7F}).decode("latin-1")
+    async with hostile(plain(b"", "200 OK", f"X-A: {every}")) as server:
+        outcome = await fetcher.fetch(FetchRequest(url=server.url + "/"))
+        assert isinstance(outcome, FetchResponse), outcome
+        assert outcome.headers[1:] == (("X-A", every),)
 
 
 async def test_an_early_answer_may_take_its_time(fetcher: AiohttpFetcher) -> None:

@@ -58,10 +58,14 @@ class FetchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
 
 
 class Phases(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Milliseconds that an attempt spent in each phase; None where it was not measured or did not happen."""
+    """Milliseconds that an attempt spent in each phase; None where it was not measured or did not happen.
+
+    ``connect`` is TCP alone; through a proxy, all that it takes to have a line to the host.
+    """
 
     dns: float | None = None
     connect: float | None = None
+    tls: float | None = None
     first_byte: float | None = None
     transfer: float | None = None
 

@@ -14,11 +14,13 @@ from yarl import URL
 from stepwell.core.fetch_redirects import next_hop
 from stepwell.server.fetcher.addresses import literal
 from stepwell.server.fetcher.body import SLICE_BYTES, TooLarge, read_body, sliced
+from stepwell.server.fetcher.exact import ExactRequest
 from stepwell.server.fetcher.failures import Resent, broken, failure
 from stepwell.server.fetcher.guard import Guard, GuardDenied
 from stepwell.server.fetcher.resolver import GuardedResolver, Lookup, system_lookup
 from stepwell.server.fetcher.tee import Tee
 from stepwell.server.fetcher.timing import Timing, trace_config
+from stepwell.server.fetcher.tls import usual_context
 from stepwell.wire.constants import VERSION
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header, Hop
 
@@ -179,10 +181,11 @@ class AiohttpFetcher:
             keepalive_timeout=limits.keep_alive,
             resolver=resolver,
             socket_factory=resolver.socket,
-            ssl=self._tls or True,
+            ssl=self._tls or usual_context(),
         )
         return aiohttp.ClientSession(
             connector=connector,
+            request_class=ExactRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_OURS,
@@ -229,7 +232,7 @@ def _headers(request: FetchRequest) -> CIMultiDict[str]:
     spelling: dict[str, str] = {}  # aiohttp takes a repeat in another case for a replacement: the first spelling stands
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in request.headers:
-        headers.add(spelling.setdefault(name.lower(), name), _as_sent(name, value))
+        headers.add(spelling.setdefault(name.lower(), name), _as_sent(value))
     if "user-agent" not in headers:
         headers["User-Agent"] = _USER_AGENT
     if request.body and len(request.body) > SLICE_BYTES and "content-length" not in headers:
@@ -237,16 +240,13 @@ def _headers(request: FetchRequest) -> CIMultiDict[str]:
     return headers
 
 
-def _as_sent(name: str, value: str) -> str:
-    """What aiohttp, which writes UTF-8, must be given so that the bytes of ``value`` (Latin-1) leave unchanged."""
-    if value.isascii():
-        return value
+def _as_sent(value: str) -> str:
+    """The value's bytes, one character for each; what is no Latin-1 is UTF-8."""
     try:
-        return value.encode("latin-1").decode()
+        value.encode("latin-1")
     except UnicodeEncodeError:
-        return value
-    except UnicodeDecodeError:
-        raise ValueError(f"the value of the header {name!r} is not UTF-8") from None
+        return value.encode().decode("latin-1")
+    return value
 
 
 def _data(

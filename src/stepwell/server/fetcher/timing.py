@@ -14,6 +14,7 @@ from aiohttp import (
     TraceRequestHeadersSentParams,
 )
 
+from stepwell.server.fetcher.tls import HANDSHAKE
 from stepwell.wire.fetch import Phases
 
 
@@ -32,6 +33,8 @@ class Timing:
         "_dns_from",
         "_first_byte",
         "_sent_at",
+        "_tls",
+        "_tls_from",
         "_transfer",
         "heard",
         "reused",
@@ -43,6 +46,8 @@ class Timing:
         self._begun = perf_counter()
         self._dns: float | None = None
         self._connect: float | None = None
+        self._tls: float | None = None
+        self._tls_from: float | None = None
         self._first_byte: float | None = None
         self._transfer: float | None = None
         self._dns_from = self._connect_from = self._sent_at = 0.0
@@ -55,9 +60,14 @@ class Timing:
 
     @property
     def phases(self) -> Phases:
-        """What was measured so far; the connect phase holds TCP and TLS, without the name's look-up."""
-        connect = None if self._connect is None else max(0.0, self._connect - (self._dns or 0.0))
-        return Phases(dns=self._dns, connect=connect, first_byte=self._first_byte, transfer=self._transfer)
+        """What was measured so far. The connect phase is without the name's look-up, and without TLS."""
+        connect, tls = self._connect, self._tls
+        if self._tls_from is not None:  # the handshake has not ended well
+            connect = (connect or 0.0) + (self._tls_from - self._connect_from) * 1000
+            tls = _add(tls, self._tls_from)
+        if connect is not None:
+            connect = max(0.0, connect - (self._dns or 0.0))
+        return Phases(dns=self._dns, connect=connect, tls=tls, first_byte=self._first_byte, transfer=self._transfer)
 
     def dns_started(self) -> None:
         """A name is being looked up."""
@@ -70,10 +80,19 @@ class Timing:
     def connect_started(self) -> None:
         """No pooled connection was free."""
         self._connect_from = perf_counter()
+        self._tls_from = None
+
+    def handshake_started(self) -> None:
+        """The connection stands, and TLS begins on it."""
+        self._tls_from = perf_counter()
 
     def connect_ended(self) -> None:
-        """A new connection stands."""
-        self._connect = _add(self._connect, self._connect_from)
+        """A new connection can be used."""
+        now = perf_counter()
+        begun, self._tls_from = self._tls_from or now, None
+        self._connect = (self._connect or 0.0) + (begun - self._connect_from) * 1000
+        if begun < now:
+            self._tls = (self._tls or 0.0) + (now - begun) * 1000
 
     def sending(self) -> None:
         """The request's first byte is about to leave."""
@@ -121,7 +140,9 @@ async def _on_dns_end(_: ClientSession, context: SimpleNamespace, __: TraceDnsRe
 
 
 async def _on_connect_start(_: ClientSession, context: SimpleNamespace, __: TraceConnectionCreateStartParams) -> None:
-    _timing(context).connect_started()
+    timing = _timing(context)
+    timing.connect_started()
+    HANDSHAKE.set(timing.handshake_started)
 
 
 async def _on_connect_end(_: ClientSession, context: SimpleNamespace, __: TraceConnectionCreateEndParams) -> None:
