@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Callable
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 
 class CannotDecode(ValueError):
@@ -18,13 +18,17 @@ class _Decompressor(Protocol):
 
 
 class _Brotli(Protocol):
-    def process(self, data: bytes) -> bytes: ...
+    def process(self, data: bytes, output_buffer_limit: int) -> bytes: ...
 
     def is_finished(self) -> bool: ...
 
+    def can_accept_more_data(self) -> bool: ...
 
-_BROTLI_SLICE = 512
-"""Bytes fed to brotli at a time: its decoder takes no limit, so the input is kept small between looks at the output."""
+
+_BROTLI_STEP = 64 * 1024
+"""Bytes asked of brotli at a time; it may give some more."""
+_ZSTD_WINDOW_LOG = 23
+"""8 MiB, the largest window of this coding (RFC 9659)."""
 
 
 def decode(body: bytes, codings: list[str], limit: int) -> bytes:
@@ -86,12 +90,13 @@ def _deflate(body: bytes, limit: int) -> bytes:
 def _make_brotli(start: Callable[[], _Brotli]) -> Callable[[bytes, int], bytes]:
     def brotli(body: bytes, limit: int) -> bytes:
         unit = start()
-        out = bytearray()
-        for at in range(0, len(body), _BROTLI_SLICE):
-            out += unit.process(body[at : at + _BROTLI_SLICE])
+        out = bytearray(unit.process(body, _BROTLI_STEP))
+        _check(len(out), limit)
+        while not unit.is_finished():
+            if unit.can_accept_more_data():
+                raise ValueError("cut off")
+            out += unit.process(b"", _BROTLI_STEP)
             _check(len(out), limit)
-        if not unit.is_finished():
-            raise ValueError("cut off")
         return bytes(out)
 
     return brotli
@@ -107,12 +112,17 @@ def _optional(names: tuple[str, ...], attribute: str) -> object | None:
 
 
 def _decoders() -> dict[str, Callable[[bytes, int], bytes]]:
+    """What there is. The server extra brings brotli and zstd; an SDK on its own may be without."""
     found: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate}
-    if (brotli := _optional(("brotli", "brotlicffi"), "Decompressor")) is not None:
+    brotli = _optional(("brotli", "brotlicffi"), "Decompressor")
+    if hasattr(brotli, "can_accept_more_data"):  # older ones take no limit: a bomb would go off
         found["br"] = _make_brotli(cast("Callable[[], _Brotli]", brotli))
-    if (zstd := _optional(("compression.zstd", "backports.zstd"), "ZstdDecompressor")) is not None:
-        start = cast("Callable[[], _Decompressor]", zstd)
-        found["zstd"] = lambda body, limit: _drain(start, body, limit)
+    zstd = ("compression.zstd", "backports.zstd")
+    unit, settings = _optional(zstd, "ZstdDecompressor"), _optional(zstd, "DecompressionParameter")
+    if unit is not None and settings is not None:
+        make = cast("Callable[..., _Decompressor]", unit)
+        options = {cast("Any", settings).window_log_max: _ZSTD_WINDOW_LOG}
+        found["zstd"] = lambda body, limit: _drain(lambda: make(options=options), body, limit)
     return found
 
 
