@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from stepwell.core.model import Breaker, Item, ItemRef, Limit, Pace, RunKey, RunStatus, StoredEvent
 from stepwell.core.outputs import Commit, Observed
-from stepwell.server.store.base import ClaimRequest, RunQuery, Store, Transacted
+from stepwell.server.store.base import ClaimRequest, EventQuery, RunQuery, Store, Transacted
 from stepwell.server.store.memory import MemoryStore
 from stepwell.server.store.sqlite import SQLiteStore
 from stepwell.testing.platform.store_conformance import a_run, a_step, an_event, an_item, ref
@@ -186,6 +186,8 @@ class SideBySide(RuleBasedStateMachine):
             self.both(lambda store, run_id=run_id: store.list_items(run_id))
         self.both(lambda store: store.counts())
         self.both(lambda store: store.list_runs(RunQuery(status="running")))
+        self.both(lambda store: store.list_runs(RunQuery(app_id="app", after="R1")))
+        self.both(lambda store: store.list_events(EventQuery()))
         self.both(lambda store: store.waits("R1", self.now))
 
     @invariant()

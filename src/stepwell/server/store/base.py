@@ -57,14 +57,31 @@ class AppRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs, newest first. ``before`` is the run id to go on from; all given conditions must hold."""
+    """Which runs, newest first by run id; all given conditions must hold."""
 
     limit: int = 50
     before: str | None = None
+    """Run ids below this one: what to go on from. Ids begin with the time at which the run was queued."""
+    after: str | None = None
+    """Run ids above this one."""
     status: str | None = None
     function_id: str | None = None
     event_id: str | None = None
     """Internal id of an event: runs that it triggered."""
+    app_id: str | None = None
+
+
+class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events, the last received first, those of one millisecond by internal id; all given conditions must hold."""
+
+    limit: int = 20
+    before: tuple[int, str] | None = None
+    """When the last one seen was received (ms), and its internal id: what to go on from."""
+    name: str | None = None
+    after: int | None = None
+    """Received later than this (ms)."""
+    until: int | None = None
+    """Received earlier than this (ms)."""
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -121,6 +138,10 @@ class Store(Protocol):
 
     async def get_event(self, internal_id: str) -> StoredEvent | None:
         """One event."""
+        ...
+
+    async def list_events(self, query: EventQuery) -> list[StoredEvent]:
+        """Events, newest first."""
         ...
 
     async def list_runs(self, query: RunQuery) -> list[Run]:

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from stepwell.core.flow.gates import WAKE_MS, FlowState, Shut, observe, opening, shut_by, taken
 from stepwell.core.model import Item, ItemRef, Run, RunKey, RunView, Step, StoredEvent, Wait
 from stepwell.core.outputs import Commit
-from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, Outcome, RunQuery, Transacted
+from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, EventQuery, Outcome, RunQuery, Transacted
 from stepwell.server.store.codec import build_view, run_of
+from stepwell.server.store.lists import list_events, list_runs
 
 _Place = tuple[int, int, str, str]
 
@@ -234,10 +235,13 @@ class MemoryStore:
         """See :meth:`Store.get_event`."""
         return self._events.get(internal_id)
 
+    async def list_events(self, query: EventQuery) -> list[StoredEvent]:
+        """See :meth:`Store.list_events`."""
+        return list_events(self._events.values(), query)
+
     async def list_runs(self, query: RunQuery) -> list[Run]:
         """See :meth:`Store.list_runs`."""
-        newest = sorted(self._runs.values(), key=lambda run: run.run_id, reverse=True)
-        return [run for run in newest if _matches(run, query)][: query.limit]
+        return list_runs(self._runs.values(), query)
 
     async def save_app(self, app: AppRecord) -> None:
         """See :meth:`Store.save_app`."""
@@ -276,12 +280,3 @@ class MemoryStore:
         runs = Counter(run.status.value for run in self._runs.values())
         queued = len(self._waiting)
         return Counts(dict(runs), queued, len(self._entries()) - queued)
-
-
-def _matches(run: Run, query: RunQuery) -> bool:
-    return (
-        (query.before is None or run.run_id < query.before)
-        and query.status in (None, run.status)
-        and query.function_id in (None, run.function_id)
-        and (query.event_id is None or query.event_id in run.event_ids)
-    )

@@ -18,7 +18,16 @@ from stepwell.core.outputs import Commit
 from stepwell.server.crypto import pieces
 from stepwell.server.crypto.keys import KeyFile, KeyProblem, parse_keys
 from stepwell.server.crypto.seal import CannotOpen, Sealer
-from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, RunQuery, Store, StoreError, Transacted
+from stepwell.server.store.base import (
+    AppRecord,
+    ClaimRequest,
+    Counts,
+    EventQuery,
+    RunQuery,
+    Store,
+    StoreError,
+    Transacted,
+)
 from stepwell.server.store.codec import build_view
 
 _T = TypeVar("_T")
@@ -109,6 +118,11 @@ class SealedStore:
         """See :meth:`Store.get_event`."""
         found = await self.inner.get_event(internal_id)
         return found and _opening(lambda: replace(found, body=self._keys.open(found.body, _EVENT)))
+
+    async def list_events(self, query: EventQuery) -> list[StoredEvent]:
+        """See :meth:`Store.list_events`."""
+        found = await self.inner.list_events(query)
+        return _opening(lambda: [replace(event, body=self._keys.open(event.body, _EVENT)) for event in found])
 
     async def list_runs(self, query: RunQuery) -> list[Run]:
         """See :meth:`Store.list_runs`."""

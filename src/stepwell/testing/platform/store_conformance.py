@@ -17,6 +17,7 @@ from stepwell.core.model import (
 )
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, Outcome, RunQuery, Store, Transacted
+from stepwell.testing.platform.lists_conformance import ListsConformance
 from stepwell.testing.platform.pace_conformance import PaceConformance
 
 OK, CONFLICT, DUPLICATE = Outcome.APPLIED, Outcome.CONFLICT, Outcome.DUPLICATE
@@ -363,5 +364,5 @@ class _Queue:
         assert keys(await hand.claim(now=5)) == ["waits"]
 
 
-class StoreConformance(_State, _Queue, PaceConformance):
+class StoreConformance(_State, _Queue, PaceConformance, ListsConformance):
     """All tests of a store's verbs; the fixture ``store`` yields an opened, empty store."""

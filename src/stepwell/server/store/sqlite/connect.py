@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from stepwell.server.store.base import StoreError
+from stepwell.server.store.codec import decode_event, decode_run
 from stepwell.server.store.migrate import load_migrations, pending
 
 APPLICATION_ID = 0x53746570
@@ -68,7 +69,29 @@ def _check_ours(conn: sqlite3.Connection, path: Path) -> int:
     return version
 
 
+def _received_at(data: bytes) -> int:
+    return decode_event(data).received_at
+
+
+def _event_name(data: bytes) -> str:
+    return decode_event(data).name
+
+
+def _app_id(data: bytes) -> str:
+    return decode_run(data).app_id
+
+
+_OF_RECORDS = {"event_received_at": _received_at, "event_name": _event_name, "run_app_id": _app_id}
+
+
+def _know(conn: sqlite3.Connection) -> None:
+    """Functions with which migrations read what older rows have in their records only."""
+    for name, read in _OF_RECORDS.items():
+        conn.create_function(name, 1, read, deterministic=True)
+
+
 def _migrate(conn: sqlite3.Connection, path: Path, version: int) -> None:
+    _know(conn)
     for migration in pending(load_migrations(__package__ or ""), version, str(path)):
         marks = f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={migration.number};"
         try:

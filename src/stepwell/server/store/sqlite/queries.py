@@ -63,6 +63,9 @@ class Queries:
     list_runs: str
     list_runs_of_status: str
     list_runs_of_function: str
+    list_runs_of_app: str
+    list_events: str
+    list_events_of_name: str
     list_runs_of_event: str
     body: str
     body_part: str

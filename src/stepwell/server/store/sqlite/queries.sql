@@ -7,16 +7,15 @@ SELECT json_group_array(json_array(run_id, version)) FROM runs WHERE run_id IN (
 SELECT function_id, key, expires_at FROM run_keys WHERE (function_id, key) IN (VALUES (?, ?));
 
 -- name: put_events
-INSERT INTO events (internal_id, data) VALUES (?, ?) ON CONFLICT DO NOTHING;
+INSERT INTO events (internal_id, received_at, name, data) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
 
 -- name: put_keys
 INSERT INTO run_keys (function_id, key, expires_at) VALUES (?, ?, ?)
 ON CONFLICT (function_id, key) DO UPDATE SET expires_at = excluded.expires_at;
 
 -- name: put_runs
-INSERT INTO runs (run_id, function_id, status, version, queued_at, data) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (run_id) DO UPDATE SET function_id = excluded.function_id, status = excluded.status,
-    version = excluded.version, queued_at = excluded.queued_at, data = excluded.data;
+INSERT INTO runs (run_id, function_id, app_id, status, version, queued_at, data) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, version = excluded.version, data = excluded.data;
 
 -- name: put_links
 INSERT INTO runs_of_event (event_id, run_id) VALUES (?, ?) ON CONFLICT DO NOTHING;
@@ -144,19 +143,35 @@ SELECT data FROM steps WHERE run_id = ?;
 SELECT data, claim, attempt, rescues FROM items WHERE run_id = ? ORDER BY due_at, seq;
 
 -- name: list_runs
-SELECT data FROM runs WHERE run_id < :before ORDER BY run_id DESC LIMIT :limit;
+SELECT data FROM runs WHERE run_id < :before AND run_id > :after ORDER BY run_id DESC LIMIT :limit;
 
 -- name: list_runs_of_status
-SELECT data FROM runs WHERE status = :status AND run_id < :before ORDER BY run_id DESC LIMIT :limit;
+SELECT data FROM runs WHERE status = :status AND run_id < :before AND run_id > :after ORDER BY run_id DESC LIMIT :limit;
 
 -- name: list_runs_of_function
-SELECT data FROM runs WHERE function_id = :function_id AND run_id < :before AND (:status IS NULL OR status = :status)
+SELECT data FROM runs WHERE function_id = :function_id AND run_id < :before AND run_id > :after
+    AND (:status IS NULL OR status = :status) AND (:app_id IS NULL OR app_id = :app_id)
 ORDER BY run_id DESC LIMIT :limit;
+
+-- name: list_runs_of_app
+SELECT data FROM runs WHERE app_id = :app_id AND run_id < :before AND run_id > :after
+    AND (:status IS NULL OR status = :status)
+ORDER BY run_id DESC LIMIT :limit;
+
+-- name: list_events
+SELECT data FROM events WHERE (received_at, internal_id) < (:at, :event_id) AND received_at > :after AND received_at < :until
+ORDER BY received_at DESC, internal_id DESC LIMIT :limit;
+
+-- name: list_events_of_name
+SELECT data FROM events WHERE name = :name AND (received_at, internal_id) < (:at, :event_id)
+    AND received_at > :after AND received_at < :until
+ORDER BY received_at DESC, internal_id DESC LIMIT :limit;
 
 -- name: list_runs_of_event
 SELECT runs.data FROM runs_of_event AS link JOIN runs ON runs.run_id = link.run_id
-WHERE link.event_id = :event_id AND link.run_id < :before AND (:status IS NULL OR runs.status = :status)
-    AND (:function_id IS NULL OR runs.function_id = :function_id)
+WHERE link.event_id = :event_id AND link.run_id < :before AND link.run_id > :after
+    AND (:status IS NULL OR runs.status = :status) AND (:function_id IS NULL OR runs.function_id = :function_id)
+    AND (:app_id IS NULL OR runs.app_id = :app_id)
 ORDER BY link.run_id DESC LIMIT :limit;
 
 -- name: body

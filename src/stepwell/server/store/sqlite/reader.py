@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import msgspec
 
 from stepwell.core.model import Item, Run, RunView, StoredEvent, Wait
-from stepwell.server.store.base import AppRecord, Counts, RunQuery
+from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery
 from stepwell.server.store.codec import build_view, decode_event, decode_run, decode_step, stored_item
 from stepwell.server.store.sqlite.queries import SQL
 
@@ -16,7 +16,9 @@ _decode_wait = msgspec.msgpack.Decoder(Wait).decode
 _decode_app = msgspec.msgpack.Decoder(AppRecord).decode
 
 _AFTER_ALL = "\U0010ffff"
-"""Sorts after every run id."""
+"""Sorts after every id."""
+_END = 2**62
+"""Later than every time."""
 
 
 class Reader:
@@ -55,6 +57,20 @@ class Reader:
         row = self._conn.execute(SQL.event, (internal_id,)).fetchone()
         return decode_event(row[0]) if row else None
 
+    def list_events(self, query: EventQuery) -> list[StoredEvent]:
+        """See :meth:`Store.list_events`."""
+        sql = SQL.list_events if query.name is None else SQL.list_events_of_name
+        at, event_id = (_END, _AFTER_ALL) if query.before is None else query.before
+        values = {
+            "name": query.name,
+            "at": at,
+            "event_id": event_id,
+            "after": -1 if query.after is None else query.after,
+            "until": _END if query.until is None else query.until,
+            "limit": query.limit,
+        }
+        return [decode_event(data) for (data,) in self._conn.execute(sql, values)]
+
     def list_runs(self, query: RunQuery) -> list[Run]:
         """See :meth:`Store.list_runs`."""
         sql = SQL.list_runs
@@ -62,10 +78,13 @@ class Reader:
             sql = SQL.list_runs_of_event
         elif query.function_id is not None:
             sql = SQL.list_runs_of_function
+        elif query.app_id is not None:
+            sql = SQL.list_runs_of_app
         elif query.status is not None:
             sql = SQL.list_runs_of_status
         values = msgspec.structs.asdict(query)
-        values["before"] = query.before if query.before is not None else _AFTER_ALL
+        values["before"] = _AFTER_ALL if query.before is None else query.before
+        values["after"] = query.after or ""
         return [decode_run(data) for (data,) in self._conn.execute(sql, values)]
 
     def load_apps(self) -> list[AppRecord]:

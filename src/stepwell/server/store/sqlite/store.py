@@ -7,7 +7,7 @@ from typing import NoReturn
 from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
-from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, RunQuery, StoreError, Transacted
+from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, EventQuery, RunQuery, StoreError, Transacted
 from stepwell.server.store.sqlite.connect import connect_reader, connect_writer, prepare
 from stepwell.server.store.sqlite.lane import Lane
 from stepwell.server.store.sqlite.lock import FileLock
@@ -106,6 +106,10 @@ class SQLiteStore:
     async def get_event(self, internal_id: str) -> StoredEvent | None:
         """See :meth:`Store.get_event`."""
         return await self._reader.do(Reader.event, internal_id)
+
+    async def list_events(self, query: EventQuery) -> list[StoredEvent]:
+        """See :meth:`Store.list_events`."""
+        return await self._reader.do(Reader.list_events, query)
 
     async def list_runs(self, query: RunQuery) -> list[Run]:
         """See :meth:`Store.list_runs`."""

@@ -23,10 +23,13 @@ def write(conn: sqlite3.Connection, plan: Plan, owner: str) -> None:
 
 
 def _write_state(conn: sqlite3.Connection, plan: Plan) -> None:
-    write_rows(conn, SQL.put_events, [(event.internal_id, encode(event)) for event in plan.events.values()])
+    events: list[Row] = [
+        (event.internal_id, event.received_at, event.name, encode(event)) for event in plan.events.values()
+    ]
+    write_rows(conn, SQL.put_events, events)
     write_rows(conn, SQL.put_keys, [(key.function_id, key.key, key.expires_at) for key in plan.keys.values()])
     runs: list[Row] = [
-        (run.run_id, run.function_id, run.status.value, run.version, run.queued_at, encode(run))
+        (run.run_id, run.function_id, run.app_id, run.status.value, run.version, run.queued_at, encode(run))
         for run in plan.runs.values()
     ]
     write_rows(conn, SQL.put_runs, runs)
