@@ -220,6 +220,11 @@ class ItemRef(msgspec.Struct, frozen=True):
     key: str
     claim: int
 
+    @property
+    def body(self) -> str:
+        """The ref of the body that the holder of this claim stores while it arrives: no other owner's, no other attempt's."""
+        return f"{self.run_id}.{self.key}.{self.claim}"
+
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted event. ``internal_id`` is our ULID; ``body`` the normalised JSON object that functions see."""

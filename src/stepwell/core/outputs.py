@@ -40,10 +40,11 @@ class Commit(msgspec.Struct, kw_only=True):
     * ``run`` given: the stored header's version is ``expected``, or no header exists when ``expected`` is None -> else
       CONFLICT.
 
-    Then: store ``events``, ``key``, ``run`` and ``steps`` (insert or replace), ``bodies``; delete the ``done`` items and free
-    the slots that they held; ``drop`` deletes every other item of the run, claimed or not; ``put`` inserts or replaces items,
-    unclaimed (``claim`` of the stored item is kept and counts on, so that an old owner stays fenced); ``touch`` sets the
-    attempt number of an item without disturbing its claim (no such item: nothing happens).
+    Then: store ``events``, ``key``, ``run`` and ``steps`` (insert or replace), ``bodies``; make bodies of the pieces that the
+    claims in ``keep`` have stored, each under its ``ItemRef.body``; delete the ``done`` items and free the slots that they
+    held; ``drop`` deletes every other item of the run, claimed or not; ``put`` inserts or replaces items, unclaimed
+    (``claim`` of the stored item is kept and counts on, so that an old owner stays fenced); ``touch`` sets the attempt number
+    of an item without disturbing its claim (no such item: nothing happens).
     """
 
     now: int
@@ -58,6 +59,8 @@ class Commit(msgspec.Struct, kw_only=True):
     touch: tuple[tuple[str, int], ...] = ()
     """(item key, attempt) of the run's items."""
     bodies: tuple[Body, ...] = ()
+    keep: tuple[ItemRef, ...] = ()
+    """Of ``done``: claims whose body has arrived whole (``Store.append_body``)."""
     waits: tuple[Wait, ...] = ()
     """Insert or replace; ``unwait`` deletes, by run id and step id, before that."""
     unwait: tuple[tuple[str, str], ...] = ()

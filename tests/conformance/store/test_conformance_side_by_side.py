@@ -145,10 +145,16 @@ class SideBySide(RuleBasedStateMachine):
     @rule(data=st.data(), owner=owners)
     def work(self, data: st.DataObject, owner: str) -> None:
         """End claims, each with a new item, and take what comes free."""
-        self.batch.extend(
-            Commit(now=self.now, done=(held,), put=self.items(data, held.run_id)) for held in self.ended(data)
-        )
+        for held in self.ended(data):
+            keep = (held,) if data.draw(st.booleans()) else ()
+            self.batch.append(Commit(now=self.now, done=(held,), keep=keep, put=self.items(data, held.run_id)))
         self.send(owner, 3)
+
+    @rule(data=st.data(), body=st.binary(min_size=1, max_size=9))
+    def arrive(self, data: st.DataObject, body: bytes) -> None:
+        """A body of one piece, for claims that are held and such that have ended."""
+        for claim in self.ended(data):
+            self.both(lambda store, claim=claim: store.append_body(claim, 0, body))
 
     @rule(ms=st.integers(1, 6) | st.sampled_from([12, 40]))
     def wait(self, ms: int) -> None:
@@ -191,9 +197,15 @@ class SideBySide(RuleBasedStateMachine):
         self.both(lambda store: store.waits("R1", self.now))
 
     @invariant()
+    def same_bodies(self) -> None:
+        for claim in self.claims[-12:]:
+            self.both(lambda store, claim=claim: store.load_body(claim.body))
+
+    @invariant()
     def slots_add_up(self) -> None:
         ledger = self.disk._write._held[0]._ledger  # pyright: ignore[reportPrivateUsage]
         assert +self.memory._used == ledger.used  # pyright: ignore[reportPrivateUsage]
+        assert self.memory._arriving.keys() == ledger.arriving  # pyright: ignore[reportPrivateUsage]
 
 
 TestSideBySide = SideBySide.TestCase

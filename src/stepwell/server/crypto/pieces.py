@@ -2,6 +2,9 @@
 
 ``c1 53 57 02``, the id of the key (4 bytes), the salt (16), a counter (8), the length of the plain value (8); then pieces of
 64 KiB, each with its tag. The header is authenticated with each piece, and so are its number and what the value belongs to.
+
+A value that is not known whole when it is sealed is a row of such values, which begin with ``c1 53 57 03``; each but the last
+holds as many bytes as the first.
 """
 
 from dataclasses import dataclass
@@ -11,15 +14,16 @@ from cryptography.exceptions import InvalidTag
 from stepwell.server.crypto.seal import CannotOpen, Sealer
 
 MAGIC = b"\xc1SW\x02"
+IN_A_ROW = b"\xc1SW\x03"
 HEAD = 40
 _PIECE = 64 * 1024
 _SEALED = _PIECE + 16
 
 
-def seal(sealer: Sealer, data: bytes, place: bytes) -> bytes:
+def seal(sealer: Sealer, data: bytes, place: bytes, magic: bytes = MAGIC) -> bytes:
     """The whole value, sealed with the newest key."""
     key, salt, count = sealer.start()
-    head = MAGIC + key + salt + count + len(data).to_bytes(8, "big")
+    head = magic + key + salt + count + len(data).to_bytes(8, "big")
     cipher = sealer.cipher(key, salt, b"pieces")
     out = [head]
     for number, start in enumerate(range(0, len(data), _PIECE)):
@@ -57,13 +61,22 @@ class Part:
 
 def part(head: bytes, start: int, end: int | None) -> Part | None:
     """How to read ``start:end`` of the value that begins with ``head``; None when it is not sealed."""
-    if len(head) < HEAD or not head.startswith(MAGIC):
+    if len(head) < HEAD or not head.startswith((MAGIC, IN_A_ROW)):
         return None
-    length = int.from_bytes(head[32:HEAD], "big")
+    length = length_of(head)
     start, end, _ = slice(start, end).indices(length)
     if end <= start:
         return Part(head[:HEAD], HEAD, HEAD, 0, 0, 0)
     first, last = start // _PIECE, (end - 1) // _PIECE
-    total = HEAD + length + 16 * -(-length // _PIECE)
-    stop = min(total, HEAD + (last + 1) * _SEALED)
+    stop = min(sealed_size(length), HEAD + (last + 1) * _SEALED)
     return Part(head[:HEAD], HEAD + first * _SEALED, stop, first, start - first * _PIECE, end - start)
+
+
+def length_of(head: bytes) -> int:
+    """How long the plain value is."""
+    return int.from_bytes(head[32:HEAD], "big")
+
+
+def sealed_size(length: int) -> int:
+    """How long a value of ``length`` bytes is once it is sealed."""
+    return HEAD + length + 16 * -(-length // _PIECE)

@@ -10,6 +10,9 @@ from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 
+PIECE_BYTES = 512 * 1024
+"""Every piece of a body but its last one has this size: small enough that the commits of others need not wait for it."""
+
 
 class StoreError(Exception):
     """The store can not do its work: disk full, file locked or damaged. The message says what to do about it."""
@@ -158,6 +161,15 @@ class Store(Protocol):
 
     async def load_body(self, ref: str, start: int = 0, end: int | None = None) -> bytes | None:
         """Bytes ``start:end`` of a body kept beside the state; None when there is no such body."""
+        ...
+
+    async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
+        """Store the piece from byte ``start`` on of the body that the holder of ``claim`` receives; in order, one at a time.
+
+        Every piece but the last is ``PIECE_BYTES`` long; one at 0 begins anew. Nobody sees the body until a commit keeps it
+        (``Commit.keep``), and durable it is no sooner. When the claim ends in any other way, or its owner dies, its pieces go.
+        False, and nothing is stored, once the claim is not held any longer.
+        """
         ...
 
     async def list_items(self, run_id: str) -> list[Item]:

@@ -46,6 +46,7 @@ class MemoryStore:
         self._keys: dict[tuple[str, str], RunKey] = {}
         self._items: dict[str, dict[str, _Entry]] = {}
         self._bodies: dict[str, bytes] = {}
+        self._arriving: dict[ItemRef, list[bytes]] = {}
         self._apps: dict[str, AppRecord] = {}
         self._leases: dict[str, int] = {}
         self._used: Counter[str] = Counter()
@@ -116,6 +117,9 @@ class MemoryStore:
             self._steps.setdefault(step.run_id, {})[step.step_id] = step
         for body in commit.bodies:
             self._bodies[body.ref] = body.data
+        for claim in commit.keep:
+            if claim in self._arriving:
+                self._bodies[claim.body] = b"".join(self._arriving[claim])
         for where in commit.unwait:
             self._waits.pop(where, None)
         for wait in commit.waits:
@@ -153,6 +157,7 @@ class MemoryStore:
             del self._waiting[bisect_left(self._waiting, entry.place)]
         else:
             self._used.subtract(entry.buckets)
+            self._arriving.pop(ItemRef(entry.item.run_id, entry.item.key, entry.item.claim), None)
 
     def _claim_items(self, request: ClaimRequest) -> list[Item]:
         claimed: list[_Entry] = []
@@ -255,6 +260,15 @@ class MemoryStore:
         """See :meth:`Store.load_body`."""
         data = self._bodies.get(ref)
         return None if data is None else data[start:end]
+
+    async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
+        """See :meth:`Store.append_body`."""
+        if self._held(claim) is None:
+            return False
+        if start == 0:
+            self._arriving[claim] = []
+        self._arriving[claim].append(data)
+        return True
 
     async def list_items(self, run_id: str) -> list[Item]:
         """See :meth:`Store.list_items`."""

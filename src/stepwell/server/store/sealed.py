@@ -19,6 +19,7 @@ from stepwell.server.crypto import pieces
 from stepwell.server.crypto.keys import KeyFile, KeyProblem, parse_keys
 from stepwell.server.crypto.seal import CannotOpen, Sealer
 from stepwell.server.store.base import (
+    PIECE_BYTES,
     AppRecord,
     ClaimRequest,
     Counts,
@@ -137,16 +138,42 @@ class SealedStore:
     async def load_body(self, ref: str, start: int = 0, end: int | None = None) -> bytes | None:
         """See :meth:`Store.load_body`."""
         head = await self.inner.load_body(ref, 0, pieces.HEAD)
+        if head and head.startswith(pieces.IN_A_ROW):
+            return await self._load_row(ref, pieces.length_of(head), start, end)
         wanted = head and pieces.part(head, start, end)
         if not wanted:
             return await self.inner.load_body(ref, start, end)
-        sealed = await self.inner.load_body(ref, wanted.start, wanted.end)
+        return await self._load_part(ref, wanted, 0, ref.encode())
+
+    async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
+        """See :meth:`Store.append_body`."""
+        sealed = pieces.seal(self._keys, data, _piece(claim.body, start), pieces.IN_A_ROW)
+        return await self.inner.append_body(claim, start // PIECE_BYTES * pieces.sealed_size(PIECE_BYTES), sealed)
+
+    async def _load_row(self, ref: str, length: int, start: int, end: int | None) -> bytes:
+        """Part of a body that was stored in pieces of ``length`` bytes."""
+        found: list[bytes] = []
+        while end is None or start < end:
+            first = start // length * length
+            base = start // length * pieces.sealed_size(length)
+            head = await self.inner.load_body(ref, base, base + pieces.HEAD)
+            wanted = head and pieces.part(head, start - first, None if end is None else end - first)
+            data = await self._load_part(ref, wanted, base, _piece(ref, first)) if wanted else None
+            if not data:
+                break
+            found.append(data)
+            start += len(data)
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    async def _load_part(self, ref: str, part: pieces.Part, base: int, place: bytes) -> bytes | None:
+        """``part`` of the sealed value that is stored from ``base`` on."""
+        sealed = await self.inner.load_body(ref, base + part.start, base + part.end)
         if sealed is None:
             return None
         keys = self._keys
         if len(sealed) < _SLOW:
-            return _opening(lambda: wanted.open(keys, sealed, ref.encode()))
-        return await asyncio.to_thread(_opening, lambda: wanted.open(keys, sealed, ref.encode()))
+            return _opening(lambda: part.open(keys, sealed, place))
+        return await asyncio.to_thread(_opening, lambda: part.open(keys, sealed, place))
 
     async def load_apps(self) -> list[AppRecord]:
         """See :meth:`Store.load_apps`."""
@@ -324,6 +351,10 @@ def _open_item(keys: Sealer, item: Item, *, lenient: bool = False) -> Item:
         if lenient:
             return item
         raise
+
+
+def _piece(ref: str, start: int) -> bytes:
+    return f"{ref}/{start}".encode()
 
 
 def _place(run_id: str, key: str) -> bytes:

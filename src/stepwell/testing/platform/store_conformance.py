@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from stepwell.core.model import (
-    Body,
     Item,
     ItemRef,
     Limit,
@@ -17,6 +16,7 @@ from stepwell.core.model import (
 )
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, Outcome, RunQuery, Store, Transacted
+from stepwell.testing.platform.body_conformance import BodyConformance
 from stepwell.testing.platform.lists_conformance import ListsConformance
 from stepwell.testing.platform.pace_conformance import PaceConformance
 
@@ -155,15 +155,6 @@ class _State:
         await store.transact([Commit(now=1, events=(an_event("E", b"3"),))])
         found = await store.get_event("E")
         assert found == an_event("E", b"1")
-
-    async def test_bodies_are_read_by_range(self, store: Store) -> None:
-        """Python's slices, from 0."""
-        await store.transact([Commit(now=1, bodies=(Body("b", "R1", b"0123456789"), Body("e", "R1", b"")))])
-        ranges = [(0, None), (3, None), (2, 5), (8, 99), (10, None), (20, 30), (5, 2)]
-        found = [await store.load_body("b", *bounds) for bounds in ranges]
-        assert found == [b"0123456789", b"3456789", b"234", b"89", b"", b"", b""]
-        assert await store.load_body("e") == b""
-        assert await store.load_body("none") is None
 
     async def test_runs_are_listed_newest_first(self, store: Store) -> None:
         """All conditions together, page after page."""
@@ -364,5 +355,5 @@ class _Queue:
         assert keys(await hand.claim(now=5)) == ["waits"]
 
 
-class StoreConformance(_State, _Queue, PaceConformance, ListsConformance):
+class StoreConformance(_State, _Queue, BodyConformance, PaceConformance, ListsConformance):
     """All tests of a store's verbs; the fixture ``store`` yields an opened, empty store."""

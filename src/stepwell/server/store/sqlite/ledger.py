@@ -32,7 +32,8 @@ class Held(NamedTuple):
 class Ledger:
     """Claims by run and key; slots used by bucket; ``dirty`` buckets, in which a slot was freed since parked items were
     looked at; ``gates``: those behind which items are parked, by the buckets of their limits; ``timed``: those with paces;
-    ``flows``: what paced buckets remember; ``expiry``: no parked item expires before."""
+    ``flows``: what paced buckets remember; ``expiry``: no parked item expires before; ``arriving``: claims that have stored
+    pieces of a body; ``stale``: refs of bodies that were given up and are not deleted to the last piece."""
 
     claims: dict[str, dict[str, Held]] = field(default_factory=dict[str, dict[str, Held]])
     used: Counter[str] = field(default_factory=Counter[str])
@@ -42,6 +43,8 @@ class Ledger:
     flows: dict[str, FlowState] = field(default_factory=dict[str, FlowState])
     keep_flows: int = 256
     expiry: int | None = None
+    arriving: set[ItemRef] = field(default_factory=set[ItemRef])
+    stale: set[str] = field(default_factory=set[str])
     seq: int = 0
     claim: int = 0
     reserved: int = 0
@@ -82,6 +85,10 @@ class Ledger:
                 self.flows.pop(bucket, None)
             else:
                 self.flows[bucket] = state
+        self.arriving.update(draft.begun)
+        self.arriving.difference_update(draft.closed)
+        self.stale.update(draft.stale)
+        self.stale.difference_update(draft.swept)
         self.expiry, self.keep_flows = draft.expiry, draft.keep_flows
         self.seq, self.claim, self.reserved = draft.seq, draft.claim, draft.reserved
 
@@ -108,6 +115,13 @@ class Draft:
         self.dirty = set(ledger.dirty)
         self.gates: dict[Gate, bool] = {}
         self.flows: dict[str, FlowState | None] = {}
+        self.begun: set[ItemRef] = set()
+        self.closed: list[ItemRef] = []
+        """Claims that have ended, and had stored pieces of a body."""
+        self.kept: set[ItemRef] = set()
+        """Claims whose bodies are kept."""
+        self.stale: set[str] = set()
+        self.swept: set[str] = set()
         self.expiry, self.keep_flows = ledger.expiry, ledger.keep_flows
         self.seq, self.claim, self.reserved = ledger.seq, ledger.claim, ledger.reserved
 
@@ -122,6 +136,8 @@ class Draft:
     def free(self, where: ItemKey, held: Held) -> None:
         """The claim ends; so do its slots."""
         self.freed[where] = held
+        if self.ledger.arriving and (claim := ItemRef(*where, held.claim)) in self.ledger.arriving:
+            self.closed.append(claim)
         self.change.subtract(held.buckets)
         self.dirty.update(held.buckets)
 
@@ -199,6 +215,11 @@ def read_ledger(conn: sqlite3.Connection) -> Ledger:
         limits, paces = _decode_gate(gate)
         ledger.mark(Gate(limits, paces), parked=True)
         ledger.dirty.update(limit.bucket for limit in limits)
+    for ref, run_id, key, claim in conn.execute(SQL.all_arriving):
+        if claim is None:
+            ledger.stale.add(ref)
+        else:
+            ledger.arriving.add(ItemRef(run_id, key, claim))
     ledger.flows.update((bucket, decode_flow(data)) for bucket, data in conn.execute(SQL.flows))
     (ledger.expiry,) = conn.execute(SQL.next_expiry, (-1,)).fetchone()
     (ledger.seq,) = conn.execute(SQL.last_seq).fetchone()

@@ -102,6 +102,7 @@ class Plan:
             self.steps[step.run_id, step.step_id] = step
         for body in commit.bodies:
             self.bodies[body.ref] = body
+        self.draft.kept.update(commit.keep)
         for gone in commit.unwait:
             self.waits[gone] = None
         for wait in commit.waits:

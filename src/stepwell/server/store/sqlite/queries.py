@@ -69,6 +69,14 @@ class Queries:
     list_runs_of_event: str
     body: str
     body_part: str
+    body_pieces: str
+    put_piece: str
+    drop_pieces: str
+    keep_body: str
+    put_arriving: str
+    end_arriving: str
+    drop_arriving: str
+    all_arriving: str
     runs_by_status: str
     item_counts: str
 

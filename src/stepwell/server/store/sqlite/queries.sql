@@ -175,10 +175,37 @@ WHERE link.event_id = :event_id AND link.run_id < :before AND link.run_id > :aft
 ORDER BY link.run_id DESC LIMIT :limit;
 
 -- name: body
-SELECT coalesce(substr(data, ? + 1), x'') FROM bodies WHERE ref = ?;
+SELECT coalesce(substr(data, ? + 1), x''), pieces FROM bodies WHERE ref = ?;
 
 -- name: body_part
-SELECT coalesce(substr(data, ? + 1, ?), x'') FROM bodies WHERE ref = ?;
+SELECT coalesce(substr(data, ? + 1, ?), x''), pieces FROM bodies WHERE ref = ?;
+
+-- name: body_pieces
+SELECT coalesce(substr(data, max(:start - start, 0) + 1, min(:end - max(start, :start), 1 << 30)), x'') FROM body_pieces
+WHERE ref = :ref AND start < :end
+    AND start >= (SELECT max(start) FROM body_pieces WHERE ref = :ref AND start <= :start)
+ORDER BY start;
+
+-- name: put_piece
+INSERT INTO body_pieces (ref, start, data) VALUES (?, ?, ?);
+
+-- name: drop_pieces
+DELETE FROM body_pieces WHERE rowid IN (SELECT rowid FROM body_pieces WHERE ref = ? LIMIT ?);
+
+-- name: keep_body
+INSERT INTO bodies (ref, run_id, data, pieces) VALUES (?, ?, x'', 1);
+
+-- name: put_arriving
+INSERT INTO arriving (ref, run_id, key, claim) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: end_arriving
+UPDATE arriving SET claim = NULL WHERE ref = ?;
+
+-- name: drop_arriving
+DELETE FROM arriving WHERE ref = ?;
+
+-- name: all_arriving
+SELECT ref, run_id, key, claim FROM arriving;
 
 -- name: runs_by_status
 SELECT status, count(*) FROM runs GROUP BY status;

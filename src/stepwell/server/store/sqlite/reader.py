@@ -18,7 +18,7 @@ _decode_app = msgspec.msgpack.Decoder(AppRecord).decode
 _AFTER_ALL = "\U0010ffff"
 """Sorts after every id."""
 _END = 2**62
-"""Later than every time."""
+"""Later than every time, and behind every byte."""
 
 
 class Reader:
@@ -93,11 +93,15 @@ class Reader:
 
     def load_body(self, ref: str, start: int, end: int | None) -> bytes | None:
         """See :meth:`Store.load_body`."""
-        if end is None:
-            row = self._conn.execute(SQL.body, (start, ref)).fetchone()
-        else:
-            row = self._conn.execute(SQL.body_part, (start, max(0, end - start), ref)).fetchone()
-        return row[0] if row else None
+        with self._moment():
+            if end is None:
+                row = self._conn.execute(SQL.body, (start, ref)).fetchone()
+            else:
+                row = self._conn.execute(SQL.body_part, (start, max(0, end - start), ref)).fetchone()
+            if row is None or not row[1]:
+                return row[0] if row else None
+            where = {"ref": ref, "start": start, "end": _END if end is None else max(start, end)}
+            return b"".join([data for (data,) in self._conn.execute(SQL.body_pieces, where)])
 
     def list_items(self, run_id: str) -> list[Item]:
         """See :meth:`Store.list_items`."""

@@ -127,6 +127,10 @@ class SQLiteStore:
         """See :meth:`Store.load_body`."""
         return await self._reader.do(Reader.load_body, ref, start, end)
 
+    async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
+        """See :meth:`Store.append_body`."""
+        return await self._writer.do(Writer.append_body, claim, start, data)
+
     async def list_items(self, run_id: str) -> list[Item]:
         """See :meth:`Store.list_items`."""
         return await self._reader.do(Reader.list_items, run_id)

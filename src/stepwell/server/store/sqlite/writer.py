@@ -10,6 +10,7 @@ from stepwell.core.model import ItemRef
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Transacted
 from stepwell.server.store.codec import encode, stored_item
+from stepwell.server.store.sqlite.arriving import SWEEP, append, settle, sweep
 from stepwell.server.store.sqlite.ledger import Draft, Held, ItemKey, read_ledger
 from stepwell.server.store.sqlite.pick import pick
 from stepwell.server.store.sqlite.plan import Plan, look_up
@@ -43,6 +44,8 @@ class Writer:
         draft = Draft(self._ledger)
         with self._transaction():
             yield draft
+            if draft.closed:
+                settle(self._conn, draft)
         self._ledger.merge(draft)
 
     def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None) -> Transacted:
@@ -91,6 +94,7 @@ class Writer:
             alive = {owner for (owner,) in self._conn.execute(SQL.leases)}
             lost = [(where, held) for where, held in self._ledger.everything() if held.owner not in alive]
             self._free(draft, lost, rescues=1)
+            sweep(self._conn, draft, self._ledger.stale, SWEEP)
         return len(lost)
 
     def release(self, refs: Sequence[ItemRef]) -> None:
@@ -103,6 +107,18 @@ class Writer:
         if held:
             with self._draft() as draft:
                 self._free(draft, list(held.items()), rescues=0)
+
+    def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
+        """See :meth:`Store.append_body`. Not synced by itself: the commit that keeps the body syncs all before it."""
+        if self._ledger.owned_by(claim) is None:
+            return False
+        self._conn.execute("PRAGMA synchronous=NORMAL")
+        try:
+            with self._draft() as draft:
+                append(self._conn, draft, claim, start, data)
+        finally:
+            self._conn.execute("PRAGMA synchronous=FULL")
+        return True
 
     def _free(self, draft: Draft, items: list[tuple[ItemKey, Held]], rescues: int) -> None:
         for where, held in items:
