@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from stepwell.errors import (
     ConfigError,
+    EventDataError,
     FetchError,
     NonRetriableError,
     RetryAfterError,
@@ -19,13 +20,14 @@ from stepwell.errors import (
 )
 from stepwell.sdk.client import Client
 from stepwell.sdk.context import Context, ContextSync
-from stepwell.sdk.events import Event
+from stepwell.sdk.events import Event, EventType
 from stepwell.sdk.fetch import fetch
 from stepwell.sdk.fetching import Retry
-from stepwell.sdk.functions import Cancel, Concurrency, Function, Throttle, TriggerEvent
+from stepwell.sdk.functions import Cancel, Concurrency, Function, Throttle
 from stepwell.sdk.group import Group, GroupSync
 from stepwell.sdk.secrets import secret
 from stepwell.sdk.steps import Step, StepSync
+from stepwell.sdk.triggers import TriggerEvent
 from stepwell.wire.constants import CALLBACK_URL
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ __all__ = [
     "Context",
     "ContextSync",
     "Event",
+    "EventDataError",
+    "EventType",
     "FetchError",
     "Function",
     "Group",

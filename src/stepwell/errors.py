@@ -4,6 +4,7 @@
 
     StepwellError
     ├── NonRetriableError
+    │   ├── EventDataError
     │   ├── ValueNotSerializable
     │   └── StepUsageError
     │       └── SuspensionSwallowed
@@ -38,6 +39,10 @@ class NonRetriableError(StepwellError):
 
 class ValueNotSerializable(NonRetriableError):
     """A value can not be written as JSON: return plain data, dataclasses, pydantic or msgspec models, or datetimes."""
+
+
+class EventDataError(NonRetriableError):
+    """An event's data does not fit the type that the function or the wait declares for it."""
 
 
 class StepUsageError(NonRetriableError):

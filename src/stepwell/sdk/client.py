@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from stepwell.errors import ConfigError, SendEventsError
 from stepwell.sdk import sending
 from stepwell.sdk.config import Config, read_config
-from stepwell.sdk.events import Event
-from stepwell.sdk.functions import Cancel, Concurrency, Function, Handler, Throttle, TriggerEvent
+from stepwell.sdk.events import Event, EventType
+from stepwell.sdk.functions import Cancel, Concurrency, Function, Throttle
+from stepwell.sdk.generics import D
+from stepwell.sdk.handlers import Handler
+from stepwell.sdk.triggers import TriggerEvent, read_triggers
+
+if TYPE_CHECKING:
+    from stepwell.sdk.handlers import Declare
 
 SendOverride = Callable[[bytes], Awaitable[list[str]]]
 FAILED = "inngest/function.failed"
-EventLike = Event | Mapping[str, Any]
+EventLike = Event[Any] | Mapping[str, Any]
 
 
 class Client:
@@ -51,7 +57,7 @@ class Client:
         self.app_id = app_id
         self.app_version = app_version
         self.logger = logger or logging.getLogger("stepwell.functions")
-        self.functions: list[Function] = []
+        self.functions: list[Function[Any]] = []
         self._config: Config | None = None
         self._settings: dict[str, Any] = {
             "is_production": is_production,
@@ -74,25 +80,27 @@ class Client:
         self,
         *,
         fn_id: str,
-        trigger: TriggerEvent | Sequence[TriggerEvent],
+        trigger: TriggerEvent[D] | EventType[D] | Sequence[TriggerEvent[D] | EventType[D]],
         name: str | None = None,
         retries: int | None = None,
         concurrency: Sequence[Concurrency] | Concurrency | int | None = None,
         fetch_throttle: Throttle | None = None,
         cancel: Sequence[Cancel] = (),
         on_failure: Handler | None = None,
-    ) -> Callable[[Handler], Function]:
+        output_type: Any = None,
+    ) -> Declare[D]:
         """Declare a function of this app; a decorator.
 
         ``retries``: 0 to 20 tries after the first one of each step and of the function's own code; default 4. A number as
         ``concurrency`` is a plain limit. ``fetch_throttle`` paces the function's requests, over all of its runs.
         ``cancel``: events that end a run. Without a trigger (``[]``) the function can only be invoked. ``on_failure`` is a
         function of its own, ``<fn_id>-failure``, that runs when a run has failed: its event is ``inngest/function.failed``,
-        with ``error``, ``event`` and ``run_id`` in the data. Raises ``ConfigError``.
+        with ``error``, ``event`` and ``run_id`` in the data. ``output_type``: what ``step.invoke`` reads the result back as;
+        default: the return annotation. Raises ``ConfigError``.
         """
 
-        def decorate(handler: Handler) -> Function:
-            triggers = _triggers(fn_id, trigger)
+        def decorate(handler: Handler) -> Function[Any]:
+            triggers = read_triggers(fn_id, trigger)
             limits = _limits(concurrency)
             function = Function(
                 self,
@@ -104,6 +112,7 @@ class Client:
                 concurrency=limits,
                 fetch_throttle=fetch_throttle,
                 cancel=cancel,
+                output_type=output_type,
             )
             self._add(function)
             if on_failure is not None:
@@ -113,7 +122,7 @@ class Client:
 
         return decorate
 
-    def _add(self, function: Function) -> None:
+    def _add(self, function: Function[Any]) -> None:
         if any(other.id == function.id for other in self.functions):
             raise ConfigError(
                 f"there are two functions {function.fn_id!r} in the app {self.app_id!r}: give each its own fn_id"
@@ -138,13 +147,6 @@ class Client:
         raise SendEventsError(
             "send_sync was called where an event loop runs, which it would block: await client.send(...)"
         )
-
-
-def _triggers(fn_id: str, trigger: object) -> list[TriggerEvent]:
-    found: list[object] = list(trigger) if isinstance(trigger, list | tuple) else [trigger]  # pyright: ignore[reportUnknownArgumentType]
-    if not all(isinstance(each, TriggerEvent) and each.event for each in found):
-        raise ConfigError(f"function {fn_id!r} needs a trigger such as trigger=TriggerEvent(event='shop/order.placed')")
-    return cast("list[TriggerEvent]", found)
 
 
 def _limits(concurrency: Sequence[Concurrency] | Concurrency | int | None) -> list[Concurrency]:

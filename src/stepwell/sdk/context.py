@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic
 
 from stepwell.sdk.events import Event, read_event
+from stepwell.sdk.generics import D
 from stepwell.wire.calls import CallRequest
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ Logger = logging.LoggerAdapter[logging.Logger]
 
 
 @dataclass(slots=True, eq=False)
-class _Base:
-    event: Event
+class _Base(Generic[D]):
+    event: Event[D]
     """The event that started the run (the first one of a batch)."""
-    events: list[Event]
+    events: list[Event[D]]
     run_id: str
     attempt: int
     """Failed attempts before this one, of the call that runs now: counts from 0."""
@@ -31,16 +32,16 @@ class _Base:
 
 
 @dataclass(slots=True, eq=False)
-class Context(_Base):
-    """The argument of an ``async def`` function."""
+class Context(_Base[D]):
+    """The argument of an ``async def`` function. ``Context[Order]`` where its trigger's ``schema`` is ``Order``."""
 
     step: Step
     group: Group
 
 
 @dataclass(slots=True, eq=False)
-class ContextSync(_Base):
-    """The argument of a ``def`` function."""
+class ContextSync(_Base[D]):
+    """The argument of a ``def`` function. ``ContextSync[Order]`` where its trigger's ``schema`` is ``Order``."""
 
     step: StepSync
     group: GroupSync
@@ -55,8 +56,8 @@ class _RunLogger(Logger):
         return not self._replaying() and super().isEnabledFor(level)
 
 
-def make_context(request: CallRequest, function: Function, step: Step, replaying: Callable[[], bool]) -> Context:
-    """The context of an async function's execution."""
+def make_context(request: CallRequest, function: Function, step: Step, replaying: Callable[[], bool]) -> Context[Any]:
+    """The context of an async function's execution. Raises ``EventDataError``."""
     from stepwell.sdk.group import Group
 
     events, logger = _shared(request, function, replaying)
@@ -65,12 +66,14 @@ def make_context(request: CallRequest, function: Function, step: Step, replaying
 
 def make_context_sync(
     request: CallRequest, function: Function, step: StepSync, group: GroupSync, replaying: Callable[[], bool]
-) -> ContextSync:
-    """The context of a sync function's pass."""
+) -> ContextSync[Any]:
+    """The context of a sync function's pass. Raises ``EventDataError``."""
     events, logger = _shared(request, function, replaying)
     return ContextSync(events[0], events, request.run_id, request.attempt, logger, step, group)
 
 
-def _shared(request: CallRequest, function: Function, replaying: Callable[[], bool]) -> tuple[list[Event], Logger]:
-    events = [read_event(raw) for raw in request.events] or [Event()]
+def _shared(request: CallRequest, function: Function, replaying: Callable[[], bool]) -> tuple[list[Event[Any]], Logger]:
+    events: list[Event[Any]] = [function.typed(read_event(raw)) for raw in request.events]
+    if not events:
+        events.append(Event(data={}))
     return events, _RunLogger(function.logger, request.run_id, replaying)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import msgspec
 
 from stepwell.errors import ConfigError
+from stepwell.sdk import values
 from stepwell.sdk.context import Context, ContextSync
 from stepwell.sdk.drivers.bodies import is_async
+from stepwell.sdk.events import Event
+from stepwell.sdk.generics import T_co
+from stepwell.sdk.handlers import Handler
+from stepwell.sdk.triggers import TriggerEvent, typed
 from stepwell.wire import function_config as wire
 from stepwell.wire.constants import DEFAULT_RETRIES, DISCOVERY, MAX_RETRIES
 from stepwell.wire.durations import to_ms
@@ -20,16 +25,6 @@ from stepwell.wire.function_render import render_function
 
 if TYPE_CHECKING:
     from stepwell.sdk.client import Client
-
-Handler = Callable[..., Any]
-"""``async def f(ctx)`` or ``def f(ctx)``; with a second argument, it gets ``ctx.step`` there."""
-
-
-class TriggerEvent(msgspec.Struct, frozen=True):
-    """Starts the function on each event of that name (or pattern: ``order/*``) for which ``expression`` is true."""
-
-    event: str
-    expression: str | None = None
 
 
 class Concurrency(msgspec.Struct, frozen=True):
@@ -64,8 +59,11 @@ class Cancel(msgspec.Struct, frozen=True):
     timeout: str | None = None
 
 
-class Function:
-    """A function of an app; made by ``client.create_function``. ``id`` is ``<app>-<fn_id>``."""
+class Function(Generic[T_co]):
+    """A function of an app; made by ``client.create_function``. ``id`` is ``<app>-<fn_id>``.
+
+    ``kind``: what its result is read back as by who invokes it; None for plain JSON.
+    """
 
     def __init__(
         self,
@@ -73,12 +71,13 @@ class Function:
         handler: Handler,
         *,
         fn_id: str,
-        triggers: Sequence[TriggerEvent],
+        triggers: Sequence[TriggerEvent[Any]],
         name: str | None = None,
         retries: int | None = None,
         concurrency: Sequence[Concurrency] = (),
         cancel: Sequence[Cancel] = (),
         fetch_throttle: Throttle | None = None,
+        output_type: Any = None,
     ) -> None:
         retries = DEFAULT_RETRIES if retries is None else retries
         if not 0 <= retries <= MAX_RETRIES:
@@ -102,6 +101,7 @@ class Function:
         self.concurrency = tuple(concurrency)
         self.cancel = tuple(cancel)
         self.fetch_throttle = _throttle(fn_id, fetch_throttle)
+        self.kind = values.declared(handler) if output_type is None else values.concrete(output_type)
         self.is_sync = not is_async(handler)
         self.logger: logging.Logger = client.logger
         self._takes_step = _positionals(handler) > 1
@@ -126,11 +126,15 @@ class Function:
         )
         return render_function(found)
 
-    def call_async(self, context: Context) -> Coroutine[Any, Any, Any]:
+    def typed(self, event: Event[Any]) -> Event[Any]:
+        """The event with its data as the triggers declare it. Raises ``EventDataError``."""
+        return typed(event, self.triggers)
+
+    def call_async(self, context: Context[Any]) -> Coroutine[Any, Any, Any]:
         """The coroutine of an async function."""
         return self.handler(context, context.step) if self._takes_step else self.handler(context)
 
-    def call_sync(self, context: ContextSync) -> Any:
+    def call_sync(self, context: ContextSync[Any]) -> Any:
         """Call a sync function."""
         return self.handler(context, context.step) if self._takes_step else self.handler(context)
 

@@ -13,19 +13,21 @@ from stepwell.wire.ops import Opcode
 if TYPE_CHECKING:
     from stepwell.sdk.machine import Machine, StepCall
 
-Data = Mapping[str, Any]
+Data = Mapping[str, Any] | object
+"""An object of JSON, or a model."""
 Timeout = int | timedelta | str
 
 
 def invoke_call(
-    machine: Machine, step_id: str, function_id: str, data: Data | None, timeout: Timeout | None
+    machine: Machine, step_id: str, function_id: str, data: Data | None, timeout: Timeout | None, kind: Any = None
 ) -> StepCall:
     """The call of a step that invokes ``function_id`` (``app-function``). ``timeout``: text, timedelta or milliseconds."""
     call = machine.make(step_id, Opcode.INVOKE)
-    options: dict[str, Any] = {"function_id": function_id, "payload": {"data": dict(data or {})}}
+    options: dict[str, Any] = {"function_id": function_id, "payload": {"data": {} if data is None else data}}
     if timeout is not None:
         options["timeout"] = timeout_text(timeout)
     call.opts = values.encode(options, f"the data for step {step_id!r} has")
+    call.kind = kind
     return call
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack, overload
 
 from msgspec.structs import replace
 
 from stepwell.sdk import fetching, values
+from stepwell.sdk.generics import D
 from stepwell.sdk.invoking import Data, Timeout, full_id, invoke_call
 from stepwell.sdk.waiting import met, wait_call
 from stepwell.wire.durations import format_duration, to_ms
@@ -20,31 +21,45 @@ from stepwell.wire.ops import Opcode
 if TYPE_CHECKING:
     import httpx2
 
+    from stepwell.sdk.client import EventLike
     from stepwell.sdk.drivers.execution import Execution
     from stepwell.sdk.drivers.preview import Preview
     from stepwell.sdk.drivers.threads import SyncRun
-    from stepwell.sdk.events import Event
+    from stepwell.sdk.events import Event, EventType
     from stepwell.sdk.functions import Function
     from stepwell.sdk.machine import Machine, StepCall
 
 T = TypeVar("T")
+Out = TypeVar("Out")
 Args = TypeVarTuple("Args")
 
 
 class Step:
     """The steps of an ``async def`` function. Every method returns an awaitable, so that steps can run in parallel."""
 
-    def __init__(self, run: Execution, function: Function) -> None:
+    def __init__(self, run: Execution, function: Function[Any]) -> None:
         self._run = run
         self._function = function
 
+    @overload
+    def run(
+        self, step_id: str, handler: Callable[[*Args], object], *handler_args: *Args, output_type: type[Out]
+    ) -> Coroutine[Any, Any, Out]: ...
+    @overload
+    def run(
+        self, step_id: str, handler: Callable[[*Args], Awaitable[T]], *handler_args: *Args, output_type: Any = None
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def run(
+        self, step_id: str, handler: Callable[[*Args], T], *handler_args: *Args, output_type: Any = None
+    ) -> Coroutine[Any, Any, T]: ...
     def run(
         self,
         step_id: str,
-        handler: Callable[[*Args], Awaitable[T]] | Callable[[*Args], T],
+        handler: Callable[[*Args], Any],
         *handler_args: *Args,
         output_type: Any = None,
-    ) -> Coroutine[Any, Any, T]:
+    ) -> Coroutine[Any, Any, Any]:
         """Run ``handler(*handler_args)`` once and record what it returns; replays get the record.
 
         An async handler runs on the loop, a plain one in a thread. Its result goes through JSON: it comes back as the
@@ -80,20 +95,20 @@ class Step:
         call = self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit)
         return self._fetch(call, asked)
 
-    def send_event(self, step_id: str, events: Event | list[Event]) -> Coroutine[Any, Any, list[str]]:
+    def send_event(self, step_id: str, events: EventLike | Sequence[EventLike]) -> Coroutine[Any, Any, list[str]]:
         """Send events as a step; their ids."""
         return self.run(step_id, self._function.client.send, events)
 
     def invoke(
-        self, step_id: str, *, function: Function, data: Data | None = None, timeout: Timeout | None = None
-    ) -> Coroutine[Any, Any, Any]:
+        self, step_id: str, *, function: Function[T], data: Data | None = None, timeout: Timeout | None = None
+    ) -> Coroutine[Any, Any, T]:
         """Call another function and wait for what it returns. Raises ``StepError`` when it failed or took too long.
 
         ``data`` is what it finds in ``ctx.event.data``. ``timeout``: ``"1h"``, a ``timedelta`` or milliseconds; default: a
         year. The called function goes on when its caller no longer waits.
         """
         self._run.check()
-        return self._run.wait(invoke_call(self._run.machine, step_id, function.id, data, timeout))
+        return self._run.wait(invoke_call(self._run.machine, step_id, function.id, data, timeout, function.kind))
 
     def invoke_by_id(
         self,
@@ -110,8 +125,8 @@ class Step:
         return self._run.wait(invoke_call(self._run.machine, step_id, target, data, timeout))
 
     def wait_for_event(
-        self, step_id: str, *, event: str, timeout: Timeout, if_exp: str | None = None
-    ) -> Coroutine[Any, Any, Event | None]:
+        self, step_id: str, *, event: str | EventType[D], timeout: Timeout, if_exp: str | None = None
+    ) -> Coroutine[Any, Any, Event[D] | None]:
         """Wait for an event of a name; None when none came in time.
 
         ``if_exp``: an expression of ``event``, the one that started this run, and ``async``, the one that may be it, such as
@@ -121,8 +136,8 @@ class Step:
         self._run.check()
         return self._wait(wait_call(self._run.machine, step_id, event, timeout, if_exp))
 
-    async def _wait(self, call: StepCall) -> Event | None:
-        return met(await self._run.memo(call))
+    async def _wait(self, call: StepCall) -> Event[Any] | None:
+        return met(await self._run.memo(call), call.kind)
 
     def exchange(self, asked: fetching.Sendable) -> Coroutine[Any, Any, FetchResponse]:
         """The recorded response to a client's request, as received: what durable transports stand on."""
@@ -152,17 +167,23 @@ class Step:
 class StepSync:
     """The steps of a ``def`` function: the same calls, which return their results."""
 
-    def __init__(self, run: SyncRun, function: Function) -> None:
+    def __init__(self, run: SyncRun, function: Function[Any]) -> None:
         self._run = run
         self._function = function
 
+    @overload
+    def run(
+        self, step_id: str, handler: Callable[[*Args], object], *handler_args: *Args, output_type: type[Out]
+    ) -> Out: ...
+    @overload
+    def run(self, step_id: str, handler: Callable[[*Args], T], *handler_args: *Args, output_type: Any = None) -> T: ...
     def run(
         self,
         step_id: str,
-        handler: Callable[[*Args], T],
+        handler: Callable[[*Args], Any],
         *handler_args: *Args,
         output_type: Any = None,
-    ) -> T:
+    ) -> Any:
         """As :meth:`Step.run`."""
         self._run.check()
         return self._run.wait(_run_call(self._run.machine, step_id, handler, handler_args, output_type))
@@ -184,11 +205,11 @@ class StepSync:
         return fetching.response(self.exchange(asked), asked.request)
 
     def invoke(
-        self, step_id: str, *, function: Function, data: Data | None = None, timeout: Timeout | None = None
-    ) -> Any:
+        self, step_id: str, *, function: Function[T], data: Data | None = None, timeout: Timeout | None = None
+    ) -> T:
         """As :meth:`Step.invoke`."""
         self._run.check()
-        return self._run.wait(invoke_call(self._run.machine, step_id, function.id, data, timeout))
+        return self._run.wait(invoke_call(self._run.machine, step_id, function.id, data, timeout, function.kind))
 
     def invoke_by_id(
         self,
@@ -204,10 +225,13 @@ class StepSync:
         target = full_id(self._function.client.app_id, app_id, function_id)
         return self._run.wait(invoke_call(self._run.machine, step_id, target, data, timeout))
 
-    def wait_for_event(self, step_id: str, *, event: str, timeout: Timeout, if_exp: str | None = None) -> Event | None:
+    def wait_for_event(
+        self, step_id: str, *, event: str | EventType[D], timeout: Timeout, if_exp: str | None = None
+    ) -> Event[D] | None:
         """As :meth:`Step.wait_for_event`."""
         self._run.check()
-        return met(self._run.memo(wait_call(self._run.machine, step_id, event, timeout, if_exp)))
+        call = wait_call(self._run.machine, step_id, event, timeout, if_exp)
+        return met(self._run.memo(call), call.kind)
 
     def exchange(self, asked: fetching.Sendable) -> FetchResponse:
         """As :meth:`Step.exchange`."""
@@ -217,7 +241,7 @@ class StepSync:
         found, ref = fetching.read_memo(self._run.memo(call))
         return found if ref is None else replace(found, body=self._run.load(ref))
 
-    def send_event(self, step_id: str, events: Event | list[Event]) -> list[str]:
+    def send_event(self, step_id: str, events: EventLike | Sequence[EventLike]) -> list[str]:
         """As :meth:`Step.send_event`."""
         return self.run(step_id, self._function.client.send_sync, events)
 

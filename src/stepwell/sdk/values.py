@@ -44,9 +44,17 @@ def decode(data: bytes | msgspec.Raw, kind: Any = None) -> Any:
     if kind is None:
         return msgspec.json.decode(data)
     try:
-        return msgspec.json.decode(data, type=kind, dec_hook=_from_json, strict=True)
-    except (msgspec.ValidationError, TypeError, ValueError) as problem:
+        return read(data, kind)
+    except ValueError as problem:
         raise NonRetriableError(f"a recorded result does not fit the declared type {kind!r}: {problem}") from problem
+
+
+def read(data: bytes | msgspec.Raw, kind: Any) -> Any:
+    """The value of JSON ``data`` as ``kind``. Raises ``ValueError`` when it does not fit."""
+    try:
+        return msgspec.json.decode(data, type=kind, dec_hook=_from_json, strict=True)
+    except TypeError as problem:
+        raise ValueError(str(problem)) from problem
 
 
 def declared(handler: Callable[..., object]) -> Any:
@@ -127,9 +135,9 @@ def _to_json(value: object) -> object:
 
 
 def _from_json(kind: type[Any], value: Any) -> Any:
-    validate = getattr(kind, "model_validate", None)
+    validate = getattr(kind, "model_validate_json", None)
     if validate is not None:
-        return validate(value)
+        return validate(msgspec.json.encode(value))
     raise TypeError(f"{kind!r} can not be read back from JSON")
 
 

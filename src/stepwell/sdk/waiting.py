@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from stepwell.errors import StepError
 from stepwell.sdk import memos
-from stepwell.sdk.events import Event, read_event
+from stepwell.sdk.events import Event, EventType, fit, read_event
 from stepwell.sdk.invoking import Timeout, timeout_text
 from stepwell.wire.ops import Opcode
 
@@ -18,23 +18,27 @@ if TYPE_CHECKING:
 _NULL = b"null"
 
 
-def wait_call(machine: Machine, step_id: str, event: str, timeout: Timeout, if_exp: str | None) -> StepCall:
+def wait_call(
+    machine: Machine, step_id: str, event: str | EventType[Any], timeout: Timeout, if_exp: str | None
+) -> StepCall:
     """The call of a step that waits for ``event``. Raises ``ValueError`` for an empty name."""
     if not event:
         raise ValueError(f"step {step_id!r} has to say which event it waits for")
     call = machine.make(step_id, Opcode.WAIT_FOR_EVENT)
-    call.name = event
+    call.name = event if isinstance(event, str) else event.name
+    call.kind = None if isinstance(event, str) else event.schema
     options = {"timeout": timeout_text(timeout)} | ({"if": if_exp} if if_exp else {})
     call.opts = msgspec.json.encode(options)
     return call
 
 
-def met(memo: bytes) -> Event | None:
-    """The event that came, or None. Raises ``StepError`` when the platform refused to wait."""
+def met(memo: bytes, schema: Any) -> Event[Any] | None:
+    """The event that came, or None. Raises ``StepError`` when the platform refused to wait, ``EventDataError``."""
     if memo == _NULL:
         return None
     _, error = memos.split(memo)
     if error is not None:
         problem: StepError = memos.step_error(error)
         raise problem
-    return read_event(memo)
+    event = read_event(memo)
+    return event if schema is None else fit(event, schema)

@@ -54,7 +54,7 @@ class RunOutcome:
     error: ErrorInfo | None
     steps: list[StepOutcome]
     requests: list[SentRequest]
-    events: list[Event]
+    events: list[Event[Any]]
     elapsed: timedelta
 
     @property
@@ -77,7 +77,7 @@ class RunOutcome:
         raise RunFailed(f"{self.error.name}: {self.error.message}{stack}")
 
 
-def run_outcome(view: RunView, requests: list[SentRequest], events: list[Event], elapsed: timedelta) -> RunOutcome:
+def run_outcome(view: RunView, requests: list[SentRequest], events: list[Event[Any]], elapsed: timedelta) -> RunOutcome:
     """The outcome of a run that has ended."""
     run = view.run
     completed = run.status == "completed"

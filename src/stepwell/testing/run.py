@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from stepwell.sdk import values
 from stepwell.sdk.drivers.aio import Executor
 from stepwell.sdk.events import Event
 from stepwell.sdk.functions import Function
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from stepwell.testing.engine import Tap, TestEngine
 
 _INVOKED = "inngest/function.invoked"
-EventLike = Event | Mapping[str, Any]
+EventLike = Event[Any] | Mapping[str, Any]
 
 
 def run_function(
@@ -188,7 +189,8 @@ class _Run:
 def _event(function: Function, event: EventLike | None, data: Mapping[str, Any] | None) -> dict[str, Any]:
     if event is not None and data is not None:
         raise TypeError("give event= or data=, not both")
-    members: dict[str, Any] = {"data": dict(data or {})} if event is None else msgspec.to_builtins(event)
+    given: Any = {"data": dict(data or {})} if event is None else event
+    members: dict[str, Any] = msgspec.json.decode(values.encode(given, "the event has"))
     unknown = members.keys() - set(Event.__struct_fields__)
     if unknown:
         raise TypeError(f"an event has no member {', '.join(sorted(map(repr, unknown)))}: is it the data, for data= ?")

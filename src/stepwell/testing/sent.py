@@ -6,20 +6,21 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import msgspec
 
 from stepwell.sdk.client import Client
 from stepwell.sdk.events import Event
 
-_OUTBOX: ContextVar[list[Event] | None] = ContextVar("stepwell_testing_outbox", default=None)
+_OUTBOX: ContextVar[list[Event[Any]] | None] = ContextVar("stepwell_testing_outbox", default=None)
 _users: Counter[Client] = Counter()
 
 
 @contextmanager
-def caught(client: Client) -> Generator[list[Event], None, None]:
+def caught(client: Client) -> Generator[list[Event[Any]], None, None]:
     """Events that the client sends from this context, in a list, instead of anywhere else."""
-    events: list[Event] = []
+    events: list[Event[Any]] = []
     token = _OUTBOX.set(events)
     _users[client] += 1
     if _users[client] == 1:
@@ -38,7 +39,7 @@ async def _catch(body: bytes, *_: object) -> list[str]:
     outbox = _OUTBOX.get()
     if outbox is None:
         raise RuntimeError("an event was sent outside of the tested function while a test of it was running")
-    found = msgspec.json.decode(body, type=list[Event])
+    found = msgspec.json.decode(body, type=list[Event[Any]])
     ids = [event.id or f"event-{len(outbox) + number}" for number, event in enumerate(found, 1)]
     outbox += found
     return ids

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context, copy_context
 
+from stepwell.errors import EventDataError
 from stepwell.sdk import failures, values
 from stepwell.sdk.client import Client
 from stepwell.sdk.context import make_context
@@ -82,9 +83,10 @@ class Executor:
             return await threads.execute(
                 function, request, self._pool, self._context.copy(), self.load_body, strict=self.always_replay
             )
-        if request.is_discovery:
-            return await self._discover(function, request)
-        return await self._target(function, request)
+        try:
+            return await (self._discover if request.is_discovery else self._target)(function, request)
+        except EventDataError as problem:
+            return failures.answer(problem)
 
     async def abandon(self, run_id: str) -> None:
         """The run has ended elsewhere (it was cancelled): give up its kept execution, if there is one."""
