@@ -42,6 +42,8 @@ logger = logging.getLogger("stepwell")
 _START_S = 60.0
 _FROM_ENV = (
     "STEPWELL_HOSTS",
+    "STEPWELL_NETWORKS",
+    "STEPWELL_FETCH_ALLOW",
     "STEPWELL_ENCRYPTION_KEY",
     "STEPWELL_ENCRYPTION_KEYS",
     "STEPWELL_SECRETS_FILE",
@@ -236,6 +238,8 @@ async def embedded(
     drain: float = 30.0,
     allow_private: bool = True,
     hosts: Mapping[str, Any] | None = None,
+    networks: Mapping[str, Any] | None = None,
+    allow: Sequence[str] = (),
     always_replay: bool = False,
 ) -> AsyncGenerator[Embedded, None]:
     """The platform in this process for as long as the block lasts.
@@ -245,14 +249,16 @@ async def embedded(
     ``drain``: seconds that work in flight gets at the end. ``allow_private``: may functions fetch loopback and private
     addresses. ``always_replay``: replay the run at every call, so that a function that is not deterministic fails with an
     error that says so: for tests. ``hosts``: limits of hosts, as in
-    ``{"api.example.com": {"concurrency": 10, "rate": "100/1m"}}``. Keys and secrets are those of the environment
-    (``STEPWELL_ENCRYPTION_KEYS``, ``STEPWELL_SECRETS_HOSTS``,
+    ``{"api.example.com": {"concurrency": 10, "rate": "100/1m"}}``. ``networks``: the ways to hosts, as in
+    ``{"*": {"proxy": "http://proxy.example:3128"}}``. ``allow``: what the guard admits besides. What is not given, keys
+    and secrets are those of the environment (``STEPWELL_HOSTS``, ``STEPWELL_ENCRYPTION_KEYS``, ``STEPWELL_SECRETS_HOSTS``,
     ``STEPWELL_SECRETS_FILE``, ``STEPWELL_SENSITIVE_HEADERS``). Raises SettingsError for those, StoreError when the
     database can not be used, HostError when the port is taken.
     """
     rules = None if hosts is None else msgspec.json.encode(hosts).decode()
+    ways = None if networks is None else msgspec.json.encode(networks).decode()
     env = {name: os.environ[name] for name in _FROM_ENV if name in os.environ}
-    given = load_settings({"port": 0, "hosts": rules}, env)
+    given = load_settings({"port": 0, "hosts": rules, "networks": ways, "allow": tuple(allow) or None}, env)
     settings = Settings(
         kind="dev" if allow_private else "cloud",
         db=db,
@@ -263,6 +269,8 @@ async def embedded(
         discovery=False,
         encryption_keys=given.encryption_keys,
         hosts=given.hosts,
+        networks=given.networks,
+        allow=given.allow,
         secrets_hosts=given.secrets_hosts,
         secrets_file=given.secrets_file,
         sensitive_headers=given.sensitive_headers,

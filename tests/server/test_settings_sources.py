@@ -25,6 +25,7 @@ TEXTS = {
     "drain_s": "3",
     "allow": "10.0.0.0/8",
     "hosts": '{"h": {"concurrency": 2}}',
+    "networks": '{"h": {"ca": "ca.pem"}}',
     "discovery": "no",
     "fetch_function": "no",
     "encryption_keys": "00",
@@ -48,7 +49,8 @@ def test_flag_over_variable_over_file_over_default(name: str, tmp_path: Path) ->
     """Each way alone gives the same value, and the strongest of those that were used is the one that counts."""
     field, text = FIELDS[name], TEXTS[name]
     path = tmp_path / "a.toml"
-    value = "[hosts.h]\nconcurrency = 2" if name == "hosts" else f"{field.key} = '{text}'"
+    tables = {"hosts": "[hosts.h]\nconcurrency = 2", "networks": "[networks.h]\nca = 'ca.pem'"}
+    value = tables.get(name, f"{field.key} = '{text}'")
     path.write_text(value.replace("'no'", "false").replace("'yes'", "true"))
     file, env = {"config": str(path)}, {field.variable: text}
     fallback = {field.variable.replace("STEPWELL_", "INNGEST_"): text}

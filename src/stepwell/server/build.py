@@ -9,10 +9,11 @@ from stepwell.server.clock import SystemClock
 from stepwell.server.crypto.keys import KeyFile
 from stepwell.server.fetcher.client import AiohttpFetcher
 from stepwell.server.fetcher.guard import Guard
+from stepwell.server.fetcher.networks import BadNetwork, Networks, check_proxies
 from stepwell.server.runtime.engine import Engine
 from stepwell.server.secrets.config import build_vault
 from stepwell.server.secrets.fetcher import SecretFetcher
-from stepwell.server.settings import Settings, database_path
+from stepwell.server.settings import Settings, SettingsError, database_path
 from stepwell.server.store.base import Store
 from stepwell.server.store.memory import MemoryStore
 from stepwell.server.store.sealed import SealedStore
@@ -32,11 +33,19 @@ def open_store(url: str, note: str = "", keys: Sequence[str] = ()) -> Store:
     return SealedStore(SQLiteStore(Path(path), note=note), keys, KeyFile(Path(f"{path}.key").absolute()))
 
 
+def _fetcher(settings: Settings) -> AiohttpFetcher:
+    guard = Guard(allow_private=settings.kind == "dev", allow=settings.allow)
+    try:
+        check_proxies(settings.networks, guard)
+        return AiohttpFetcher(guard, networks=Networks(settings.networks))
+    except BadNetwork as problem:
+        raise SettingsError(str(problem)) from None
+
+
 def build_engine(settings: Settings) -> Engine:
     """An engine that has not been started. Belongs to the running loop. Raises SettingsError."""
     clock = SystemClock()
-    guard = Guard(allow_private=settings.kind == "dev", allow=settings.allow)
-    fetcher = AiohttpFetcher(guard)
+    fetcher = _fetcher(settings)
     also_sensitive(settings.sensitive_headers)
     return Engine(
         open_store(settings.db, settings.url if settings.port else "", settings.encryption_keys),

@@ -32,12 +32,18 @@ def parse_hosts(value: object) -> tuple[HostRule, ...]:
     return tuple(_rule(str(pattern), rule) for pattern, rule in cast("Json", value).items())
 
 
-def _rule(pattern: str, value: object) -> HostRule:
-    name = pattern.strip().lower().rstrip(".")
+def host_pattern(text: str) -> str:
+    """Which hosts a rule is for: ``host``, ``host:port``, ``*.domain`` or ``*``, in lower case."""
+    name = text.strip().lower().rstrip(".")
     if not _PATTERN.fullmatch(name):
-        raise BadHostRule(f"{pattern!r} is no host: write host, host:port, *.domain or *.")
+        raise BadHostRule(f"{text!r} is no host: write host, host:port, *.domain or *.")
+    return name
+
+
+def _rule(pattern: str, value: object) -> HostRule:
+    name = host_pattern(pattern)
     where = f"The rule of host {name}"
-    members = _members(where, value, _RULE)
+    members = members_of(where, value, _RULE)
     limit, period = _rate(where, members.get("rate"))
     burst = _integer(where, "burst", members.get("burst", 0), 0)
     if burst and not limit:
@@ -54,7 +60,8 @@ def _rule(pattern: str, value: object) -> HostRule:
     )
 
 
-def _members(where: str, value: object, known: tuple[str, ...]) -> Json:
+def members_of(where: str, value: object, known: tuple[str, ...]) -> Json:
+    """The object's members, when all of them are known."""
     if not isinstance(value, Mapping):
         raise BadHostRule(f"{where} must be an object with some of {', '.join(known)}.")
     members = cast("Json", value)
@@ -78,7 +85,7 @@ def _breaker(where: str, value: object) -> Breaker | None:
     if isinstance(value, bool):
         return Breaker() if value else None
     where = f"{where}: breaker"
-    members = _members(where, value, _BREAKER)
+    members = members_of(where, value, _BREAKER)
     usual = Breaker()
     ratio = members.get("failures", usual.ratio)
     if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 1:

@@ -3,8 +3,9 @@
 A host is named as it is connected: the name in lower case, with the port when that is not the scheme's own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import TypeVar
 
 import msgspec
 
@@ -17,6 +18,7 @@ _FAILURES = frozenset({"dns", "connect", "tls", "write", "read", "timeout", "pro
 """Kinds of broken requests that speak of the host; others speak of the request."""
 _TOO_MANY = 429
 _BUCKET = "host:"
+_T = TypeVar("_T")
 
 
 class HostRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +37,18 @@ class HostRule(msgspec.Struct, frozen=True, kw_only=True):
     breaker: Breaker | None = None
 
 
+def closest(rules: Mapping[str, _T], host: str) -> _T | None:
+    """Of rules by pattern the one for ``host``: that of host and port, of the host, the longest domain, ``*``."""
+    if host in rules:
+        return rules[host]
+    name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
+    found = rules.get(name)
+    while found is None and "." in name:
+        name = name.partition(".")[2]
+        found = rules.get(f"*.{name}")
+    return found or rules.get("*")
+
+
 class HostRules:
     """The rules of all hosts. The closest one holds, alone: host and port, host, longest domain, ``*``."""
 
@@ -43,17 +57,7 @@ class HostRules:
 
     def find(self, host: str) -> HostRule | None:
         """The rule for ``host``, as :func:`host_of` names it."""
-        rules = self._rules
-        if not rules:
-            return None
-        if host in rules:
-            return rules[host]
-        name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
-        found = rules.get(name)
-        while found is None and "." in name:
-            name = name.partition(".")[2]
-            found = rules.get(f"*.{name}")
-        return found or rules.get("*")
+        return closest(self._rules, host) if self._rules else None
 
     def admission(
         self, limits: tuple[Limit, ...], paces: tuple[Pace, ...], host: str

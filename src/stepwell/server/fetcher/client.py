@@ -17,6 +17,7 @@ from stepwell.server.fetcher.body import SLICE_BYTES, TooLarge, read_body, slice
 from stepwell.server.fetcher.exact import ExactRequest
 from stepwell.server.fetcher.failures import Resent, broken, failure
 from stepwell.server.fetcher.guard import Guard, GuardDenied
+from stepwell.server.fetcher.networks import Networks, Route
 from stepwell.server.fetcher.resolver import GuardedResolver, Lookup, system_lookup
 from stepwell.server.fetcher.tee import Tee
 from stepwell.server.fetcher.timing import Timing, trace_config
@@ -60,7 +61,7 @@ class AiohttpFetcher:
     """Performs attempts over one shared pool of keep-alive connections. Made anywhere, used on one event loop.
 
     ``guard`` judges each address that is connected; ``tls`` replaces the default verifying context; ``lookup`` the
-    machine's resolver.
+    machine's resolver; ``networks`` holds the proxies and certificates of hosts.
     """
 
     def __init__(
@@ -69,11 +70,13 @@ class AiohttpFetcher:
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
         lookup: Lookup = system_lookup,
+        networks: Networks | None = None,
     ) -> None:
         self._guard = guard or Guard()
         self._limits = limits or Limits()
         self._tls = tls
         self._lookup = lookup
+        self._networks = networks or Networks()
         self._open: aiohttp.ClientSession | None = None
         self._resolver: GuardedResolver | None = None
         self._closed = False
@@ -117,13 +120,14 @@ class AiohttpFetcher:
 
     async def _hop(self, request: FetchRequest, made: _Attempt) -> FetchOutcome | FetchRequest:
         """One request: the outcome, or the request that a redirect leads to."""
+        route = self._networks.route(request.url)
         try:
-            self._guard.check_url(request.url)
+            self._guard.check_url(request.url, proxied=route.proxy is not None)
         except GuardDenied as error:
             return broken(request, error, made.timing)
         write = request.policy.timeouts.write or self._limits.write
         async with asyncio.timeout(None) as watch:
-            response = await self._send(request, made.timing, _data(request.body, made.timing, watch, write))
+            response = await self._send(request, route, made.timing, _data(request.body, made.timing, watch, write))
             watch.reschedule(None)
             try:
                 return await self._received(request, response, made)
@@ -132,7 +136,7 @@ class AiohttpFetcher:
                 raise
 
     async def _send(
-        self, request: FetchRequest, timing: Timing, data: bytes | AsyncIterator[bytes] | None
+        self, request: FetchRequest, route: Route, timing: Timing, data: bytes | AsyncIterator[bytes] | None
     ) -> ClientResponse:
         return await self._session().request(
             request.method,
@@ -140,7 +144,9 @@ class AiohttpFetcher:
             headers=_headers(request),
             data=data,
             allow_redirects=False,
-            timeout=self._timeouts(request),
+            timeout=self._timeouts(request, route),
+            proxy=route.proxy,
+            ssl=route.tls or True,
             trace_request_ctx=timing,
         )
 
@@ -197,12 +203,16 @@ class AiohttpFetcher:
             trust_env=False,
         )
 
-    def _timeouts(self, request: FetchRequest) -> ClientTimeout:
+    def _timeouts(self, request: FetchRequest, route: Route) -> ClientTimeout:
         asked, limits = request.policy.timeouts, self._limits
         connect = asked.connect or limits.connect
+        if route.proxy is not None:  # nothing else bounds its answer
+            whole = (asked.pool or 0.0) + limits.dns + connect
+        else:
+            whole = None if asked.pool is None else asked.pool + connect
         return ClientTimeout(
             total=None,
-            connect=None if asked.pool is None else asked.pool + connect,
+            connect=whole,
             sock_connect=connect,
             sock_read=asked.read or limits.read,
         )

@@ -60,6 +60,10 @@ def _explain_plain(error: BaseException, timing: Timing) -> tuple[str, str]:
         return "timeout", "the server took nothing of the request's body in the time allowed"
     if isinstance(error, asyncio.TimeoutError):
         return "timeout", "the server sent nothing in the time allowed"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return "connect", f"the proxy did not make the connection (it answered {error.status})"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return "connect", f"the proxy could not be reached ({_errno(error)})"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "dns", "the host's name could not be resolved"
     if isinstance(error, aiohttp.ClientConnectorError):

@@ -23,6 +23,9 @@ _METADATA_NAMES = frozenset(
     }
 )
 
+_AT_THE_PROXY = (".localhost", ".local", ".localdomain", ".internal", ".home.arpa")
+"""Names of special use (RFC 6761, 6762, 8375) and their like, which no public name server knows."""
+
 _BAD_PORTS = frozenset(
     {1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110}
     | {
@@ -129,14 +132,17 @@ class Guard:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_patterns", tuple(map(_pattern, self.allow)))
 
-    def check_url(self, url: str) -> None:
-        """Judge what can be judged before a look-up: scheme, port, name, literal address. Raises ``GuardDenied``."""
+    def check_url(self, url: str, *, proxied: bool = False) -> None:
+        """Judge what can be judged before a look-up: scheme, port, name, literal address. Raises ``GuardDenied``.
+
+        ``proxied``: there will be no look-up here, so names that mean the proxy's own machine are judged too.
+        """
         parts = urlsplit(url)
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
             raise GuardDenied("only http and https URLs with a host can be requested")
         port = parts.port or DEFAULT_PORTS[parts.scheme]
         host, address = parts.hostname.rstrip("."), literal(parts.hostname)
-        if self._admitted(host, address, port):
+        if self.admits(host, address, port):
             return
         if port in _BAD_PORTS and not any(pattern.is_port(port) for pattern in self._patterns):
             raise GuardDenied(f"port {port} belongs to another protocol; the guard's allow-list can admit it")
@@ -144,16 +150,18 @@ class Guard:
             raise GuardDenied(f"{host} is a metadata service, which no request may reach")
         if address is not None:
             self.check_address(None, address, port)
+        elif proxied and not self.allow_private and (host == "localhost" or host.endswith(_AT_THE_PROXY)):
+            raise GuardDenied(f"{host} is the proxy's own machine or network; the guard's allow-list can admit it")
 
     def check_address(self, host: str | None, address: Address, port: int) -> None:
         """Judge one address that is about to be connected, found under the name ``host``. Raises ``GuardDenied``."""
         why = forbidden(address)
-        if why is None or (self.allow_private and why in _AT_HOME) or self._admitted(host, address, port):
+        if why is None or (self.allow_private and why in _AT_HOME) or self.admits(host, address, port):
             return
         shown = f"{host} leads to {address}, which" if host else str(address)
         raise GuardDenied(f"{shown} is a {why} address, closed to requests; the guard's allow-list can admit it")
 
-    def _admitted(self, host: str | None, address: Address | None, port: int) -> bool:
+    def admits(self, host: str | None, address: Address | None, port: int) -> bool:
         """Whether the allow-list names this host or address (an entry for a port alone admits no address)."""
         named = (p for p in self._patterns if p.host is not None or p.network is not None)
         return any(pattern.covers(host, address, port) for pattern in named)

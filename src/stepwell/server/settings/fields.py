@@ -151,6 +151,13 @@ FIELDS: Final = {
         ),
         Field(name="hosts", about="Limits of the hosts that functions call.", default=_NONE, read=readers.hosts),
         Field(
+            name="networks",
+            about="Proxies, CA bundles and client certificates of the hosts that functions call.",
+            default=_NONE,
+            read=readers.networks,
+            secret=True,
+        ),
+        Field(
             name="fetch_function",
             about="Host the function behind `stepwell fetch`.",
             default="true (`serve`: false)",

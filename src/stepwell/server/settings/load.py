@@ -126,6 +126,8 @@ def _from_file(path: str) -> dict[str, object]:
 def _from_toml(field: Field, value: object, path: str) -> object:
     if field.read is readers.hosts:
         return readers.host_rules(value)
+    if field.read is readers.networks:
+        return readers.network_rules(value)
     if isinstance(value, list):
         return tuple(cast("list[object]", value))
     if isinstance(value, bool | dict):

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from stepwell.core.flow.hosts import HostRule
+from stepwell.core.networks import Network
 from stepwell.wire.constants import CALL_TIMEOUT_S
 
 Kind = Literal["dev", "cloud"]
@@ -37,6 +38,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retry_interval_ms: int | None = None
     drain_s: float = 30.0
     hosts: tuple[HostRule, ...] = ()
+    networks: tuple[Network, ...] = ()
+    """Proxies and certificates of the hosts that functions call."""
     signing_key: str | None = None
     signing_key_fallback: str | None = None
     event_keys: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ import msgspec
 
 from stepwell.core.flow.host_rules import BadHostRule, parse_hosts
 from stepwell.core.flow.hosts import HostRule
+from stepwell.core.networks import Network, parse_networks
 from stepwell.server.settings.model import SettingsError
 from stepwell.wire.durations import parse_duration
 
@@ -76,6 +77,23 @@ def host_rules(value: object) -> tuple[HostRule, ...]:
     """Rules of hosts, as the tables of a TOML file."""
     try:
         return parse_hosts(value)
+    except BadHostRule as problem:
+        raise SettingsError(str(problem)) from None
+
+
+def networks(_field: str, given: str) -> object:
+    """Networks of hosts, as a JSON object."""
+    try:
+        value: object = msgspec.json.decode(given)
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"The networks (STEPWELL_NETWORKS) are no JSON: {error}.") from None
+    return network_rules(value)
+
+
+def network_rules(value: object) -> tuple[Network, ...]:
+    """Networks of hosts, as the tables of a TOML file."""
+    try:
+        return parse_networks(value)
     except BadHostRule as problem:
         raise SettingsError(str(problem)) from None
 
