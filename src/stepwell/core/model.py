@@ -38,13 +38,16 @@ class StepStatus(StrEnum):
 
 
 class WorkKind(StrEnum):
-    """What a work item asks for: call the app, perform a request, wake up, or take the result that came for a step."""
+    """What a work item asks for: call the app, perform a request, wake up, take the result that came for a step, end the
+    run (because somebody wants it, or with the error in the payload), or hand an event to what waits for it."""
 
     CALL = "call"
     FETCH = "fetch"
     TIMER = "timer"
     RESUME = "resume"
     CANCEL = "cancel"
+    FAIL = "fail"
+    DELIVER = "deliver"
 
 
 class Limit(msgspec.Struct, frozen=True, gc=False):
@@ -247,7 +250,8 @@ class RunKey(msgspec.Struct, frozen=True):
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
-    """A step that waits for an event called ``name``, or, with a ``step_id`` of ``cancel:n``, a run that one cancels.
+    """A step that waits for an event called ``name``, or, with a ``step_id`` of ``cancel:n``, a run that one cancels; or a
+    step that waits for a ``signal``, and has no ``name`` then.
 
     ``expression`` has ``async``, the candidate; what it said of the run's own event has been filled in (protocol 5.5), but for
     the few where that would be too long: they have ``event`` kept with them, as JSON.
@@ -255,11 +259,19 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
 
     run_id: str
     step_id: str
-    name: str
+    name: str = ""
     expression: str | None = None
     event: bytes | None = None
     until: int | None = None
     """Events later than this (ms) do not count; a step's own time-out is a work item."""
+    path: str | None = None
+    value: bytes = b""
+    """Only an event whose value at ``path`` has the canonical form ``value`` can be it (``cel.keys``); None: any may be."""
+    signal: str | None = None
+    """One step at a time waits for a signal; ``replace``: it takes the place of the one that does."""
+    replace: bool = False
+    seq: int = 0
+    """Its place in the order in which waits and items were stored; the store gives it."""
 
 
 class Body(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from stepwell.core.groups import completed, joins_group, open_group
 from stepwell.core.invokes import invoke
 from stepwell.core.model import Item, RunStatus, Step, StepStatus, WorkKind
 from stepwell.core.stepcalls import step_failed
-from stepwell.core.waits import wait_for_event
+from stepwell.core.waits import hopeless, wait_for_event
 from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_STEPS, MAX_WAIT_MS
 from stepwell.wire.durations import parse_duration_or_date
 from stepwell.wire.errors import ErrorInfo
@@ -193,7 +193,7 @@ def _wait(draft: Draft, step: Step, op: Op) -> None:
     except ValueError as problem:
         _refuse(draft, step, "InvalidWait", f"step {step.name!r} can not wait: {problem}")
         return
-    if delay > 0:
+    if delay > 0 and not hopeless(wait):
         draft.wait(wait)
     draft.work_on(step, WorkKind.TIMER, draft.env.now + min(max(0, delay), MAX_WAIT_MS))
 

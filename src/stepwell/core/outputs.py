@@ -38,7 +38,11 @@ class Commit(msgspec.Struct, kw_only=True):
     * ``key`` is not stored, or has expired at ``now`` -> else DUPLICATE (an event or signal that came twice);
     * each of ``done`` is stored and held under that claim number -> else CONFLICT;
     * ``run`` given: the stored header's version is ``expected``, or no header exists when ``expected`` is None -> else
-      CONFLICT.
+      CONFLICT;
+    * each of ``take`` names a stored wait -> else CONFLICT (another event, or its end, came first);
+    * no other step waits for the signal of one of ``waits``, unless that wait replaces it -> else CONFLICT.
+
+    When a check fails, ``otherwise`` is looked at in its place.
 
     Then: store ``events``, ``key``, ``run`` and ``steps`` (insert or replace), ``bodies``; make bodies of the pieces that the
     claims in ``keep`` have stored, each under its ``ItemRef.body``; delete the ``done`` items and free the slots that they
@@ -62,10 +66,14 @@ class Commit(msgspec.Struct, kw_only=True):
     keep: tuple[ItemRef, ...] = ()
     """Of ``done``: claims whose body has arrived whole (``Store.append_body``)."""
     waits: tuple[Wait, ...] = ()
-    """Insert or replace; ``unwait`` deletes, by run id and step id, before that."""
+    """Insert or replace; ``unwait`` and ``take`` delete, by run id and step id, before that."""
     unwait: tuple[tuple[str, str], ...] = ()
+    take: tuple[tuple[str, str], ...] = ()
+    """Waits that this commit ends, once and for all: they must be there."""
     more: tuple["Commit", ...] = ()
     """Commits that follow from this one: looked at only once this one has passed, each with its own checks."""
+    otherwise: "Commit | None" = None
+    """The outcome is that of the refused one all the same."""
     emit: tuple[SystemEvent, ...] = ()
     """Events of the platform's own (protocol 5.7), for the engine to turn into commits of ``more``; stores ignore them."""
     observed: tuple[Observed, ...] = ()

@@ -8,13 +8,17 @@ from msgspec.structs import replace
 
 from stepwell.core.cel import ExpressionError
 from stepwell.core.cel import compile as compile_expression
+from stepwell.core.cel.keys import equality_key
 from stepwell.core.cel.residual import ResidualTooLarge, residual
-from stepwell.core.model import Item, Run, Wait, WorkKind
+from stepwell.core.model import Item, Run, StoredEvent, Wait, WorkKind
+from stepwell.wire.constants import MAX_WAIT_MS
 from stepwell.wire.durations import parse_duration_or_date
 from stepwell.wire.function_config import Cancel
 from stepwell.wire.jsons import decode
 
 _CANCEL: Final = "cancel:"
+_DELIVER: Final = "deliver"
+_NEVER: Final = "false"
 
 
 class BadWait(ValueError):
@@ -41,16 +45,25 @@ def wait_for_event(run: Run, step_id: str, name: str | None, opts: bytes, event:
 
 
 def cancels(run_id: str, entries: Sequence[Cancel], event: bytes, now: int) -> tuple[Wait, ...]:
-    """What may end a run of a function with these entries. One that can not be read ends nothing."""
+    """What may end a run of a function with these entries, for a year unless they say otherwise (protocol 5.8).
+
+    One that can not be read, or that no event can meet, ends nothing.
+    """
     found: list[Wait] = []
     for number, entry in enumerate(entries):
         try:
             wait = _wait(run_id, f"{_CANCEL}{number}", entry.event, entry.condition, event)
-            until = None if not entry.timeout else now + parse_duration_or_date(entry.timeout, now)
+            lasts = parse_duration_or_date(entry.timeout, now) if entry.timeout else MAX_WAIT_MS
         except ValueError:
             continue
-        found.append(replace(wait, until=until))
+        if lasts > 0 and not hopeless(wait):
+            found.append(replace(wait, until=now + lasts))
     return tuple(found)
+
+
+def hopeless(wait: Wait) -> bool:
+    """Whether no event can ever be it."""
+    return wait.expression == _NEVER
 
 
 def cancel_keys(run: Run) -> tuple[tuple[str, str], ...]:
@@ -65,7 +78,17 @@ def meets(wait: Wait, event: Mapping[str, Any], now: int) -> bool:
     if wait.expression is None:
         return True
     own = None if wait.event is None else decode(wait.event)
-    return compile_expression(wait.expression).condition({"async": event, "event": own})
+    return compile_expression(wait.expression).condition({"async": event, "event": own}, now_ms=now)
+
+
+def delivery(event: StoredEvent) -> Item:
+    """The item that hands an event to what waits for it. It belongs to no run: what is stored after it is not looked at."""
+    return Item(run_id=f"event:{event.internal_id}", key=_DELIVER, kind=WorkKind.DELIVER, due_at=event.received_at)
+
+
+def delivered(item: Item) -> str:
+    """The internal id of the event that such an item is about."""
+    return item.run_id.partition(":")[2]
 
 
 def woken(wait: Wait, event: bytes, now: int) -> Item:
@@ -81,7 +104,12 @@ def _wait(run_id: str, step_id: str, name: str, condition: str | None, event: by
     try:
         left = residual(condition, decode(event))
     except ResidualTooLarge:
-        return Wait(run_id=run_id, step_id=step_id, name=name, expression=condition, event=event)
+        path, value = equality_key(condition) or (None, b"")
+        return Wait(
+            run_id=run_id, step_id=step_id, name=name, expression=condition, event=event, path=path, value=value
+        )
     except ExpressionError as problem:
         raise BadWait(f"its expression can not be read: {problem}") from None
-    return Wait(run_id=run_id, step_id=step_id, name=name, expression=left)
+    path, value = equality_key(left) or (None, b"")
+    expression = None if left == "true" else left
+    return Wait(run_id=run_id, step_id=step_id, name=name, expression=expression, path=path, value=value)

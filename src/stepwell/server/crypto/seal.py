@@ -45,6 +45,7 @@ class Sealer:
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = {bytes.fromhex(key_id(key)): key for key in reversed(keys)}
+        self._by_age = tuple(keys)
         self.key = key_id(keys[0])
         self._newest = bytes.fromhex(self.key)
         self.cipher = lru_cache(maxsize=256)(self._derive)
@@ -76,6 +77,10 @@ class Sealer:
         """The value, sealed with the newest key for this place."""
         count = self._next()
         return self._prefix + count + self._own.encrypt(_PAD + count, data, place)
+
+    def digests(self, data: bytes) -> list[bytes]:
+        """Keyed hashes of the data, 16 bytes, one for each key, the newest's first: the same for the same data."""
+        return [hmac.digest(key, b"stepwell digest\0" + data, hashlib.sha256)[:16] for key in self._by_age]
 
     def start(self) -> tuple[bytes, bytes, bytes]:
         """For values that are sealed in pieces: the id of the newest key, the salt, a count that never comes again."""

@@ -20,6 +20,7 @@ from stepwell.server.clock import Clock, SystemClock
 from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.runtime.actors import Actors
 from stepwell.server.runtime.committer import Committer, Unstorable
+from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.runtime.leases import Leases
 from stepwell.server.runtime.recent import Recent
 from stepwell.server.runtime.registry import Registry
@@ -68,12 +69,13 @@ class Engine:
         owner = self.new_id()
         self._waiting = Waiting(store)
         self._starter = Starter(self.registry, self._waiting, self.new_id)
-        self.worker = Worker(fetcher, self.registry, self._clock, self.new_id, capacity)
+        self._deliveries = Deliveries(store, self._clock)
+        self.worker = Worker(fetcher, self.registry, self._clock, self.new_id, self._deliveries, capacity)
         self.streams = self.worker.streams
         self._committer = Committer(store, self._clock, owner, self.worker.room, self.worker.take)
         self._actors = Actors(store, self._committer, self._env, self._ended, self._starter.with_consequences)
         self.worker.actors = self._actors
-        self.worker.committer = self._committer
+        self.worker.committer = self._deliveries.committer = self._committer
         self._leases = Leases(store, self._clock, owner, self._committer)
 
     # life
@@ -121,10 +123,9 @@ class Engine:
         env = self._env()
         commits: list[Commit] = []
         begun: list[tuple[int, RunView]] = []
-        taken: set[tuple[str, str]] = set()
         for event, internal_id in zip(events, ids, strict=True):
             stored = _stored(event, internal_id, env.now)
-            commits.append(await self._waiting.commit_of(stored, taken))
+            commits.append(self._waiting.commit(stored))
             for view, commit in self._starter.runs_for(env, stored):
                 begun.append((len(commits), view))
                 commits.append(commit)

@@ -39,12 +39,12 @@ class Starter:
         if run is not None and ended:
             if run.parent is not None:
                 more.append(resume(run.parent, outcome(run), env.now))
-            if self._registry.listens(NAMES):
+            if self._registry.listens(NAMES) or self._waiting.awaits(NAMES):
                 more += [follow for event in at_end(run, view.events) for follow in self._send(env, event)]
         return replace(commit, more=(*commit.more, *more))
 
     def _send(self, env: Env, sent: SystemEvent) -> list[Commit]:
-        """Store a system event and start what listens to it; nothing is stored where nobody does."""
+        """Store a system event, hand it out and start what listens to it; nothing is stored where nobody does."""
         event = self._stored(env, sent)
         if sent.function_id is None:
             matches = self._registry.matches(event)
@@ -53,9 +53,9 @@ class Starter:
             if target is None and sent.correlation is not None:
                 return [resume(sent.correlation, unknown(sent.function_id), env.now)]
             matches = [target] if target is not None else []
-        if not matches:
+        if not matches and not self._waiting.awaits([event.name]):
             return []
-        return [Commit(now=env.now, events=(event,)), *(self._start(env, event, match)[1] for match in matches)]
+        return [self._waiting.commit(event), *(self._start(env, event, match)[1] for match in matches)]
 
     def _start(self, env: Env, event: StoredEvent, match: Match) -> tuple[RunView, Commit]:
         view, commit = start(

@@ -1,16 +1,22 @@
-"""Wakes what waits for an event, in the transaction that stores the event."""
+"""Which events anybody waits for: only those are handed out."""
 
 from collections.abc import Iterable
 
-from stepwell.core.model import Item, StoredEvent, Wait
+from stepwell.core.model import RunKey, StoredEvent, Wait
 from stepwell.core.outputs import Commit
-from stepwell.core.waits import meets, woken
+from stepwell.core.runs import KEY_LIFETIME_MS
+from stepwell.core.waits import delivery
 from stepwell.server.store.base import Store
-from stepwell.wire.jsons import decode
+
+_DELIVERY = ":delivery"
+"""Stands among the function ids of keys: an event that is sent twice is handed out once."""
 
 
 class Waiting:
-    """Knows the names that are waited for, so that other events cost nothing."""
+    """Knows the names that are waited for, so that other events cost nothing.
+
+    Where other processes write to the store as well, every event is handed out.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -24,21 +30,14 @@ class Waiting:
         """These are about to be stored."""
         self._names.update(wait.name for wait in waits)
 
-    async def commit_of(self, event: StoredEvent, taken: set[tuple[str, str]]) -> Commit:
-        """The commit that stores the event and wakes what waited for it. ``taken``: what an earlier event of the batch woke.
+    def awaits(self, names: Iterable[str]) -> bool:
+        """Whether something may wait for events of one of these names."""
+        return not self._store.exclusive or any(name in self._names for name in names)
 
-        The first event that meets a wait has it: the wait goes in the same commit. Raises StoreError.
-        """
+    def commit(self, event: StoredEvent) -> Commit:
+        """The commit that stores the event, and the item that hands it to what waits for it."""
         now = event.received_at
-        found = [wait for wait in await self._candidates(event.name) if (wait.run_id, wait.step_id) not in taken]
-        body: dict[str, object] = decode(event.body) if any(wait.expression for wait in found) else {}
-        met = [wait for wait in found if meets(wait, body, now)]
-        items: list[Item] = [woken(wait, event.body, now) for wait in met]
-        gone = tuple((wait.run_id, wait.step_id) for wait in met)
-        taken.update(gone)
-        return Commit(now=now, events=(event,), put=tuple(items), unwait=gone)
-
-    async def _candidates(self, name: str) -> list[Wait]:
-        if self._store.exclusive and name not in self._names:
-            return []
-        return await self._store.find_waits([name])
+        if not self.awaits([event.name]):
+            return Commit(now=now, events=(event,))
+        once = RunKey(_DELIVERY, event.internal_id, now + KEY_LIFETIME_MS)
+        return Commit(now=now, events=(event,), more=(Commit(now=now, key=once, put=(delivery(event),)),))

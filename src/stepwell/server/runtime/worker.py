@@ -15,6 +15,7 @@ from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.fetcher.tee import Tee, TeeingFetcher
 from stepwell.server.runtime.actors import Actor, Actors, Work, broken
 from stepwell.server.runtime.committer import Committer
+from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.store.base import StoreError
 from stepwell.server.streams import Streams
 from stepwell.wire.calls import CallRequest
@@ -39,10 +40,17 @@ class Worker:
     """At most ``capacity`` items in flight at once in this process."""
 
     def __init__(
-        self, fetcher: Fetcher, routes: Routes, clock: Clock, new_id: Callable[[], str], capacity: int = 2_000
+        self,
+        fetcher: Fetcher,
+        routes: Routes,
+        clock: Clock,
+        new_id: Callable[[], str],
+        deliveries: Deliveries,
+        capacity: int = 2_000,
     ) -> None:
         self._fetcher = fetcher
         self._teeing = fetcher if isinstance(fetcher, TeeingFetcher) else None
+        self._deliveries = deliveries
         self._routes = routes
         self._clock = clock
         self._new_id = new_id
@@ -54,7 +62,7 @@ class Worker:
 
     def room(self) -> int:
         """How many more items can be taken."""
-        return self._capacity - len(self._tasks)
+        return self._capacity - len(self._tasks) - len(self._deliveries)
 
     def inflight(self) -> list[Item]:
         """The items that are being worked on."""
@@ -65,7 +73,9 @@ class Worker:
         cold: list[Item] = []
         for item in items:
             actor = self.actors.peek(item.run_id)
-            if actor is None:
+            if item.kind is WorkKind.DELIVER:
+                self._deliver(item)
+            elif actor is None:
                 cold.append(item)
             else:
                 self._begin(actor, item)
@@ -91,6 +101,10 @@ class Worker:
         if tasks:
             await asyncio.wait(tasks, timeout=5)
         return refs
+
+    def _deliver(self, item: Item) -> None:
+        if self._deliveries.take(item):
+            self._spawn(self._deliveries.run(), item)
 
     async def _take_cold(self, items: list[Item]) -> None:
         while True:

@@ -87,6 +87,20 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Received earlier than this (ms)."""
 
 
+class WaitQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Waits for events called ``name``: those without a ``path``, and those with one of the (path, value) pairs ``at``.
+
+    Only those that were stored before the item ``before`` (run id, key): none when that is not there (None: all). ``after``
+    is the ``seq`` of the wait to go on from.
+    """
+
+    name: str
+    at: tuple[tuple[str, bytes], ...] = ()
+    before: tuple[str, str] | None = None
+    after: int = -(2**63)
+    limit: int = 500
+
+
 class Counts(msgspec.Struct, frozen=True):
     """For health: runs by status, and work items unclaimed and claimed."""
 
@@ -180,12 +194,20 @@ class Store(Protocol):
         """The items of a run that are due at ``now`` and held back: what by, and until when; by key."""
         ...
 
-    async def find_waits(self, names: Sequence[str]) -> list[Wait]:
-        """Everything that waits for events of these names, oldest run first."""
+    async def find_waits(self, query: WaitQuery) -> list[Wait]:
+        """Waits for events, in the order in which they were stored."""
+        ...
+
+    async def waited_places(self, name: str) -> list[Wait]:
+        """One wait for each ``path`` that is in use among the waits for events called ``name``."""
+        ...
+
+    async def find_signal(self, signal: str) -> Wait | None:
+        """What waits for a signal."""
         ...
 
     async def waiting_names(self) -> set[str]:
-        """The names that anything waits for."""
+        """The names of events that anything waits for."""
         ...
 
     async def counts(self) -> Counts:

@@ -44,3 +44,8 @@ def run_of(commit: Commit) -> str:
     for record in (*commit.done, *commit.steps, *commit.put):
         return record.run_id
     return ""
+
+
+def gone(commit: Commit) -> tuple[tuple[str, str], ...]:
+    """The waits that a commit ends."""
+    return (*commit.unwait, *commit.take)

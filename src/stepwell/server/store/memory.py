@@ -10,9 +10,19 @@ from msgspec.structs import replace
 from stepwell.core.flow.gates import WAKE_MS, FlowState, Shut, observe, opening, shut_by, taken
 from stepwell.core.model import Item, ItemRef, Run, RunKey, RunView, Step, StoredEvent, Wait
 from stepwell.core.outputs import Commit
-from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, EventQuery, Outcome, RunQuery, Transacted
-from stepwell.server.store.codec import build_view, run_of
+from stepwell.server.store.base import (
+    AppRecord,
+    ClaimRequest,
+    Counts,
+    EventQuery,
+    Outcome,
+    RunQuery,
+    Transacted,
+    WaitQuery,
+)
+from stepwell.server.store.codec import build_view, gone, run_of
 from stepwell.server.store.lists import list_events, list_runs
+from stepwell.server.store.memory_waits import WaitTable
 
 _Place = tuple[int, int, str, str]
 
@@ -51,7 +61,7 @@ class MemoryStore:
         self._leases: dict[str, int] = {}
         self._used: Counter[str] = Counter()
         self._flows: dict[str, FlowState] = {}
-        self._waits: dict[tuple[str, str], Wait] = {}
+        self._waits = WaitTable()
         self._waiting: list[_Place] = []
         """Places of the unclaimed items, sorted."""
         self._seq = 0
@@ -80,6 +90,8 @@ class MemoryStore:
                 self._flow(seen.pace.bucket, observe(self._flows.get(seen.pace.bucket), seen, commit.now))
             for following in commit.more:
                 self._commit(following)
+        elif commit.otherwise is not None:
+            self._commit(commit.otherwise)
         return refusal or Outcome.APPLIED
 
     def _flow(self, bucket: str, state: FlowState | None) -> None:
@@ -100,7 +112,16 @@ class MemoryStore:
             header = self._runs.get(commit.run.run_id)
             if (header.version if header else None) != commit.expected:
                 return Outcome.CONFLICT
-        return None
+        if any(where not in self._waits for where in commit.take):
+            return Outcome.CONFLICT
+        return Outcome.CONFLICT if any(self._taken(wait, commit) for wait in commit.waits) else None
+
+    def _taken(self, wait: Wait, commit: Commit) -> bool:
+        """Whether somebody else waits for its signal, and goes on doing so."""
+        if wait.signal is None or wait.replace:
+            return False
+        holder = self._waits.holder(wait.signal)
+        return holder not in (None, (wait.run_id, wait.step_id), *gone(commit))
 
     def _held(self, ref: ItemRef) -> _Entry | None:
         entry = self._items.get(ref.run_id, {}).get(ref.key)
@@ -120,10 +141,10 @@ class MemoryStore:
         for claim in commit.keep:
             if claim in self._arriving:
                 self._bodies[claim.body] = b"".join(self._arriving[claim])
-        for where in commit.unwait:
-            self._waits.pop(where, None)
+        for where in gone(commit):
+            self._waits.drop(where)
         for wait in commit.waits:
-            self._waits[wait.run_id, wait.step_id] = wait
+            self._waits.put(wait, self._next_seq())
 
     def _write_items(self, commit: Commit) -> None:
         for ref in commit.done:
@@ -134,14 +155,17 @@ class MemoryStore:
                 self._remove(run_id, key)
         for item in commit.put:
             old = self._remove(item.run_id, item.key)
-            self._seq += 1
-            entry = _Entry(replace(item, claim=old.item.claim if old else 0), self._seq)
+            entry = _Entry(replace(item, claim=old.item.claim if old else 0), self._next_seq())
             self._items.setdefault(item.run_id, {})[item.key] = entry
             insort(self._waiting, entry.place)
         for key, attempt in commit.touch:
             entry = self._items.get(run_id, {}).get(key)
             if entry is not None:
                 entry.item = replace(entry.item, attempt=attempt)
+
+    def _next_seq(self) -> int:
+        self._seq += 1
+        return self._seq
 
     def _remove(self, run_id: str, key: str) -> _Entry | None:
         entry = self._items.get(run_id, {}).pop(key, None)
@@ -281,13 +305,24 @@ class MemoryStore:
         found = ((key, self._shut(entry.item, now)) for key, entry in entries if entry.item.due_at <= now)
         return {key: shut for key, shut in found if shut is not None}
 
-    async def find_waits(self, names: Sequence[str]) -> list[Wait]:
+    async def find_waits(self, query: WaitQuery) -> list[Wait]:
         """See :meth:`Store.find_waits`."""
-        return [self._waits[where] for where in sorted(self._waits) if self._waits[where].name in names]
+        if query.before is None:
+            return self._waits.find(query, self._seq + 1)
+        entry = self._items.get(query.before[0], {}).get(query.before[1])
+        return self._waits.find(query, entry.seq) if entry is not None else []
+
+    async def waited_places(self, name: str) -> list[Wait]:
+        """See :meth:`Store.waited_places`."""
+        return self._waits.places(name)
+
+    async def find_signal(self, signal: str) -> Wait | None:
+        """See :meth:`Store.find_signal`."""
+        return self._waits.signal(signal)
 
     async def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""
-        return {wait.name for wait in self._waits.values()}
+        return self._waits.names()
 
     async def counts(self) -> Counts:
         """See :meth:`Store.counts`."""

@@ -5,7 +5,6 @@ before there was a key are read as they are.
 """
 
 import asyncio
-from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -28,8 +27,10 @@ from stepwell.server.store.base import (
     Store,
     StoreError,
     Transacted,
+    WaitQuery,
 )
 from stepwell.server.store.codec import build_view
+from stepwell.server.store.sealed_waits import open_wait, places, seal_wait
 
 _T = TypeVar("_T")
 
@@ -199,10 +200,23 @@ class SealedStore:
         """See :meth:`Store.release`."""
         await self.inner.release(refs)
 
-    async def find_waits(self, names: Sequence[str]) -> list[Wait]:
+    async def find_waits(self, query: WaitQuery) -> list[Wait]:
         """See :meth:`Store.find_waits`."""
-        found = await self.inner.find_waits(names)
-        return _opening(lambda: [_open_wait(self._keys, wait) for wait in found])
+        keys = self._keys
+        found = await self.inner.find_waits(
+            replace(query, at=tuple(p for pair in query.at for p in places(keys, *pair)))
+        )
+        return _opening(lambda: [open_wait(keys, wait) for wait in found])
+
+    async def waited_places(self, name: str) -> list[Wait]:
+        """See :meth:`Store.waited_places`. One that was written under several keys comes several times."""
+        found = await self.inner.waited_places(name)
+        return _opening(lambda: [open_wait(self._keys, wait) for wait in found])
+
+    async def find_signal(self, signal: str) -> Wait | None:
+        """See :meth:`Store.find_signal`."""
+        found = await self.inner.find_signal(signal)
+        return found and _opening(lambda: open_wait(self._keys, found))
 
     async def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""
@@ -253,25 +267,12 @@ def _seal_commit(keys: Sealer, commit: Commit) -> Commit:
     if any(item.payload is not None for item in commit.put):
         changes["put"] = tuple(_seal_item(keys, item) for item in commit.put)
     if commit.waits:
-        changes["waits"] = tuple(_seal_wait(keys, wait) for wait in commit.waits)
+        changes["waits"] = tuple(seal_wait(keys, wait) for wait in commit.waits)
     if commit.more:
         changes["more"] = tuple(_seal_commit(keys, following) for following in commit.more)
+    if commit.otherwise is not None:
+        changes["otherwise"] = _seal_commit(keys, commit.otherwise)
     return replace(commit, **changes) if changes else commit
-
-
-def _seal_wait(keys: Sealer, wait: Wait) -> Wait:
-    """The expression holds values of the run's own event. Its seal is text, as the field is."""
-    place = wait.run_id.encode()
-    event = None if wait.event is None else keys.seal(wait.event, place)
-    text = wait.expression
-    return replace(wait, event=event, expression=text and b64encode(keys.seal(text.encode(), place)).decode())
-
-
-def _open_wait(keys: Sealer, wait: Wait) -> Wait:
-    place = wait.run_id.encode()
-    event = None if wait.event is None else keys.open(wait.event, place)
-    text = wait.expression
-    return replace(wait, event=event, expression=text and keys.open(b64decode(text), place).decode())
 
 
 async def _seal_bodies(keys: Sealer, commit: Commit) -> Commit:

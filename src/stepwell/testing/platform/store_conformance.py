@@ -19,6 +19,7 @@ from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, Outcome,
 from stepwell.testing.platform.body_conformance import BodyConformance
 from stepwell.testing.platform.lists_conformance import ListsConformance
 from stepwell.testing.platform.pace_conformance import PaceConformance
+from stepwell.testing.platform.waits_conformance import WaitsConformance
 
 OK, CONFLICT, DUPLICATE = Outcome.APPLIED, Outcome.CONFLICT, Outcome.DUPLICATE
 
@@ -355,5 +356,5 @@ class _Queue:
         assert keys(await hand.claim(now=5)) == ["waits"]
 
 
-class StoreConformance(_State, _Queue, BodyConformance, PaceConformance, ListsConformance):
+class StoreConformance(_State, _Queue, BodyConformance, PaceConformance, ListsConformance, WaitsConformance):
     """All tests of a store's verbs; the fixture ``store`` yields an opened, empty store."""

@@ -6,24 +6,26 @@ nothing has to be undone, and a header that ten commits of the batch change is w
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from stepwell.core.flow.gates import observe
-from stepwell.core.model import Body, Item, ItemRef, Run, RunKey, Step, StoredEvent, Wait
+from stepwell.core.model import Body, Item, ItemRef, Run, RunKey, Step, StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import Outcome
-from stepwell.server.store.codec import run_of
+from stepwell.server.store.codec import gone, run_of
 from stepwell.server.store.sqlite.ledger import Draft, Held, ItemKey
 from stepwell.server.store.sqlite.queries import SQL, chunked
+from stepwell.server.store.sqlite.waits import WaitPlan, look_up_waits
 
 
 @dataclass(slots=True)
 class Known:
-    """What is stored, of what the commits ask about: run versions, and when keys expire."""
+    """What is stored, of what the commits ask about: run versions, when keys expire, waits."""
 
     versions: dict[str, int]
     keys: dict[tuple[str, str], int]
+    waits: WaitPlan
 
 
 @dataclass(slots=True)
@@ -50,8 +52,6 @@ class Plan:
     links: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     steps: dict[tuple[str, str], Step] = field(default_factory=dict[tuple[str, str], Step])
     bodies: dict[str, Body] = field(default_factory=dict[str, Body])
-    waits: dict[tuple[str, str], Wait | None] = field(default_factory=dict[tuple[str, str], Wait | None])
-    """None: to be deleted."""
     drops: set[str] = field(default_factory=set[str])
     deleted: list[int] = field(default_factory=list[int])
     puts: dict[ItemKey, Put] = field(default_factory=dict[ItemKey, Put])
@@ -65,6 +65,8 @@ class Plan:
         """Check a commit against the store and the commits before it; take over its writes if it passes."""
         refusal = self._refusal(commit)
         if refusal is not None:
+            if commit.otherwise is not None:
+                self.admit(commit.otherwise)
             return refusal
         self._take_state(commit)
         self._take_items(commit)
@@ -83,7 +85,7 @@ class Plan:
             return Outcome.CONFLICT
         if commit.run is not None and self.known.versions.get(commit.run.run_id) != commit.expected:
             return Outcome.CONFLICT
-        return None
+        return None if self.known.waits.allow(commit) else Outcome.CONFLICT
 
     def _claim(self, ref: ItemRef) -> Held | None:
         held = self.draft.held((ref.run_id, ref.key))
@@ -103,10 +105,10 @@ class Plan:
         for body in commit.bodies:
             self.bodies[body.ref] = body
         self.draft.kept.update(commit.keep)
-        for gone in commit.unwait:
-            self.waits[gone] = None
+        for where in gone(commit):
+            self.known.waits.drop(where)
         for wait in commit.waits:
-            self.waits[wait.run_id, wait.step_id] = wait
+            self.known.waits.put(wait, self.draft.next_seq())
 
     def _take_run(self, run: Run) -> None:
         if run.run_id not in self.known.versions:
@@ -168,8 +170,8 @@ class Plan:
 
 def look_up(conn: sqlite3.Connection, commits: Sequence[Commit]) -> Known:
     """Read what the commits have to be checked against."""
-    known = Known({}, {})
-    commits = [one for commit in commits for one in (commit, *commit.more)]
+    commits = [one for commit in commits for one in _all(commit)]
+    known = Known({}, {}, look_up_waits(conn, commits))
     run_ids = list({commit.run.run_id for commit in commits if commit.run is not None})
     if run_ids:
         (found,) = conn.execute(SQL.versions, (json.dumps(run_ids),)).fetchone()
@@ -179,3 +181,12 @@ def look_up(conn: sqlite3.Connection, commits: Sequence[Commit]) -> Known:
         for function_id, key, expires_at in conn.execute(statement, values).fetchall():
             known.keys[function_id, key] = expires_at
     return known
+
+
+def _all(commit: Commit) -> Iterator[Commit]:
+    """A commit and everything that may be looked at with it."""
+    yield commit
+    for following in commit.more:
+        yield from _all(following)
+    if commit.otherwise is not None:
+        yield from _all(commit.otherwise)

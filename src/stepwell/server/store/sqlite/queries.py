@@ -43,7 +43,12 @@ class Queries:
     next_expiry: str
     put_waits: str
     drop_waits: str
+    stored_waits: str
+    signal_holders: str
     find_waits: str
+    waited_places: str
+    find_signal: str
+    item_seq: str
     waiting_names: str
     flows: str
     put_flows: str

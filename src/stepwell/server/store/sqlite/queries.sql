@@ -29,17 +29,46 @@ INSERT INTO bodies (ref, run_id, data) VALUES (?, ?, ?)
 ON CONFLICT (ref) DO UPDATE SET run_id = excluded.run_id, data = excluded.data;
 
 -- name: put_waits
-INSERT INTO waits (run_id, step_id, name, data) VALUES (?, ?, ?, ?)
-ON CONFLICT (run_id, step_id) DO UPDATE SET name = excluded.name, data = excluded.data;
+INSERT INTO waits (run_id, step_id, seq, name, path, value, signal, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (run_id, step_id) DO UPDATE SET seq = excluded.seq, name = excluded.name, path = excluded.path,
+    value = excluded.value, signal = excluded.signal, data = excluded.data;
 
 -- name: drop_waits
 DELETE FROM waits WHERE (run_id, step_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?));
 
+-- name: stored_waits
+SELECT run_id, step_id FROM waits
+WHERE (run_id, step_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?));
+
+-- name: signal_holders
+SELECT signal, run_id, step_id FROM waits WHERE signal IN (SELECT value FROM json_each(?));
+
 -- name: find_waits
-SELECT data FROM waits WHERE name IN (SELECT value FROM json_each(?)) ORDER BY run_id, step_id;
+SELECT seq, data FROM waits WHERE name = ? AND path = ? AND value = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT ?;
+
+-- name: waited_places
+WITH RECURSIVE place (path) AS (
+    SELECT min(path) FROM waits WHERE name = :name AND path > ''
+    UNION ALL
+    SELECT (SELECT min(path) FROM waits WHERE name = :name AND path > place.path) FROM place WHERE place.path IS NOT NULL
+)
+SELECT (SELECT seq FROM waits WHERE name = :name AND path = place.path LIMIT 1),
+    (SELECT data FROM waits WHERE name = :name AND path = place.path LIMIT 1)
+FROM place WHERE place.path IS NOT NULL;
+
+-- name: find_signal
+SELECT seq, data FROM waits WHERE signal = ?;
+
+-- name: item_seq
+SELECT seq FROM items WHERE run_id = ? AND key = ?;
 
 -- name: waiting_names
-SELECT DISTINCT name FROM waits;
+WITH RECURSIVE found (name) AS (
+    SELECT min(name) FROM waits WHERE name > ''
+    UNION ALL
+    SELECT (SELECT min(name) FROM waits WHERE name > found.name) FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL;
 
 -- name: drop_items
 DELETE FROM items WHERE run_id IN (SELECT value FROM json_each(?));
@@ -74,7 +103,7 @@ UPDATE meta SET value = ? WHERE name = 'claims';
 SELECT value FROM meta WHERE name = 'claims';
 
 -- name: last_seq
-SELECT coalesce(max(seq), 0) FROM items;
+SELECT max(coalesce((SELECT max(seq) FROM items), 0), coalesce((SELECT max(seq) FROM waits), 0));
 
 -- name: claimed_items
 SELECT seq, run_id, key, claim, owner, data FROM items WHERE owner IS NOT NULL;

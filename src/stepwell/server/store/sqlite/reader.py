@@ -1,6 +1,5 @@
 """The verbs that read, as plain functions of the reader's thread; each sees one moment of the file."""
 
-import json
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -8,11 +7,11 @@ from contextlib import contextmanager
 import msgspec
 
 from stepwell.core.model import Item, Run, RunView, StoredEvent, Wait
-from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery
+from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WaitQuery
 from stepwell.server.store.codec import build_view, decode_event, decode_run, decode_step, stored_item
 from stepwell.server.store.sqlite.queries import SQL
+from stepwell.server.store.sqlite.waits import find_waits, stored_wait
 
-_decode_wait = msgspec.msgpack.Decoder(Wait).decode
 _decode_app = msgspec.msgpack.Decoder(AppRecord).decode
 
 _AFTER_ALL = "\U0010ffff"
@@ -107,9 +106,19 @@ class Reader:
         """See :meth:`Store.list_items`."""
         return [stored_item(*row) for row in self._conn.execute(SQL.items_of_run, (run_id,))]
 
-    def find_waits(self, names: Sequence[str]) -> list[Wait]:
+    def find_waits(self, query: WaitQuery) -> list[Wait]:
         """See :meth:`Store.find_waits`."""
-        return [_decode_wait(data) for (data,) in self._conn.execute(SQL.find_waits, (json.dumps(list(names)),))]
+        with self._moment():
+            return find_waits(self._conn, query)
+
+    def waited_places(self, name: str) -> list[Wait]:
+        """See :meth:`Store.waited_places`."""
+        return [stored_wait(*row) for row in self._conn.execute(SQL.waited_places, {"name": name})]
+
+    def find_signal(self, signal: str) -> Wait | None:
+        """See :meth:`Store.find_signal`."""
+        row = self._conn.execute(SQL.find_signal, (signal,)).fetchone()
+        return stored_wait(*row) if row else None
 
     def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""

@@ -7,7 +7,16 @@ from typing import NoReturn
 from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
-from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, EventQuery, RunQuery, StoreError, Transacted
+from stepwell.server.store.base import (
+    AppRecord,
+    ClaimRequest,
+    Counts,
+    EventQuery,
+    RunQuery,
+    StoreError,
+    Transacted,
+    WaitQuery,
+)
 from stepwell.server.store.sqlite.connect import connect_reader, connect_writer, prepare
 from stepwell.server.store.sqlite.lane import Lane
 from stepwell.server.store.sqlite.lock import FileLock
@@ -139,9 +148,17 @@ class SQLiteStore:
         """See :meth:`Store.waits`."""
         return await self._writer.do(Writer.waits, run_id, now)
 
-    async def find_waits(self, names: Sequence[str]) -> list[Wait]:
+    async def find_waits(self, query: WaitQuery) -> list[Wait]:
         """See :meth:`Store.find_waits`."""
-        return await self._reader.do(Reader.find_waits, names)
+        return await self._reader.do(Reader.find_waits, query)
+
+    async def waited_places(self, name: str) -> list[Wait]:
+        """See :meth:`Store.waited_places`."""
+        return await self._reader.do(Reader.waited_places, name)
+
+    async def find_signal(self, signal: str) -> Wait | None:
+        """See :meth:`Store.find_signal`."""
+        return await self._reader.do(Reader.find_signal, signal)
 
     async def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""

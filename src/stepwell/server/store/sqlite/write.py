@@ -8,6 +8,7 @@ from stepwell.server.store.codec import encode
 from stepwell.server.store.sqlite.ledger import Draft
 from stepwell.server.store.sqlite.plan import Plan
 from stepwell.server.store.sqlite.queries import SQL, Row, write_rows
+from stepwell.server.store.sqlite.waits import write_waits
 
 _RESERVE = 100_000
 """Claim numbers reserved at once; what is left of them when the process ends is never used."""
@@ -35,17 +36,8 @@ def _write_state(conn: sqlite3.Connection, plan: Plan) -> None:
     write_rows(conn, SQL.put_runs, runs)
     write_rows(conn, SQL.put_links, plan.links)
     write_rows(conn, SQL.put_steps, [(*where, encode(step)) for where, step in plan.steps.items()])
-    if plan.waits:
-        _write_waits(conn, plan)
+    write_waits(conn, plan.known.waits)
     write_rows(conn, SQL.put_bodies, [(body.ref, body.run_id, body.data) for body in plan.bodies.values()])
-
-
-def _write_waits(conn: sqlite3.Connection, plan: Plan) -> None:
-    gone = [list(where) for where, wait in plan.waits.items() if wait is None]
-    if gone:
-        conn.execute(SQL.drop_waits, (json.dumps(gone),))
-    rows: list[Row] = [(*where, wait.name, encode(wait)) for where, wait in plan.waits.items() if wait is not None]
-    write_rows(conn, SQL.put_waits, rows)
 
 
 def _write_items(conn: sqlite3.Connection, plan: Plan) -> None:

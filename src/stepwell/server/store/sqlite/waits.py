@@ -1,0 +1,124 @@
+"""Waits in the file: what becomes of them in one transaction, and how they are found."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from heapq import merge
+from itertools import islice
+
+import msgspec
+from msgspec.structs import replace
+
+from stepwell.core.model import Wait
+from stepwell.core.outputs import Commit
+from stepwell.server.store.base import WaitQuery
+from stepwell.server.store.codec import encode, gone
+from stepwell.server.store.sqlite.queries import SQL, Row, write_rows
+
+Where = tuple[str, str]
+"""Run id and step id."""
+
+_decode = msgspec.msgpack.Decoder(Wait).decode
+_NO_PLACE = ("", b"")
+_LAST = 2**63 - 1
+
+
+@dataclass(slots=True)
+class WaitPlan:
+    """``stored``: those that are there, of those that the commits take; ``holders``: who waits for the signals that they
+    name; ``changes``: what is to be written, None for what is to be deleted."""
+
+    stored: set[Where] = field(default_factory=set[Where])
+    holders: dict[str, Where] = field(default_factory=dict[str, Where])
+    changes: dict[Where, Wait | None] = field(default_factory=dict[Where, Wait | None])
+
+    def allow(self, commit: Commit) -> bool:
+        """Whether the commit's checks on waits pass."""
+        return all(self._is_there(where) for where in commit.take) and not any(
+            self._taken(wait, commit) for wait in commit.waits
+        )
+
+    def _is_there(self, where: Where) -> bool:
+        return self.changes[where] is not None if where in self.changes else where in self.stored
+
+    def _taken(self, wait: Wait, commit: Commit) -> bool:
+        """Whether somebody else waits for its signal, and goes on doing so."""
+        if wait.signal is None or wait.replace:
+            return False
+        return self._holder(wait.signal) not in (None, (wait.run_id, wait.step_id), *gone(commit))
+
+    def _holder(self, signal: str) -> Where | None:
+        where = self.holders.get(signal)
+        if where is None or where not in self.changes:
+            return where
+        wait = self.changes[where]
+        return where if wait is not None and wait.signal == signal else None
+
+    def put(self, wait: Wait, seq: int) -> None:
+        """Insert or replace; who waited for its signal before does so no more."""
+        where = (wait.run_id, wait.step_id)
+        if wait.signal is not None:
+            holder = self._holder(wait.signal)
+            if holder is not None:
+                self.changes[holder] = None
+            self.holders[wait.signal] = where
+        self.changes[where] = replace(wait, seq=seq)
+
+    def drop(self, where: Where) -> None:
+        """Delete."""
+        self.changes[where] = None
+
+
+def look_up_waits(conn: sqlite3.Connection, commits: Iterable[Commit]) -> WaitPlan:
+    """What is stored of what the commits ask about."""
+    plan = WaitPlan()
+    taken = [list(where) for commit in commits for where in commit.take]
+    if taken:
+        plan.stored.update(conn.execute(SQL.stored_waits, (json.dumps(taken),)))
+    signals = [wait.signal for commit in commits for wait in commit.waits if wait.signal is not None]
+    if signals:
+        rows = conn.execute(SQL.signal_holders, (json.dumps(signals),))
+        plan.holders.update({signal: (run_id, step_id) for signal, run_id, step_id in rows})
+    return plan
+
+
+def write_waits(conn: sqlite3.Connection, plan: WaitPlan) -> None:
+    """All changes."""
+    if not plan.changes:
+        return
+    deleted = [list(where) for where, wait in plan.changes.items() if wait is None]
+    if deleted:
+        conn.execute(SQL.drop_waits, (json.dumps(deleted),))
+    rows: list[Row] = [
+        (*where, wait.seq, wait.name, *_place(wait), wait.signal, encode(wait))
+        for where, wait in plan.changes.items()
+        if wait is not None
+    ]
+    write_rows(conn, SQL.put_waits, rows)
+
+
+def _place(wait: Wait) -> tuple[str, bytes]:
+    return _NO_PLACE if wait.path is None else (wait.path, wait.value)
+
+
+def find_waits(conn: sqlite3.Connection, query: WaitQuery) -> list[Wait]:
+    """See :meth:`Store.find_waits`. One look at the index for each pair: the others are not touched."""
+    end = _LAST
+    if query.before is not None:
+        row = conn.execute(SQL.item_seq, query.before).fetchone()
+        if row is None:
+            return []
+        (end,) = row
+    places = [_NO_PLACE, *query.at]
+    rows = [
+        conn.execute(SQL.find_waits, (query.name, path, value, query.after, end, query.limit)).fetchall()
+        for path, value in places
+    ]
+    return [stored_wait(*row) for row in islice(merge(*rows), query.limit)]
+
+
+def stored_wait(seq: int, data: bytes) -> Wait:
+    """A wait from its row. Those of older files have their place in a column alone."""
+    wait = _decode(data)
+    return wait if wait.seq == seq else replace(wait, seq=seq)
