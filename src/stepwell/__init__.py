@@ -7,6 +7,7 @@ from stepwell.errors import (
     ConfigError,
     EventDataError,
     FetchError,
+    MiddlewareError,
     NonRetriableError,
     RetryAfterError,
     RunAbandoned,
@@ -25,6 +26,15 @@ from stepwell.sdk.fetch import fetch
 from stepwell.sdk.fetching import Retry
 from stepwell.sdk.functions import Cancel, Concurrency, Function, Throttle
 from stepwell.sdk.group import Group, GroupSync
+from stepwell.sdk.middleware import (
+    Middleware,
+    MiddlewareSync,
+    SendEventsResult,
+    StepMemo,
+    StepMemos,
+    TransformOutputResult,
+    TransformOutputStepInfo,
+)
 from stepwell.sdk.secrets import secret
 from stepwell.sdk.steps import Step, StepSync
 from stepwell.sdk.triggers import TriggerEvent
@@ -48,19 +58,27 @@ __all__ = [
     "Function",
     "Group",
     "GroupSync",
+    "Middleware",
+    "MiddlewareError",
+    "MiddlewareSync",
     "NonRetriableError",
     "Retry",
     "RetryAfterError",
     "RunAbandoned",
     "SendEventsError",
+    "SendEventsResult",
     "Step",
     "StepError",
+    "StepMemo",
+    "StepMemos",
     "StepSync",
     "StepUsageError",
     "StepwellError",
     "Suspend",
     "SuspensionSwallowed",
     "Throttle",
+    "TransformOutputResult",
+    "TransformOutputStepInfo",
     "TriggerEvent",
     "ValueNotSerializable",
     "embedded",

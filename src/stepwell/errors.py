@@ -12,6 +12,7 @@
     ├── StepError
     │   └── FetchError
     ├── SendEventsError
+    ├── MiddlewareError
     └── ConfigError
 
     RunAbandoned (BaseException)
@@ -106,6 +107,10 @@ class SendEventsError(StepwellError):
     def __init__(self, message: str | None = None, ids: list[str] | None = None) -> None:
         super().__init__(message)
         self.ids = ids or []
+
+
+class MiddlewareError(StepwellError):
+    """A hook of a middleware raised. The call fails, and is tried again as the function's own errors are."""
 
 
 class ConfigError(StepwellError):

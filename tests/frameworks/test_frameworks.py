@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 import stepwell
-from stepwell import Client, TriggerEvent
+from stepwell import Client, MiddlewareSync, TriggerEvent
 from stepwell.frameworks import flask
 from stepwell.wire.calls import CallRequest
 from stepwell.wire.codec import render_call
@@ -109,6 +109,25 @@ def test_the_address_is_what_it_is_told(served: Served, name: str) -> None:
         assert client.put("/inner", headers=IN_BAND).json()["url"] == "https://shop.test/public"
     with served(shop(is_production=False), serve_path="/public") as origin, httpx2.Client(base_url=origin) as client:
         assert client.get("/public").json()["app_id"] == "shop"
+
+
+def test_middleware_gets_the_request_as_the_framework_has_it(served: Served, name: str) -> None:
+    raw: list[Any] = []
+
+    class Sees(MiddlewareSync):
+        def before_execution(self) -> None:
+            raw.append(self.raw_request)
+
+    with served(shop(is_production=False, middleware=[Sees])) as origin:
+        assert httpx2.post(origin + CALL, content=call()).json()[0]["data"] == 8
+    (seen,) = raw
+    own = {
+        "flask": {"Request"},
+        "django": {"WSGIRequest", "ASGIRequest"},
+        "aiohttp": {"Request"},
+        "tornado": {"HTTPServerRequest"},
+    }
+    assert type(seen).__name__ in own.get(name.split(maxsplit=1)[0], {"dict"})
 
 
 def test_calls_may_be_large(served: Served) -> None:

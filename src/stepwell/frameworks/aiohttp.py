@@ -50,4 +50,5 @@ async def _answer(handler: Handler, request: "web.Request") -> Reply:
         body += chunk
         if len(body) > MAX_REQUEST_BYTES:
             return TOO_LARGE
-    return await handler.handle(request.method, str(request.url), lower(request.headers.items()), bytes(body))
+    headers = lower(request.headers.items())
+    return await handler.handle(request.method, str(request.url), headers, bytes(body), request)

@@ -31,7 +31,8 @@ class StepwellApp:
         body = await read_body(receive)
         if body is None:
             return await send_reply(send, TOO_LARGE)
-        await send_reply(send, await self.handler.handle(scope["method"], request_url(scope, headers), headers, body))
+        reply = await self.handler.handle(scope["method"], request_url(scope, headers), headers, body, scope)
+        await send_reply(send, reply)
         return None
 
 

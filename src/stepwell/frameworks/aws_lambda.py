@@ -40,7 +40,7 @@ def serve(
         body, reply = _body(event), TOO_LARGE
         if len(body) <= MAX_REQUEST_BYTES:
             method, path, query = _asked(event)
-            reply = blocking.handle(method, _url(event, headers, path, query), headers, body)
+            reply = blocking.handle(method, _url(event, headers, path, query), headers, body, event)
         return {"statusCode": reply[0], "headers": reply[1], "body": reply[2].decode(), "isBase64Encoded": False}
 
     return handler

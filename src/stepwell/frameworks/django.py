@@ -63,7 +63,7 @@ async def _answer(handler: Handler, thread: LoopThread, request: _Request) -> Re
     if len(body) > MAX_REQUEST_BYTES:
         return TOO_LARGE
     url, headers = request.build_absolute_uri(), lower(request.headers.items())
-    call = handler.handle(request.method, url, headers, body)
+    call = handler.handle(request.method, url, headers, body, request)
     if isinstance(request, ASGIRequest):
         return await call
     # Behind WSGI the loop here lives for one request only: suspended runs wait for their next one on the thread's.

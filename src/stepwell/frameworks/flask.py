@@ -1,7 +1,7 @@
 """The app's endpoint in a Flask application. Async functions run on one event loop in a background thread."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from stepwell.frameworks.common import METHODS, TOO_LARGE, mounted
 from stepwell.frameworks.loop_thread import BlockingHandler
@@ -35,7 +35,8 @@ def serve(
     blocking = BlockingHandler(handler)
 
     def endpoint() -> "Response":
-        status, headers, content = _answer(blocking, request)
+        # The request itself, not the thread's view of it: middleware runs in another thread.
+        status, headers, content = _answer(blocking, cast(Any, request)._get_current_object())  # noqa: SLF001
         return app.response_class(content, status=status, headers=headers)
 
     app.add_url_rule(mounted(path, serve_path), "stepwell", endpoint, methods=list(METHODS))
@@ -46,4 +47,4 @@ def _answer(blocking: BlockingHandler, request: "Request") -> Reply:
     if (request.content_length or 0) > MAX_REQUEST_BYTES:
         return TOO_LARGE
     body = request.get_data(cache=False)
-    return blocking.handle(request.method, request.url, lower(request.headers.items()), body)
+    return blocking.handle(request.method, request.url, lower(request.headers.items()), body, request)

@@ -61,9 +61,11 @@ class BlockingHandler:
         self.handler = handler
         self.thread = LoopThread()
 
-    def handle(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    def handle(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, raw_request: object = None
+    ) -> Reply:
         """As the handler's own. Raises ``TimeoutError`` when a call takes longer than a call may."""
-        return self.thread.run(self.handler.handle(method, url, headers, body))
+        return self.thread.run(self.handler.handle(method, url, headers, body, raw_request))
 
     def close(self) -> None:
         """Give up the suspended executions that are kept, and stop the loop."""

@@ -47,7 +47,7 @@ def _request_handler(handler: Handler) -> "type[RequestHandler]":
             reply = TOO_LARGE
             if len(request.body) <= MAX_REQUEST_BYTES:
                 headers = lower(request.headers.items())
-                reply = await handler.handle(request.method or "", request.full_url(), headers, request.body)
+                reply = await handler.handle(request.method or "", request.full_url(), headers, request.body, request)
             self.set_status(reply[0])
             for name, value in reply[1].items():
                 self.set_header(name, value)

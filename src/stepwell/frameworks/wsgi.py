@@ -38,7 +38,8 @@ class StepwellApp:
         if len(body) > MAX_REQUEST_BYTES:
             return _send(start_response, TOO_LARGE)
         url = request_uri(environ)
-        return _send(start_response, self._blocking.handle(environ["REQUEST_METHOD"], url, _headers(environ), body))
+        reply = self._blocking.handle(environ["REQUEST_METHOD"], url, _headers(environ), body, environ)
+        return _send(start_response, reply)
 
 
 def serve(

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell.errors import ConfigError, SendEventsError
 from stepwell.sdk import sending
+from stepwell.sdk.chain import Chain, HookFailed, sending_chain
 from stepwell.sdk.config import Config, read_config
 from stepwell.sdk.events import Event, EventType
 from stepwell.sdk.functions import Cancel, Concurrency, Function, Throttle
 from stepwell.sdk.generics import D
 from stepwell.sdk.handlers import Handler
+from stepwell.sdk.middleware import MakeMiddleware, SendEventsResult
+from stepwell.sdk.scope import SCOPE, StepBody
 from stepwell.sdk.triggers import TriggerEvent, read_triggers
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ class Client:
         signing_key: default ``STEPWELL_SIGNING_KEY``.
         env: the environment's name, where the platform has several.
         logger: what ``ctx.logger`` writes to.
+        middleware: classes (or functions that make instances) whose hooks run around every call and every send.
 
     Each variable may be spelt ``INNGEST_*`` as well. They are read when they are needed first.
     """
@@ -51,12 +55,14 @@ class Client:
         signing_key: str | None = None,
         env: str | None = None,
         logger: logging.Logger | None = None,
+        middleware: Sequence[MakeMiddleware] = (),
     ) -> None:
         if not app_id:
             raise ConfigError("a client needs an app_id: the name of your app")
         self.app_id = app_id
         self.app_version = app_version
         self.logger = logger or logging.getLogger("stepwell.functions")
+        self.middleware = tuple(middleware)
         self.functions: list[Function[Any]] = []
         self._config: Config | None = None
         self._settings: dict[str, Any] = {
@@ -88,6 +94,7 @@ class Client:
         cancel: Sequence[Cancel] = (),
         on_failure: Handler | None = None,
         output_type: Any = None,
+        middleware: Sequence[MakeMiddleware] = (),
     ) -> Declare[D]:
         """Declare a function of this app; a decorator.
 
@@ -96,7 +103,7 @@ class Client:
         ``cancel``: events that end a run. Without a trigger (``[]``) the function can only be invoked. ``on_failure`` is a
         function of its own, ``<fn_id>-failure``, that runs when a run has failed: its event is ``inngest/function.failed``,
         with ``error``, ``event`` and ``run_id`` in the data. ``output_type``: what ``step.invoke`` reads the result back as;
-        default: the return annotation. Raises ``ConfigError``.
+        default: the return annotation. ``middleware`` is the function's own, inside of the client's. Raises ``ConfigError``.
         """
 
         def decorate(handler: Handler) -> Function[Any]:
@@ -113,11 +120,14 @@ class Client:
                 fetch_throttle=fetch_throttle,
                 cancel=cancel,
                 output_type=output_type,
+                middleware=middleware,
             )
             self._add(function)
             if on_failure is not None:
                 failed = TriggerEvent(FAILED, f"event.data.function_id == '{function.id}'")
-                self._add(Function(self, on_failure, fn_id=f"{fn_id}-failure", triggers=[failed]))
+                self._add(
+                    Function(self, on_failure, fn_id=f"{fn_id}-failure", triggers=[failed], middleware=middleware)
+                )
             return function
 
         return decorate
@@ -131,10 +141,31 @@ class Client:
 
     async def send(self, events: EventLike | Sequence[EventLike]) -> list[str]:
         """Send events; the ids that the platform gave them. Retried, without doubling. Raises ``SendEventsError``."""
+        try:
+            return await self._send(events, sending_chain(self.middleware, self))
+        except HookFailed as failed:
+            raise failed.error from failed.error.__cause__
+
+    async def send_in_step(self, events: EventLike | Sequence[EventLike]) -> list[str]:
+        """As :meth:`send`, through the middleware of the call that runs the step. Raises ``HookFailed``."""
+        scope = SCOPE.get()
+        return await self._send(events, scope.chain if isinstance(scope, StepBody) else None)
+
+    async def _send(self, events: EventLike | Sequence[EventLike], chain: Chain | None) -> list[str]:
+        if chain is not None:
+            events = sending.as_events(events)
+            await chain.before_send_events(events)
         body = sending.encode_events(events)
-        if self._send_override is not None:
-            return await self._send_override(body)
-        return await sending.send(self.config, body)
+        try:
+            override = self._send_override
+            ids = await (sending.send(self.config, body) if override is None else override(body))
+        except SendEventsError as problem:
+            if chain is not None:
+                await chain.after_send_events(SendEventsResult(problem.ids, problem.message))
+            raise
+        if chain is not None:
+            await chain.after_send_events(SendEventsResult(ids))
+        return ids
 
     def send_sync(self, events: EventLike | Sequence[EventLike]) -> list[str]:
         """As :meth:`send`, for code without an event loop."""

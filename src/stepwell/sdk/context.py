@@ -1,4 +1,4 @@
-"""What a function gets: its event, its run, its tools."""
+"""What a function gets: its event, its run, its tools. Without slots: middleware may add attributes of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Logger = logging.LoggerAdapter[logging.Logger]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class _Base(Generic[D]):
     event: Event[D]
     """The event that started the run (the first one of a batch)."""
@@ -31,7 +31,7 @@ class _Base(Generic[D]):
     """Logs once: silent while a replay passes code that has run before."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Context(_Base[D]):
     """The argument of an ``async def`` function. ``Context[Order]`` where its trigger's ``schema`` is ``Order``."""
 
@@ -39,7 +39,7 @@ class Context(_Base[D]):
     group: Group
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class ContextSync(_Base[D]):
     """The argument of a ``def`` function. ``ContextSync[Order]`` where its trigger's ``schema`` is ``Order``."""
 
@@ -56,24 +56,39 @@ class _RunLogger(Logger):
         return not self._replaying() and super().isEnabledFor(level)
 
 
-def make_context(request: CallRequest, function: Function, step: Step, replaying: Callable[[], bool]) -> Context[Any]:
-    """The context of an async function's execution. Raises ``EventDataError``."""
+def make_context(
+    request: CallRequest, function: Function, step: Step, replaying: Callable[[], bool], *, plain: bool = False
+) -> Context[Any]:
+    """The context of an async function's execution. ``plain``: middleware comes first, so that the events' data are JSON.
+
+    Raises ``EventDataError``.
+    """
     from stepwell.sdk.group import Group
 
-    events, logger = _shared(request, function, replaying)
+    events, logger = _shared(request, function, replaying, plain)
     return Context(events[0], events, request.run_id, request.attempt, logger, step, Group())
 
 
 def make_context_sync(
-    request: CallRequest, function: Function, step: StepSync, group: GroupSync, replaying: Callable[[], bool]
+    request: CallRequest,
+    function: Function,
+    step: StepSync,
+    group: GroupSync,
+    replaying: Callable[[], bool],
+    *,
+    plain: bool = False,
 ) -> ContextSync[Any]:
-    """The context of a sync function's pass. Raises ``EventDataError``."""
-    events, logger = _shared(request, function, replaying)
+    """As :func:`make_context`, of a sync function's pass."""
+    events, logger = _shared(request, function, replaying, plain)
     return ContextSync(events[0], events, request.run_id, request.attempt, logger, step, group)
 
 
-def _shared(request: CallRequest, function: Function, replaying: Callable[[], bool]) -> tuple[list[Event[Any]], Logger]:
-    events: list[Event[Any]] = [function.typed(read_event(raw)) for raw in request.events]
+def _shared(
+    request: CallRequest, function: Function, replaying: Callable[[], bool], plain: bool
+) -> tuple[list[Event[Any]], Logger]:
+    events: list[Event[Any]] = [read_event(raw) for raw in request.events]
+    if not plain:
+        events = [function.typed(event) for event in events]
     if not events:
         events.append(Event(data={}))
     return events, _RunLogger(function.logger, request.run_id, replaying)

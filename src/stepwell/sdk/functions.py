@@ -17,6 +17,7 @@ from stepwell.sdk.drivers.bodies import is_async
 from stepwell.sdk.events import Event
 from stepwell.sdk.generics import T_co
 from stepwell.sdk.handlers import Handler
+from stepwell.sdk.middleware import MakeMiddleware
 from stepwell.sdk.triggers import TriggerEvent, typed
 from stepwell.wire import function_config as wire
 from stepwell.wire.constants import DEFAULT_RETRIES, DISCOVERY, MAX_RETRIES
@@ -78,6 +79,7 @@ class Function(Generic[T_co]):
         cancel: Sequence[Cancel] = (),
         fetch_throttle: Throttle | None = None,
         output_type: Any = None,
+        middleware: Sequence[MakeMiddleware] = (),
     ) -> None:
         retries = DEFAULT_RETRIES if retries is None else retries
         if not 0 <= retries <= MAX_RETRIES:
@@ -102,6 +104,7 @@ class Function(Generic[T_co]):
         self.cancel = tuple(cancel)
         self.fetch_throttle = _throttle(fn_id, fetch_throttle)
         self.kind = values.declared(handler) if output_type is None else values.concrete(output_type)
+        self.middleware = (*client.middleware, *middleware)
         self.is_sync = not is_async(handler)
         self.logger: logging.Logger = client.logger
         self._takes_step = _positionals(handler) > 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stepwell.errors import StepUsageError
 
 if TYPE_CHECKING:
+    from stepwell.sdk.chain import Chain
     from stepwell.sdk.steps import Step, StepSync
 
 
@@ -35,12 +36,13 @@ class Scope:
 
 
 class StepBody(Scope):
-    """The code of a step's callable: plain code that must not call steps."""
+    """The code of a step's callable: plain code that must not call steps. ``chain``: the middleware of its call."""
 
-    __slots__ = ("label",)
+    __slots__ = ("chain", "label")
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, chain: Chain | None = None) -> None:
         self.label = label
+        self.chain = chain
 
 
 class RunScope(Scope):

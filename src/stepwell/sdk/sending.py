@@ -7,7 +7,7 @@ import base64
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -26,9 +26,17 @@ _BASE_DELAY_S = 0.1
 _TIMEOUT_S = 30.0
 
 
+def as_events(events: Any) -> list[Event[dict[str, Any]]]:
+    """Copies of one event or several, with plain data: what middleware may change. Raises ``SendEventsError``."""
+    try:
+        return msgspec.json.decode(encode_events(events), type=list[Event[dict[str, Any]]])
+    except msgspec.ValidationError as problem:
+        raise SendEventsError(f"what is sent is not an event: {problem}") from None
+
+
 def encode_events(events: Any) -> bytes:
     """The JSON array of one event or several. Raises ``SendEventsError``."""
-    listed: Sequence[Any] = [events] if isinstance(events, Event | Mapping) else list(events)
+    listed = _listed(events)
     if len(listed) > MAX_EVENTS:
         raise SendEventsError(f"{len(listed)} events are too many for one send: {MAX_EVENTS} is the most")
     for event in listed:
@@ -36,6 +44,10 @@ def encode_events(events: Any) -> bytes:
         if not name or not isinstance(name, str):
             raise SendEventsError("an event needs a name: Event(name='shop/order.placed', data={...})")
     return values.encode(list(listed), "the event has")
+
+
+def _listed(events: Any) -> list[Any]:
+    return [events] if isinstance(events, Event | Mapping) else list(events)
 
 
 async def send(config: Config, body: bytes) -> list[str]:

@@ -64,8 +64,13 @@ class Handler:
         """What is served."""
         return self._client.functions if self._functions is None else self._functions
 
-    async def handle(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Answer one request. ``url`` is absolute; header names are lower-case. Status, headers and body."""
+    async def handle(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, raw_request: object = None
+    ) -> Reply:
+        """Answer one request. ``url`` is absolute; header names are lower-case. Status, headers and body.
+
+        ``raw_request``: the request as the framework has it, for middleware.
+        """
         config = self._client.config
         trusted = None
         if not config.dev:
@@ -75,7 +80,7 @@ class Handler:
             header = headers.get(wire.H_SIGNATURE)
             now = int(time.time())
             trusted = signing.verify(body, header, config.signing_key, now, fallback=config.signing_key_fallback)
-        reply = await self._route(method.upper(), url, headers, body, trusted)
+        reply = await self._route(method.upper(), url, headers, body, trusted, raw_request)
         if trusted and config.signing_key:
             reply[1][wire.H_SIGNATURE] = signing.sign(reply[2], config.signing_key, int(time.time()))
         return reply
@@ -86,7 +91,7 @@ class Handler:
             await self._executor.close()
 
     async def _route(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes, trusted: bool | None
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, trusted: bool | None, raw_request: object
     ) -> Reply:
         query = {key: found[-1] for key, found in parse_qs(urlsplit(url).query).items()}
         if method == "GET":
@@ -96,14 +101,14 @@ class Handler:
                 return self._unsigned()
             if query.get("probe") == "trust":
                 return 200, self._headers(), _EMPTY
-            return await self._call(query, body)
+            return await self._call(query, body, raw_request)
         if method == "PUT":
             return await self._sync(url, query, headers, body, trusted)
         return self._error(405, "method_not_allowed", f"{method} has no meaning here: POST, PUT and GET have")
 
     # ------------------------------------------------------------------------------------------------------------ POST
 
-    async def _call(self, query: Mapping[str, str], body: bytes) -> Reply:
+    async def _call(self, query: Mapping[str, str], body: bytes, raw_request: object) -> Reply:
         function_id = query.get("fnId")
         if not function_id:
             return self._answer(failures.problem("BadCall", "the call names no function: the query lacks fnId"))
@@ -113,7 +118,7 @@ class Handler:
                 request = await Platform(self._client.config).complete(request)
         except (BadCall, PlatformError) as problem:
             return self._answer(failures.problem(type(problem).__name__, str(problem)))
-        return self._answer(await self._executing().execute(request))
+        return self._answer(await self._executing().execute(request, raw_request))
 
     def _executing(self) -> Executor:
         """The executor of the running loop: what is kept on another loop can not be resumed on this one."""

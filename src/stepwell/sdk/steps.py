@@ -97,7 +97,7 @@ class Step:
 
     def send_event(self, step_id: str, events: EventLike | Sequence[EventLike]) -> Coroutine[Any, Any, list[str]]:
         """Send events as a step; their ids."""
-        return self.run(step_id, self._function.client.send, events)
+        return self.run(step_id, self._function.client.send_in_step, events)
 
     def invoke(
         self, step_id: str, *, function: Function[T], data: Data | None = None, timeout: Timeout | None = None
@@ -243,7 +243,8 @@ class StepSync:
 
     def send_event(self, step_id: str, events: EventLike | Sequence[EventLike]) -> list[str]:
         """As :meth:`Step.send_event`."""
-        return self.run(step_id, self._function.client.send_sync, events)
+        send: Any = self._function.client.send_in_step  # its coroutine runs on the loop, and the step has its result
+        return self.run(step_id, send, events)
 
 
 def instant(moment: datetime) -> str:

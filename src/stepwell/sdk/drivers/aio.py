@@ -4,12 +4,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context, copy_context
+from typing import Any, cast
 
 from stepwell.errors import EventDataError
-from stepwell.sdk import failures, values
+from stepwell.sdk import failures
+from stepwell.sdk.chain import Chain, HookFailed
 from stepwell.sdk.client import Client
+from stepwell.sdk.context import Context as UserContext
 from stepwell.sdk.context import make_context
-from stepwell.sdk.drivers import hooks, replays, threads
+from stepwell.sdk.drivers import hooks, middle, replays, threads
 from stepwell.sdk.drivers.bodies import abandoned, run_body
 from stepwell.sdk.drivers.execution import Execution, LoadBody
 from stepwell.sdk.drivers.giveup import GIVE_UP_S, give_up
@@ -69,8 +72,11 @@ class Executor:
         """How many suspended executions are kept now."""
         return len(self._kept)
 
-    async def execute(self, request: CallRequest) -> Answer:
-        """Answer one call request. Errors of user code are answers; cancelling stops a step's callable under way."""
+    async def execute(self, request: CallRequest, raw_request: object = None) -> Answer:
+        """Answer one call request. Errors of user code are answers; cancelling stops a step's callable under way.
+
+        ``raw_request``: what middleware gets as the framework's request.
+        """
         function = self._functions.get(request.function_id)
         if function is None:
             known = ", ".join(sorted(self._functions)) or "none"
@@ -79,12 +85,22 @@ class Executor:
                 f"this app has no function {request.function_id!r} (it has: {known}): was it renamed or not deployed?",
             )
         hooks.install(asyncio.get_running_loop())
-        if function.is_sync:
-            return await threads.execute(
-                function, request, self._pool, self._context.copy(), self.load_body, strict=self.always_replay
-            )
+        if not function.middleware:
+            return await self._execute(function, request, self._context.copy(), None)
+        context = self._context.copy()
         try:
-            return await (self._discover if request.is_discovery else self._target)(function, request)
+            chain = Chain(function.middleware, function.client, raw_request, context)
+        except HookFailed as failed:
+            return failures.answer(failed.error)
+        return await middle.answered(chain, function, self._execute(function, request, context, chain))
+
+    async def _execute(self, function: Function, request: CallRequest, context: Context, chain: Chain | None) -> Answer:
+        try:
+            if function.is_sync:
+                return await threads.execute(
+                    function, request, self._pool, context, self.load_body, strict=self.always_replay, chain=chain
+                )
+            return await (self._discover if request.is_discovery else self._target)(function, request, chain)
         except EventDataError as problem:
             return failures.answer(problem)
 
@@ -117,7 +133,7 @@ class Executor:
 
     # ------------------------------------------------------------------------------------------------------- discovery
 
-    async def _discover(self, function: Function, request: CallRequest) -> Answer:
+    async def _discover(self, function: Function, request: CallRequest, chain: Chain | None) -> Answer:
         execution = self._find(function, request)
         async with execution.lock:
             if not self._usable(execution, request):
@@ -125,16 +141,15 @@ class Executor:
                 execution = self._create(function, request, keep=not self.always_replay)
                 await execution.lock.acquire()
                 try:
-                    return await self._drive(execution, request)
+                    return await self._drive(execution, request, chain)
                 finally:
                     execution.lock.release()
-            return await self._drive(execution, request)
+            return await self._drive(execution, request, chain)
 
-    async def _drive(self, execution: Execution, request: CallRequest) -> Answer:
+    async def _drive(self, execution: Execution, request: CallRequest, chain: Chain | None) -> Answer:
         execution.driving = True
-        if execution.context is not None:
-            execution.context.attempt = request.attempt
         try:
+            request = await self._begin(execution, request, chain)
             answer = await self._answer(execution, request)
         except BaseException:
             self._kept.drop(execution)
@@ -142,6 +157,7 @@ class Executor:
             raise
         finally:
             execution.driving = False
+            execution.chain = None
         if self.always_replay or execution.ended or answer.kind is AnswerKind.ERROR:
             await self._discard(execution)
         elif execution.machine.has_news:
@@ -163,12 +179,12 @@ class Executor:
             if machine.pending:
                 # Nothing new since the last answer, or that answer may have been lost: say it all again.
                 again = request.attempt > 0 or request.rescued or fed == len(execution.fed)
-                return self._ops(execution, machine.everything() if again else [])
+                return await self._ops(execution, machine.everything() if again else [])
             stuck = await self._idle(execution, wait)
             if stuck is not None:
                 return stuck
             wait = await execution.settle(final=True)
-        return _outcome(execution)
+        return await _outcome(execution)
 
     async def _report(self, execution: Execution, request: CallRequest) -> Answer:
         machine = execution.machine
@@ -177,17 +193,18 @@ class Executor:
         only = calls[0] if len(machine.pending) == 1 else None
         if only is not None and only.op is Opcode.STEP_RUN and not request.disable_immediate:
             machine.reported(calls)
-            answer = await run_body(only, self._pool, request.attempt, request.max_attempts)
+            answer = await run_body(only, self._pool, request.attempt, request.max_attempts, execution.chain)
             if answer.ops[0].op == Opcode.STEP_ERROR:
                 machine.failed(only)
             return answer
-        return self._ops(execution, calls)
+        return await self._ops(execution, calls)
 
-    def _ops(self, execution: Execution, calls: list[StepCall]) -> Answer:
+    async def _ops(self, execution: Execution, calls: list[StepCall]) -> Answer:
         race = execution.machine.parallel
         execution.machine.reported(calls)
         ops = [call.report(race) for call in calls]
-        return Answer(kind=AnswerKind.OPS, ops=ops, req_version=REQUEST_VERSION)
+        answer = Answer(kind=AnswerKind.OPS, ops=ops, req_version=REQUEST_VERSION)
+        return answer if execution.chain is None else await middle.reported(execution.chain, answer, calls)
 
     async def _idle(self, execution: Execution, wait: Wait) -> Answer | None:
         """Nothing to report and nothing pending, but the function goes on: wait, or say that it is stuck."""
@@ -203,48 +220,54 @@ class Executor:
 
     # -------------------------------------------------------------------------------------------------- targeted steps
 
-    async def _target(self, function: Function, request: CallRequest) -> Answer:
-        kept = None if self.always_replay else self._kept.get(request.run_id)
+    async def _target(self, function: Function, request: CallRequest, chain: Chain | None) -> Answer:
+        # What middleware puts into the context is one call's: steps that run in parallel must not share it.
+        alone = self.always_replay or (chain is not None and chain.reads_input())
+        kept = None if alone else self._kept.get(request.run_id)
         call = None if kept is None else kept.machine.known(request.step_id)
-        if call is not None:
-            return await self._run_target(call, request)
-        execution, call = await self._search(function, request, kept)
+        if kept is not None and call is not None:
+            return await self._run_target(call, request, chain)
+        execution, call = await self._search(function, request, kept, chain, keep=kept is None and not alone)
         try:
             if call is None:
                 return threads.not_found(request, [other.label for other in execution.machine.everything()])
-            return await self._run_target(call, request)
+            return await self._run_target(call, request, chain)
         finally:
             if self._kept.get(request.run_id) is not execution:
                 await self._discard(execution)
 
-    async def _run_target(self, call: StepCall, request: CallRequest) -> Answer:
+    async def _run_target(self, call: StepCall, request: CallRequest, chain: Chain | None) -> Answer:
         if call.state is State.ABANDONED:
             return abandoned(call)
         if call.body is None:
             return threads.not_found(request, [call.label])
-        return await run_body(call, self._pool, request.attempt, request.max_attempts)
+        if chain is not None:
+            await chain.replay()
+            await chain.begin()
+        return await run_body(call, self._pool, request.attempt, request.max_attempts, chain)
 
     async def _search(
-        self, function: Function, request: CallRequest, kept: Execution | None
+        self, function: Function, request: CallRequest, kept: Execution | None, chain: Chain | None, *, keep: bool
     ) -> tuple[Execution, StepCall | None]:
         """Replay to find the step's call: in the kept execution where the request goes on from it, else in a new one."""
         if kept is not None:
             async with kept.lock:
                 if self._usable(kept, request):
-                    await self._replay(kept, request)
+                    await self._replay(kept, request, chain)
             if (call := kept.machine.known(request.step_id)) is not None:
                 return kept, call
-        fresh = self._create(function, request, keep=kept is None and not self.always_replay)
+        fresh = self._create(function, request, keep=keep)
         async with fresh.lock:
-            await self._replay(fresh, request)
+            await self._replay(fresh, request, chain)
         return fresh, fresh.machine.known(request.step_id)
 
-    async def _replay(self, execution: Execution, request: CallRequest) -> None:
+    async def _replay(self, execution: Execution, request: CallRequest, chain: Chain | None) -> None:
         execution.driving = True
         try:
-            await execution.feed(request)
+            await execution.feed(await self._begin(execution, request, chain))
         finally:
             execution.driving = False
+            execution.chain = None
 
     # --------------------------------------------------------------------------------------------------------- keeping
 
@@ -256,20 +279,43 @@ class Executor:
         return kept
 
     def _usable(self, execution: Execution, request: CallRequest) -> bool:
-        """Whether the execution can go on; a replaced one that waited for the lock can not."""
-        return execution.root is not None and not execution.delivered and execution.fits(request)
+        """Whether the execution can go on, or start."""
+        return not execution.delivered and execution.fits(request)
 
     def _create(self, function: Function, request: CallRequest, *, keep: bool) -> Execution:
         execution = Execution(function, request.run_id, self._patience, self.on_late, self.load_body)
         execution.step = Step(execution, function)
-        context: Context = self._context.copy()
         execution.driving = True
-        user_context = make_context(request, function, execution.step, lambda: execution.replaying)
-        execution.context = user_context
-        execution.start(function.call_async(user_context), context)
         if keep:
             self._keep(execution)
         return execution
+
+    async def _begin(self, execution: Execution, request: CallRequest, chain: Chain | None) -> CallRequest:
+        """Start the function unless it is suspended; the request as middleware leaves it."""
+        execution.chain = chain
+        context = self._context.copy() if chain is None else chain.variables
+        if chain is not None:
+            request = await self._input(execution, request, chain)
+            if not request.current:
+                await chain.begin()
+            chain.detach()
+        elif execution.context is None:
+            execution.context = _context(execution, request, plain=False)
+        assert execution.context is not None
+        execution.context.attempt = request.attempt
+        if execution.root is None:
+            execution.start(execution.function.call_async(execution.context), context)
+        return request
+
+    async def _input(self, execution: Execution, request: CallRequest, chain: Chain) -> CallRequest:
+        """Give the call's input to middleware. A function that is suspended finds the changes in the context it has."""
+        context = _context(execution, request, plain=True)
+        request = await middle.transform_input(chain, context, execution.function, request)
+        if execution.context is None:
+            execution.context = context
+        else:
+            vars(execution.context).update(vars(context))
+        return request
 
     def _keep(self, execution: Execution) -> None:
         for cold in self._kept.put(execution):
@@ -310,7 +356,12 @@ class _ByClient(Mapping[str, Function]):
         return len(self._client.functions)
 
 
-def _outcome(execution: Execution) -> Answer:
+def _context(execution: Execution, request: CallRequest, *, plain: bool) -> UserContext[Any]:
+    step = cast("Step", execution.step)
+    return make_context(request, execution.function, step, lambda: execution.replaying, plain=plain)
+
+
+async def _outcome(execution: Execution) -> Answer:
     """The function has returned or raised."""
     root = execution.root
     assert root is not None
@@ -320,10 +371,7 @@ def _outcome(execution: Execution) -> Answer:
             "CancelledError", "the function's main task was cancelled, by itself or by its own code"
         )
     error = root.exception()
-    if error is not None:
-        return failures.answer(error)
-    try:
-        data = values.encode(root.result(), f"function {execution.function.id!r} returned")
-    except values.ValueNotSerializable as problem:
-        return failures.answer(problem)
-    return Answer(kind=AnswerKind.RETURNED, data=data, req_version=REQUEST_VERSION)
+    if execution.chain is not None:
+        result = None if error is not None else root.result()
+        return await middle.outcome(execution.chain, execution.function, result, error)
+    return failures.answer(error) if error is not None else middle.returned(execution.function, root.result())

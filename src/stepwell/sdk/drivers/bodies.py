@@ -10,6 +10,8 @@ import msgspec
 
 from stepwell.errors import StepError
 from stepwell.sdk import failures, values
+from stepwell.sdk.chain import Chain, HookFailed
+from stepwell.sdk.drivers import middle
 from stepwell.sdk.drivers.pool import Pool
 from stepwell.sdk.machine import StepCall
 from stepwell.sdk.scope import SCOPE, StepBody
@@ -19,33 +21,53 @@ from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.ops import Opcode
 
 
-async def run_body(call: StepCall, pool: Pool, attempt: int, max_attempts: int) -> Answer:
-    """Run the step's callable, on the loop when it is async, else in a thread, and answer with its outcome."""
+async def run_body(call: StepCall, pool: Pool, attempt: int, max_attempts: int, chain: Chain | None = None) -> Answer:
+    """Run the step's callable, on the loop when it is async, else in a thread, and answer with its outcome.
+
+    ``chain``: the middleware of the call. Raises ``HookFailed``.
+    """
+    result, error = await _outcome(call, pool, chain)
+    if chain is not None:
+        op = _failure_op(attempt, max_attempts)
+        result, error = await middle.step_outcome(chain, call, op, result, error)
+    if error is None:
+        try:
+            data = values.encode(result, f"step {call.label!r} returned")
+        except Exception as problem:  # noqa: BLE001 - what the user's own objects raise is the step's outcome
+            error = problem
+        else:
+            return _ops(call.outcome(Opcode.STEP_RUN, data=data))
+    return failed(call, error, attempt, max_attempts)
+
+
+async def _outcome(call: StepCall, pool: Pool, chain: Chain | None) -> tuple[object, BaseException | None]:
+    """What the callable returned, or raised. Raises ``CancelledError`` when the call is cancelled from outside."""
     body = call.body
     assert body is not None
     assert call.context is not None
     context = call.context.copy()
-    context.run(SCOPE.set, StepBody(call.label))
+    context.run(SCOPE.set, StepBody(call.label, chain))
     try:
-        result = await _call(body, context, pool)
-        data = values.encode(result, f"step {call.label!r} returned")
-    except KeyboardInterrupt:
+        return await _call(body, context, pool), None
+    except (KeyboardInterrupt, HookFailed):
         raise
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        return failed(call, error, attempt, max_attempts)
+        return None, error
     except BaseException as error:  # noqa: BLE001 - a step may raise anything; it is the step's outcome
-        return failed(call, error, attempt, max_attempts)
-    return _ops(call.outcome(Opcode.STEP_RUN, data=data))
+        return None, error
+
+
+def _failure_op(attempt: int, max_attempts: int) -> Opcode:
+    return Opcode.STEP_FAILED if attempt + 1 >= max_attempts else Opcode.STEP_ERROR
 
 
 def failed(call: StepCall, error: BaseException, attempt: int, max_attempts: int) -> Answer:
     """The answer for a step whose callable raised."""
     final = failures.is_final(error) and not isinstance(error, StepError)
-    code = Opcode.STEP_FAILED if attempt + 1 >= max_attempts else Opcode.STEP_ERROR
-    answer = _ops(call.outcome(code, error=failures.encoded(error)))
+    answer = _ops(call.outcome(_failure_op(attempt, max_attempts), error=failures.encoded(error)))
     answer.no_retry = True if final else None
     answer.retry_after = failures.retry_after(error)
     return answer

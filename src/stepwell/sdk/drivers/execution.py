@@ -21,6 +21,7 @@ from stepwell.sdk.scope import SCOPE, RunScope, forget
 from stepwell.wire.calls import CallRequest
 
 if TYPE_CHECKING:
+    from stepwell.sdk.chain import Chain
     from stepwell.sdk.functions import Function
 
 _MAX_ABANDONED_CALLS = 100
@@ -58,6 +59,7 @@ class Execution(RunScope):
         "_load_body",
         "_stack",
         "abandoned",
+        "chain",
         "context",
         "delivered",
         "driving",
@@ -100,6 +102,8 @@ class Execution(RunScope):
         self.delivered = False
         """Whether the outcome has been given away: the next call is about a new attempt."""
         self.context: UserContext | None = None
+        self.chain: Chain | None = None
+        """The middleware of the call under way."""
         self.preview: Preview | None = None
         """The response that the function reads while it arrives."""
         self._abandoned_calls = 0
@@ -238,12 +242,16 @@ class Execution(RunScope):
             self.fed.append(request.stack[len(self.fed)])
             self._feed(self.fed[-1], request.steps.get(self.fed[-1], b"null"))
         self.replaying = len(self.fed) < request.current
+        if self.chain is not None and not self.replaying:
+            await self.chain.begin()
         # Who reads a response along is neither suspended nor to be waited for: the record comes first.
         wait = Wait.EXPLAINED if self.preview is not None else await self.settle(final=not self.replaying)
         while len(self.fed) < request.current and not self.root.done():
             hashed = request.stack[len(self.fed)]
             self.fed.append(hashed)
             self.replaying = len(self.fed) < request.current
+            if self.chain is not None and not self.replaying:
+                await self.chain.begin()
             if self._feed(hashed, request.steps.get(hashed, b"null")):
                 wait = await self.settle(final=not self.replaying)
         self.replaying = False

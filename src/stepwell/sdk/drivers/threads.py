@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import Context
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stepwell.errors import Suspend, SuspensionSwallowed
-from stepwell.sdk import failures, memos, values
-from stepwell.sdk.context import make_context_sync
-from stepwell.sdk.drivers import replays
+from stepwell.sdk import failures, memos
+from stepwell.sdk.chain import Chain, HookFailed, hook_error
+from stepwell.sdk.context import ContextSync, make_context_sync
+from stepwell.sdk.drivers import middle, replays
 from stepwell.sdk.drivers.bodies import run_body
 from stepwell.sdk.drivers.pool import Pool
 from stepwell.sdk.group import GroupSync
@@ -29,18 +31,36 @@ if TYPE_CHECKING:
     from stepwell.sdk.functions import Function
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """The function returned, or raised ``error``."""
+
+    result: object
+    error: BaseException | None
+
+
 _MAX_SWALLOWED = 100
-_LOAD_TIMEOUT_S = 600.0
+_TIMEOUT_S = 600.0
 
 
 class SyncRun(RunScope):
     """One pass over a ``def`` function."""
 
-    __slots__ = ("_calls", "_done", "_function", "_load_body", "_loop", "_outcome", "_passed", "_pool", "_raised", "_request",
-                 "_swallowed", "_where", "machine", "tools")  # fmt: skip
+    __slots__ = ("_calls", "_chain", "_context", "_done", "_function", "_load_body", "_loop", "_outcome", "_passed", "_pool",
+                 "_raised", "_request", "_swallowed", "_where", "machine", "tools")  # fmt: skip
 
-    def __init__(self, function: Function, request: CallRequest, pool: Pool, load_body: LoadBody | None) -> None:
+    def __init__(
+        self,
+        function: Function,
+        request: CallRequest,
+        pool: Pool,
+        load_body: LoadBody | None,
+        chain: Chain | None = None,
+    ) -> None:
         self._function = function
+        self._chain = chain
         self._request = request
         self._pool = pool
         self._load_body = load_body
@@ -55,11 +75,22 @@ class SyncRun(RunScope):
         self.machine = Machine(function.id)
         self.step = self.tools = StepSync(self, function)
         self.thread = 0
+        self._context: ContextSync[Any] | None = None
 
     async def calls(self, context: Context) -> Answer | list[StepCall]:
-        """Run the pass: the function's answer, or the steps that it waits for."""
+        """Run the pass: the function's answer, or the steps that it waits for. Raises ``HookFailed``, ``EventDataError``."""
+        if self._chain is not None:
+            self._context = self._make_context(plain=True)
+            self._request = await middle.transform_input(self._chain, self._context, self._function, self._request)
+            if not self._done:
+                await self._chain.begin()
+            self._chain.detach()
         self._pool.submit(context.run, self._main)
-        return await asyncio.wrap_future(self._outcome)
+        found = await asyncio.wrap_future(self._outcome)
+        if isinstance(found, _Ended):
+            assert self._chain is not None
+            return await middle.outcome(self._chain, self._function, found.result, found.error)
+        return found
 
     # ------------------------------------------------------------------------------------------- called by the function
 
@@ -70,7 +101,8 @@ class SyncRun(RunScope):
             return
         self._swallowed += 1
         if self._swallowed > _MAX_SWALLOWED:
-            self._outcome.set_result(failures.answer(self._complaint()))
+            if not self._outcome.done():
+                self._outcome.set_result(failures.answer(self._complaint()))
             self._pool.lost()
             threading.Event().wait()  # the loop in the user's code would never end: this daemon thread stays here
         raise self._raised
@@ -86,6 +118,8 @@ class SyncRun(RunScope):
             memo = self._request.steps.get(call.hashed, b"null")
             self.machine.feed(call.hashed, memo)
             self._passed += 1
+            if self._chain is not None and self._passed == len(self._done):
+                self._begin(self._chain)
             return memo
         self._calls.append(call)
         self._where = _caller()
@@ -119,12 +153,22 @@ class SyncRun(RunScope):
         if self._load_body is None:
             raise RuntimeError("the response's body is kept by the platform, and this executor has no way to load it")
         loading: Any = self._load_body(ref)
-        return asyncio.run_coroutine_threadsafe(loading, self._loop).result(_LOAD_TIMEOUT_S)
+        return asyncio.run_coroutine_threadsafe(loading, self._loop).result(_TIMEOUT_S)
 
     @property
     def unasked(self) -> int:
         """How many recorded steps the pass did not come to."""
         return len(self._done) - self._passed
+
+    def _begin(self, chain: Chain) -> None:
+        """New code begins. A hook that fails ends the pass, whatever the function makes of it."""
+        try:
+            asyncio.run_coroutine_threadsafe(chain.begin(), self._loop).result(_TIMEOUT_S)
+        except (HookFailed, TimeoutError) as problem:
+            failed = problem if isinstance(problem, HookFailed) else hook_error(problem, "chain", "before_execution")
+            self._outcome.set_exception(failed)
+            self._raised = Suspend("a hook of a middleware that failed")
+            raise self._raised from failed
 
     # ---------------------------------------------------------------------------------------------------- in the thread
 
@@ -135,19 +179,24 @@ class SyncRun(RunScope):
         if not self._outcome.done():
             self._outcome.set_result(outcome)
 
-    def _pass(self) -> Answer | list[StepCall]:
+    def _pass(self) -> Answer | _Ended | list[StepCall]:
         try:
-            context = make_context_sync(self._request, self._function, self.tools, GroupSync(self), self._replaying)
-            result = self._function.call_sync(context)
+            context = self._context or self._make_context(plain=False)
+            end = _Ended(self._function.call_sync(context), None)
             if self._raised is not None:
-                return failures.answer(self._complaint())
-            data = values.encode(result, f"function {self._function.id!r} returned")
+                end = _Ended(None, self._complaint())
         except Suspend:
             return self._calls
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
             swallowed = self._raised is not None and not isinstance(error, SuspensionSwallowed)
-            return failures.answer(self._complaint() if swallowed else error)
-        return Answer(kind=AnswerKind.RETURNED, data=data, req_version=REQUEST_VERSION)
+            end = _Ended(None, self._complaint() if swallowed else error)
+        if self._chain is not None:
+            return end
+        return middle.returned(self._function, end.result) if end.error is None else failures.answer(end.error)
+
+    def _make_context(self, *, plain: bool) -> ContextSync[Any]:
+        group = GroupSync(self)
+        return make_context_sync(self._request, self._function, self.tools, group, self._replaying, plain=plain)
 
     def _complaint(self) -> SuspensionSwallowed:
         where = f" at {self._where}" if self._where else ""
@@ -169,9 +218,10 @@ async def execute(
     load_body: LoadBody | None,
     *,
     strict: bool = False,
+    chain: Chain | None = None,
 ) -> Answer:
     """Answer one call request for a ``def`` function. ``strict``: a pass that leaves the recorded path is an error."""
-    run = SyncRun(function, request, pool, load_body)
+    run = SyncRun(function, request, pool, load_body, chain)
     found = await run.calls(context)
     unasked = run.unasked
     if unasked and (not isinstance(found, Answer) or found.kind is AnswerKind.RETURNED):
@@ -183,12 +233,13 @@ async def execute(
     if not request.is_discovery:
         for call in found:
             if call.hashed == request.step_id and call.body is not None:
-                return await run_body(call, pool, request.attempt, request.max_attempts)
+                return await run_body(call, pool, request.attempt, request.max_attempts, chain)
         return not_found(request, [call.label for call in found])
     if len(found) == 1 and found[0].op is Opcode.STEP_RUN and not request.disable_immediate:
-        return await run_body(found[0], pool, request.attempt, request.max_attempts)
+        return await run_body(found[0], pool, request.attempt, request.max_attempts, chain)
     ops = [call.report(race=False) for call in found]
-    return Answer(kind=AnswerKind.OPS, ops=ops, req_version=REQUEST_VERSION)
+    answer = Answer(kind=AnswerKind.OPS, ops=ops, req_version=REQUEST_VERSION)
+    return answer if chain is None else await middle.reported(chain, answer, found)
 
 
 def not_found(request: CallRequest, found: list[str]) -> Answer:
