@@ -6,10 +6,12 @@ import httpx2
 import msgspec
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Attempt, Run, RunStatus, RunView, Step, StepStatus, StoredEvent
+from stepwell.core.model import Attempt, Item, Run, RunStatus, RunView, Step, StepStatus, StoredEvent
+from stepwell.core.reruns import CannotRerun
 from stepwell.server.api.app import create_app
 from stepwell.server.settings import Settings
-from stepwell.server.store.base import AppRecord, Counts, RunQuery, StoreError
+from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, StoreError
+from stepwell.server.store.lists import list_events, list_runs
 from stepwell.wire.events import IncomingEvent, finish
 from stepwell.wire.functions import FunctionConfig, Registration
 from stepwell.wire.ids import is_ulid, stable_uuid, ulid
@@ -36,6 +38,8 @@ class FakeEngine:
         self.broken: str | None = None
         self.held: dict[str, Shut] = {}
         self.waited: list[float] = []
+        self.reruns: list[tuple[str, str | None, Sequence[object] | None]] = []
+        self.items: dict[str, list[Item]] = {}
         self._made = 0
 
     def add_run(self, number: int = 1, status: RunStatus = RunStatus.RUNNING, **fields: object) -> RunView:
@@ -83,6 +87,23 @@ class FakeEngine:
         view.run = msgspec.structs.replace(view.run, status=RunStatus.CANCELLED)
         return True
 
+    async def rerun(self, run_id: str, from_step: str | None, args: Sequence[object] | None) -> str | None:
+        self.check()
+        if run_id not in self.views:
+            return None
+        if from_step == "none":
+            raise CannotRerun("The run has no step 'none'.")
+        self.reruns.append((run_id, from_step, args))
+        return new_ulid(999)
+
+    async def jobs(self, run_id: str) -> list[Item]:
+        self.check()
+        return self.items.get(run_id, [])
+
+    async def list_events(self, query: EventQuery) -> list[StoredEvent]:
+        self.check()
+        return list_events(self.events.values(), query)
+
     async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
         self.check()
         self.checkpoints.append((run_id, list(ops), generation))
@@ -90,11 +111,7 @@ class FakeEngine:
 
     async def runs(self, query: RunQuery) -> list[Run]:
         self.check()
-        found = [view.run for _, view in sorted(self.views.items(), reverse=True)]
-        found = [run for run in found if query.before is None or run.run_id < query.before]
-        found = [run for run in found if query.status in (None, run.status.value)]
-        found = [run for run in found if query.event_id is None or query.event_id in run.event_ids]
-        return found[: query.limit]
+        return list_runs([view.run for view in self.views.values()], query)
 
     async def event(self, internal_id: str) -> StoredEvent | None:
         self.check()

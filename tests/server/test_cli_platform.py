@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from stepwell.cli.main import run
+from stepwell.cli.rerun import arguments
 from tests.server.cli_fakes import Upstream, free_port, platform, upstream
 
 
@@ -176,3 +177,37 @@ def test_runs_are_read_from_the_file_where_no_platform_runs(
     assert "Completed" in capfdbinary.readouterr().out.decode()
     assert run(["send", "x", *where]) == 1
     assert b"start one with `stepwell dev`" in capfdbinary.readouterr().err
+
+
+def test_rerun(site: tuple[str, type[Upstream]], tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """From the start the upstream is asked again; from a step that was never there nothing is."""
+    db = tmp_path / "x.db"
+    with platform(db) as port:
+        assert run(["fetch", f"{site[0]}/echo", "-q", "--port", str(port)]) == 0
+        capfdbinary.readouterr()
+        assert run(["runs", "--json", "--port", str(port)]) == 0
+        (old,) = json.loads(capfdbinary.readouterr().out)
+        assert run(["rerun", old["run_id"], "--port", str(port)]) == 0
+        new = capfdbinary.readouterr().out.decode().strip()
+        end = time.monotonic() + 20
+        while len(site[1].calls) < 2 and time.monotonic() < end:
+            time.sleep(0.02)
+        assert len(site[1].calls) == 2
+        assert run(["rerun", old["run_id"], "--from", "request", "--json", "--port", str(port)]) == 0
+        assert json.loads(capfdbinary.readouterr().out)["original_run_id"] == old["run_id"] != new
+        for args, code, said in (
+            (["rerun", old["run_id"], "--from", "nothing"], 1, b"no step 'nothing'"),
+            (["rerun", "x"], 2, b"is not a run id"),
+            (["rerun", old["run_id"], "--input", "1"], 2, b"--from"),
+            (["rerun", old["run_id"], "--from", "request", "--input", "{"], 2, b"no JSON"),
+        ):
+            assert run([*args, "--port", str(port)]) == code
+            assert said in capfdbinary.readouterr().err
+    where = ["--port", str(port), "--db", f"sqlite:///{db}"]
+    assert run(["rerun", old["run_id"], *where]) == 1
+    assert b"start one with `stepwell dev`" in capfdbinary.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "args"), [("1", [1]), ('{"a": [1]}', [{"a": [1]}]), ("[1, 2]", [1, 2]), ("[]", [])])
+def test_arguments_of_a_step(text: str, args: list[object]) -> None:
+    assert arguments(text) == args

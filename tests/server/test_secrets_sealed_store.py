@@ -15,7 +15,7 @@ from stepwell.core.outputs import Commit
 from stepwell.server.crypto import pieces
 from stepwell.server.crypto.keys import KeyFile, KeyProblem, key_id, parse_key, parse_keys
 from stepwell.server.crypto.seal import CannotOpen, Sealer, sealed_with
-from stepwell.server.store.base import ClaimRequest, RunQuery, Store, StoreError
+from stepwell.server.store.base import ClaimRequest, EventQuery, RunQuery, Store, StoreError
 from stepwell.server.store.memory import MemoryStore
 from stepwell.server.store.sealed import SealedStore
 from stepwell.server.store.sqlite import SQLiteStore
@@ -56,7 +56,7 @@ def everything() -> Commit:
         now=1,
         run=run,
         events=(an_event("E1", SECRET),),
-        steps=(replace(a_step("R1", 0, 0), memo=SECRET, info=SECRET, attempts=(attempt,)),),
+        steps=(replace(a_step("R1", 0, 0), memo=SECRET, info=SECRET, attempts=(attempt,), input=SECRET),),
         put=(replace(an_item("s", 0, run_id="R1"), payload=SECRET),),
         bodies=(Body("R1.s", "R1", SECRET * 20_000),),
     )
@@ -73,6 +73,7 @@ async def check(store: Store) -> None:
     event = await store.get_event("E1")
     assert event is not None
     assert event.body == SECRET
+    assert await store.list_events(EventQuery()) == [event]
     assert await store.load_body("R1.s") == SECRET * 20_000
     assert await store.load_body("R1.s", 100_000, 100_010) == (SECRET * 20_000)[100_000:100_010]
 

@@ -352,3 +352,33 @@ def test_ops_of_a_checkpoint() -> None:
 
 def test_headers_by_lower_case_name() -> None:
     assert lower([("X-A", "1"), ("x-a", "2"), ("B", "3")]) == {"x-a": "2", "b": "3"}
+
+
+@given(st.booleans(), st.booleans())
+def test_edited_inputs_go_beside_the_memos(canonical: bool, ended: bool) -> None:
+    """For a step that is on record the record is sent; what comes back is what was meant, and is in no stack."""
+    call = CallRequest(
+        function_id="a-f",
+        run_id="R",
+        events=[b'{"name":"go"}'],
+        steps={"aa": b'{"data":1}', "bb": b'{"data":2}'},
+        stack=["aa", "bb"],
+        current=2 if ended else 1,
+        inputs={"bb": b'[{"n":2},"x"]'},
+    )
+    body = render_call(call, canonical=canonical)
+    sent = json.loads(body)["steps"]
+    assert sent == {"aa": {"data": 1}, "bb": {"data": 2} if ended else {"input": [{"n": 2}, "x"]}}
+    back = parse_call(body, "a-f")
+    assert back.inputs == ({} if ended else call.inputs)
+    assert list(back.steps) == list(back.stack) == (["aa", "bb"] if ended else ["aa"])
+
+
+@pytest.mark.parametrize(
+    "memo",
+    ['{"input":1}', '{"input":[1],"data":2}', '{"inputs":[1]}', '["input"]', '"\\"input\\""', '{"data":{"input":[1]}}'],
+)
+def test_what_is_no_edited_input(memo: str) -> None:
+    body = f'{{"ctx":{{"run_id":"R","stack":{{"stack":["aa"],"current":1}}}},"steps":{{"aa":{memo}}}}}'
+    back = parse_call(body.encode(), "a-f")
+    assert (back.inputs, back.steps) == ({}, {"aa": memo.encode()})

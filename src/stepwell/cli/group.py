@@ -13,6 +13,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "fetch": ("stepwell.cli.fetch:fetch", "Make one durable HTTP request; survives Ctrl-C and resumes."),
     "send": ("stepwell.cli.send:send", "Send an event."),
     "runs": ("stepwell.cli.runs:runs", "List runs, or show one as a timed tree of its steps."),
+    "rerun": ("stepwell.cli.rerun:rerun", "Run a run again, from its start or from a step."),
     "version": ("stepwell.cli.group:version", "Print the version."),
 }
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Run, RunView, StoredEvent
+from stepwell.core.model import Item, Run, RunView, StoredEvent
 from stepwell.server.clock import SystemClock
-from stepwell.server.store.base import AppRecord, Counts, RunQuery, Store, StoreError
+from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, Store, StoreError
 from stepwell.server.streams import Streams
 from stepwell.wire.events import IncomingEvent
 from stepwell.wire.fetch import FetchResponse
@@ -38,6 +38,18 @@ class OfflineEngine:
     async def cancel(self, run_id: str) -> bool:
         """Needs an engine."""
         raise StoreError(_NEEDS_ONE)
+
+    async def rerun(self, run_id: str, from_step: str | None, args: Sequence[object] | None) -> str | None:
+        """Needs an engine."""
+        raise StoreError(_NEEDS_ONE)
+
+    async def jobs(self, run_id: str) -> list[Item]:
+        """Work as it was left."""
+        return await self._store.list_items(run_id)
+
+    async def list_events(self, query: EventQuery) -> list[StoredEvent]:
+        """Events."""
+        return await self._store.list_events(query)
 
     async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
         """Needs an engine."""

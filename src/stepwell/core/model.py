@@ -132,6 +132,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     info: bytes | None = None
     attempts: tuple[Attempt, ...] = ()
     callback: Callback | None = None
+    input: bytes | None = None
+    """JSON array of the arguments that take the place of the code's own, in a re-run (protocol section 2)."""
 
     @property
     def ended(self) -> bool:
@@ -181,6 +183,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the event that started the run."""
     parent: str | None = None
     """``run id.step id`` of the step that invoked this run and waits for its outcome (protocol 5.6)."""
+    original: str | None = None
+    """The run that this one repeats. Results that it took over name bodies of that run, which stay as long as this one."""
+    edited: str | None = None
+    """The step that has an ``input``."""
     cancels: int = 0
     """How many waits may end the run."""
     error: str | None = None

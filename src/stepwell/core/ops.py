@@ -137,10 +137,12 @@ def _completed(draft: Draft, step: Step, op: Op) -> None:
 
 def _begin(draft: Draft, step: Step | None, code: Opcode, op: Op) -> None:
     """A step that the platform has to do something about, and knew nothing of."""
+    kind = Opcode.STEP_RUN if code is Opcode.STEP_PLANNED else code
+    status = StepStatus.PLANNED if code is Opcode.STEP_PLANNED else StepStatus.WAITING
     if step is None:
-        kind = Opcode.STEP_RUN if code is Opcode.STEP_PLANNED else code
-        status = StepStatus.PLANNED if code is Opcode.STEP_PLANNED else StepStatus.WAITING
         step = draft.add_step(op.id, step_name(op), kind, status)
+    elif step.input is not None:
+        step = replace(step, op=kind, status=status)
     step = joins_group(draft, step, op)
     if code is Opcode.STEP_PLANNED:
         draft.work_on(step, WorkKind.CALL, draft.env.now)

@@ -41,6 +41,8 @@ class CallRequest:
     fn_uuid: str = ""
     qi_id: str = ""
     url: str | None = None
+    inputs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """By hashed id of an unfinished step: the JSON array of arguments to run it with, in place of the code's own."""
     rescued: bool = False
     """Whether an earlier answer to this call may have been lost: the app reports all of its pending steps again."""
 

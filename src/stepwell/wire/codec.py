@@ -1,6 +1,6 @@
 """Calls as HTTP bodies, and back (protocol section 2). Answers are in :mod:`stepwell.wire.answers`."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +11,17 @@ from stepwell.wire.constants import DEFAULT_RETRIES, DISCOVERY, UNKNOWN_VERSION
 from stepwell.wire.jsons import decode_as
 from stepwell.wire.signing import canonical_bytes
 
-__all__ = ["BadCall", "parse_answer", "parse_call", "parse_ops", "render_answer", "render_call", "render_error"]
+__all__ = [
+    "BadCall",
+    "edited",
+    "parse_answer",
+    "parse_call",
+    "parse_inputs",
+    "parse_ops",
+    "render_answer",
+    "render_call",
+    "render_error",
+]
 
 Cache = MutableMapping[bytes, bytes]
 
@@ -30,7 +40,7 @@ def render_call(request: CallRequest, *, canonical: bool = False, cache: Cache |
     """
     stack = list(request.stack[: request.current])
     events = [] if request.use_api else list(request.events)
-    memos = [] if request.use_api else [(key, request.steps[key]) for key in stack if key in request.steps]
+    memos = [] if request.use_api else _memos(request, stack)
     first = request.events[0] if request.events else b"null"
     if canonical:
         memos.sort(key=lambda pair: pair[0])
@@ -54,6 +64,20 @@ def render_call(request: CallRequest, *, canonical: bool = False, cache: Cache |
             b"}",
         )
     )
+
+
+def _memos(request: CallRequest, stack: list[str]) -> list[tuple[str, bytes]]:
+    """What is on record, and edited inputs of steps that are not (protocol section 2)."""
+    memos = [(key, request.steps[key]) for key in stack if key in request.steps]
+    if not request.inputs:
+        return memos
+    known = {key for key, _ in memos}
+    return memos + [(key, edited(args)) for key, args in request.inputs.items() if key not in known]
+
+
+def edited(args: bytes) -> bytes:
+    """How a call says what to run an unfinished step with."""
+    return b'{"input":' + args + b"}"
 
 
 def _key(text: str) -> bytes:
@@ -132,12 +156,15 @@ def parse_call(body: bytes, fn_id: str, step_id: str = DISCOVERY) -> CallRequest
         raise BadCall(f"the call request can not be read: {problem}") from None
     ctx = call.ctx
     steps = {key: bytes(memo) for key, memo in (call.steps or {}).items()}
-    stack, current = _stack(ctx.stack, steps)
+    inputs = parse_inputs(steps)
+    stack, current = _stack(ctx.stack, {key: memo for key, memo in steps.items() if key not in inputs})
+    inputs = {key: args for key, args in inputs.items() if key not in stack[:current]}
     return CallRequest(
         function_id=fn_id,
         run_id=ctx.run_id,
         events=[bytes(event) for event in call.events or [call.event]],
-        steps=steps,
+        steps={key: memo for key, memo in steps.items() if key not in inputs},
+        inputs=inputs,
         stack=stack,
         current=current,
         step_id=step_id or DISCOVERY,
@@ -152,6 +179,25 @@ def parse_call(body: bytes, fn_id: str, step_id: str = DISCOVERY) -> CallRequest
         fn_uuid=ctx.fn_id or "",
         qi_id=ctx.qi_id or "",
     )
+
+
+def parse_inputs(steps: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The edited inputs among memos: objects whose only member is an array ``input``."""
+    found: dict[str, bytes] = {}
+    for key, memo in steps.items():
+        if b'"input"' in memo[:16]:
+            members = _members(memo)
+            args = bytes(members.get("input", b"")) if len(members) == 1 else b""
+            if args.startswith(b"["):
+                found[key] = args
+    return found
+
+
+def _members(memo: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return msgspec.json.decode(memo, type=dict[str, msgspec.Raw])
+    except msgspec.ValidationError:
+        return {}
 
 
 def _stack(given: _Stack | None, steps: dict[str, bytes]) -> tuple[list[str], int]:

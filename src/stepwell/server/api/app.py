@@ -11,16 +11,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stepwell.server.api.apps import Apps
 from stepwell.server.api.bodies import Bodies
 from stepwell.server.api.body import ClientGone
 from stepwell.server.api.callbacks import Callbacks
 from stepwell.server.api.checkpoint import Checkpoint
+from stepwell.server.api.events import Events
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.health import Health
 from stepwell.server.api.ingest import Ingest
 from stepwell.server.api.problems import Problem, unavailable
 from stepwell.server.api.register import Register
+from stepwell.server.api.reruns import Reruns
 from stepwell.server.api.runs import Runs
+from stepwell.server.api.state import State
 from stepwell.server.api.streams import StepStreams
 from stepwell.server.clock import SystemClock
 from stepwell.server.settings import Settings
@@ -139,6 +143,8 @@ def _rest(engine: EngineFacade, settings: Settings) -> Starlette:
     register = Register(engine, settings)
     bodies = Bodies(engine, settings)
     routes = [
+        Route("/e/{key:path}", _hot, methods=["POST"]),
+        *(Route(f"{prefix}{{run_id:str}}/async", _hot, methods=["POST"]) for prefix in _CHECKPOINTS),
         Route("/fn/register", register.post, methods=["POST", "PUT"]),
         Route("/health", health.health),
         Route("/dev", health.dev),
@@ -146,11 +152,20 @@ def _rest(engine: EngineFacade, settings: Settings) -> Starlette:
         Route("/v1/runs/{run_id:str}/steps/{step:path}/stream", StepStreams(engine, settings).get),
         Callbacks(engine).route(),
         *Runs(engine, settings).routes(),
+        Reruns(engine, settings).route(),
+        *State(engine, settings).routes(),
+        *Events(engine, settings).routes(),
+        *Apps(engine, settings).routes(),
     ]
     handlers = {HTTPException: _http_error, Problem: _problem, StoreError: _store_error, Exception: _failed}
     made = Starlette(routes=routes, exception_handlers=handlers)
     made.router.redirect_slashes = False
     return made
+
+
+async def _hot(request: Request) -> Response:
+    """What a hot path answers before this is asked; the route is there for the methods that it does not have."""
+    raise Problem(404, f"There is nothing at {request.url.path}.")
 
 
 async def _problem(_request: Request, error: Exception) -> Response:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Run, RunView, StoredEvent
-from stepwell.server.store.base import AppRecord, Counts, RunQuery
+from stepwell.core.model import Item, Run, RunView, StoredEvent
+from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery
 from stepwell.server.streams import Streams
 from stepwell.wire.events import IncomingEvent
 from stepwell.wire.fetch import FetchResponse
@@ -39,6 +39,18 @@ class EngineFacade(Protocol):
 
     async def cancel(self, run_id: str) -> bool:
         """End a run now. False when it is unknown or has ended already."""
+        ...
+
+    async def rerun(self, run_id: str, from_step: str | None, args: Sequence[object] | None) -> str | None:
+        """Begin a run anew: the new one's id; None when it is unknown. Raises ``CannotRerun``."""
+        ...
+
+    async def jobs(self, run_id: str) -> list[Item]:
+        """The work items of a run, by due time."""
+        ...
+
+    async def list_events(self, query: EventQuery) -> list[StoredEvent]:
+        """Events, newest first."""
         ...
 
     async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:

@@ -42,7 +42,7 @@ def bare(payload: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(payload), status, media_type=JSON)
 
 
-def wrapped(payload: object, **metadata: object) -> Response:
+def wrapped(payload: object, status: int = 200, **metadata: object) -> Response:
     """A v1 answer: the payload under ``data``, and when it was read."""
     shape = {"data": payload, "metadata": {"fetched_at": datetime.now(UTC), **metadata}}
-    return Response(msgspec.json.encode(shape), media_type=JSON)
+    return Response(msgspec.json.encode(shape), status, media_type=JSON)

@@ -3,7 +3,11 @@
 from starlette.requests import Request
 
 from stepwell.server.api.problems import Problem
+from stepwell.wire.dates import rfc3339_ms
 from stepwell.wire.ids import is_ulid
+
+MAX_TIME_MS = 2**48 - 1
+"""The last millisecond that an id can name."""
 
 
 def ulid_param(request: Request, name: str) -> str:
@@ -34,6 +38,27 @@ def number_query(request: Request, name: str, default: float, low: float, high: 
     if not low <= number <= high:
         raise Problem(400, f"{name}={text[:80]!r} must be a number from {low:g} to {high:g}.")
     return number
+
+
+def integer_query(request: Request, name: str, default: int, low: int, high: int) -> int:
+    """The same for a whole number."""
+    number = number_query(request, name, default, low, high)
+    if number != int(number):
+        raise Problem(400, f"{name}={number:g} must be a whole number from {low} to {high}.")
+    return int(number)
+
+
+def time_query(request: Request, name: str) -> int | None:
+    """The moment in the query parameter ``name`` when given: RFC 3339, or milliseconds since the epoch."""
+    text = request.query_params.get(name)
+    if not text:
+        return None
+    if text.isascii() and text.isdecimal() and len(text) <= 15:
+        return min(int(text), MAX_TIME_MS)
+    found = rfc3339_ms(text)
+    if found is None:
+        raise Problem(400, f"{name}={text[:80]!r} must be a time such as 2026-11-26T14:00:00Z, or milliseconds.")
+    return min(max(found, 0), MAX_TIME_MS)
 
 
 def flag_query(request: Request, name: str, *, default: bool) -> bool:

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from stepwell.core.model import Attempt, Run, Step, StepStatus, StoredEvent
+from stepwell.core.model import Attempt, Item, Run, Step, StepStatus, StoredEvent
 from stepwell.server.api.masks import mask_event, mask_gateway
+from stepwell.server.store.base import AppRecord
 from stepwell.wire.ids import stable_uuid
 from stepwell.wire.ops import Opcode, opcode
 
@@ -49,6 +50,8 @@ def render_run(run: Run) -> Json:
         "steps": run.steps,
         "steps_ended": run.completed,
     }
+    if run.original is not None:
+        shape["original_run_id"] = run.original
     if run.output is not None:
         shape["output"] = msgspec.Raw(run.output)
     if run.error is not None:
@@ -79,6 +82,34 @@ def render_step(step: Step, *, outputs: bool = True) -> Json:
         name, value = memo_value(step)
         shape[name] = value
     return shape
+
+
+def render_job(item: Item, position: int) -> Json:
+    """A work item (protocol 1.6). ``step_id`` is ours."""
+    return {
+        "JobID": f"{item.run_id}-{item.key}",
+        "at": instant(item.due_at),
+        "position": position,
+        "kind": item.kind.value,
+        "attempt": item.attempt,
+        "step_id": item.key,
+        "Raw": None,
+    }
+
+
+def render_app(app: AppRecord) -> Json:
+    """An app as it registered. One without functions is archived: nothing starts any of it."""
+    functions = msgspec.json.decode(app.functions, type=list[msgspec.Raw])
+    return {
+        "id": stable_uuid(app.app_id),
+        "name": app.app_id,
+        "url": app.url,
+        "sdk": app.sdk,
+        "functions": len(functions),
+        "synced_at": instant(app.synced_at),
+        "archived": not functions,
+        "error": app.error,
+    }
 
 
 def _attempt(attempt: Attempt) -> Json:

@@ -1,4 +1,4 @@
-"""Runs and events, read and cancelled (protocol 1.4 and 1.6)."""
+"""Runs, read and cancelled (protocol 1.6)."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -7,17 +7,19 @@ from starlette.routing import Route
 from stepwell.core.model import RunStatus, RunView
 from stepwell.server.api.auth import require_bearer
 from stepwell.server.api.facade import EngineFacade
-from stepwell.server.api.problems import JSON, Problem, wrapped
-from stepwell.server.api.queries import flag_query, number_query, ulid_param, ulid_query
-from stepwell.server.api.render import render_event, render_run, render_step
+from stepwell.server.api.problems import Problem, wrapped
+from stepwell.server.api.queries import flag_query, integer_query, number_query, time_query, ulid_param, ulid_query
+from stepwell.server.api.render import render_job, render_run, render_step
 from stepwell.server.api.waits import render_wait
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import RunQuery
 from stepwell.wire.constants import DISCOVERY
+from stepwell.wire.ids import ulid
 
 MAX_WAIT_S = 60.0
 """How long a reader may wait for a run to end in one request, seconds."""
-_RUNS_OF_EVENT = 1000
+_LEAST, _MOST = bytes(10), b"\xff" * 10
+"""Between them lie the ids of one millisecond."""
 
 
 class Runs:
@@ -36,20 +38,22 @@ class Runs:
             Route(f"/v1/runs{run}", self.cancel, methods=["DELETE"]),
             Route(f"/v0/runs{run}", self.cancel_v0, methods=["DELETE"]),
             Route(f"/v1/runs{run}/steps", self.steps),
-            Route(f"/v0/runs{run}/actions", self.actions),
-            Route(f"/v0/runs{run}/batch", self.batch),
-            Route("/v1/events/{event_id:str}", self.event),
-            Route("/v1/events/{event_id:str}/runs", self.event_runs),
+            Route(f"/v1/runs{run}/jobs", self.jobs),
         ]
 
     async def list(self, request: Request) -> Response:
-        """Runs, newest first, by ``limit``, ``cursor`` (a run id), ``status``, ``function`` (slug), ``event_id``."""
+        """Runs, newest first, by ``limit``, ``cursor`` (a run id), ``status``, ``app``, ``function`` (slug), ``event_id``,
+        ``queued_after`` and ``queued_before``."""
         require_bearer(self._settings, request.scope)
-        limit = int(number_query(request, "limit", 50, 1, 1000))
+        limit = integer_query(request, "limit", 50, 1, 1000)
+        until, after = time_query(request, "queued_before"), time_query(request, "queued_after")
+        bounds = [bound for bound in (ulid_query(request, "cursor"), _bound(until, _LEAST)) if bound]
         query = RunQuery(
             limit=limit,
-            before=ulid_query(request, "cursor"),
+            before=min(bounds, default=None),
+            after=_bound(after, _MOST),
             status=_status(request),
+            app_id=request.query_params.get("app") or None,
             function_id=request.query_params.get("function") or None,
             event_id=ulid_query(request, "event_id"),
         )
@@ -77,6 +81,15 @@ class Runs:
                 shapes[key]["waiting"] = render_wait(held[key])
         return wrapped(steps, run=run)
 
+    async def jobs(self, request: Request) -> Response:
+        """The work items of a run, in the order of their time."""
+        require_bearer(self._settings, request.scope)
+        run_id = ulid_param(request, "run_id")
+        found = await self._engine.jobs(run_id)
+        if not found and await self._engine.view(run_id) is None:
+            raise unknown_run(run_id)
+        return wrapped([render_job(item, place) for place, item in enumerate(found)])
+
     async def cancel(self, request: Request) -> Response:
         """End a run. Doing so twice is fine; a run that ended on its own is a 409."""
         require_bearer(self._settings, request.scope)
@@ -84,7 +97,7 @@ class Runs:
         if not await self._engine.cancel(run_id):
             view = await self._engine.view(run_id)
             if view is None:
-                raise _unknown(run_id)
+                raise unknown_run(run_id)
             if view.run.status is not RunStatus.CANCELLED:
                 raise Problem(
                     409, f"Run {run_id} has already {view.run.status.value}; it can not be cancelled.", code="ended"
@@ -96,56 +109,24 @@ class Runs:
         await self.cancel(request)
         return Response(status_code=204)
 
-    async def actions(self, request: Request) -> Response:
-        """The ``steps`` object of a call, for an app that was told to ask for it. 410 when the run is not known."""
-        view = await self._state(request)
-        ids = view.stack[:]
-        parts = (b'"%s":%s' % (step_id.encode(), view.memos.get(step_id, b"null")) for step_id in ids)
-        return Response(b"{" + b",".join(parts) + b"}", media_type=JSON)
-
-    async def batch(self, request: Request) -> Response:
-        """The events of a call, likewise."""
-        view = await self._state(request)
-        return Response(b"[" + b",".join(view.events) + b"]", media_type=JSON)
-
-    async def event(self, request: Request) -> Response:
-        """One event by its internal id."""
-        require_bearer(self._settings, request.scope)
-        event_id = ulid_param(request, "event_id")
-        found = await self._engine.event(event_id)
-        if found is None:
-            raise Problem(404, f"There is no event {event_id}.", code="event_unknown")
-        return wrapped(render_event(found))
-
-    async def event_runs(self, request: Request) -> Response:
-        """The runs that an event started."""
-        require_bearer(self._settings, request.scope)
-        event_id = ulid_param(request, "event_id")
-        found = await self._engine.runs(RunQuery(limit=_RUNS_OF_EVENT, event_id=event_id))
-        if not found and await self._engine.event(event_id) is None:
-            raise Problem(404, f"There is no event {event_id}.", code="event_unknown")
-        return wrapped([render_run(run) for run in found])
-
     async def _view(self, request: Request) -> RunView:
         require_bearer(self._settings, request.scope)
         run_id = ulid_param(request, "run_id")
         wait = number_query(request, "wait", 0, 0, MAX_WAIT_S)
         view = await (self._engine.wait_run(run_id, wait) if wait else self._engine.view(run_id))
         if view is None:
-            raise _unknown(run_id)
-        return view
-
-    async def _state(self, request: Request) -> RunView:
-        require_bearer(self._settings, request.scope)
-        run_id = ulid_param(request, "run_id")
-        view = await self._engine.view(run_id)
-        if view is None:
-            raise Problem(410, f"The state of run {run_id} is gone.", code="state_gone")
+            raise unknown_run(run_id)
         return view
 
 
-def _unknown(run_id: str) -> Problem:
+def unknown_run(run_id: str) -> Problem:
+    """The answer about a run that is not known."""
     return Problem(404, f"There is no run {run_id}.", code="run_unknown")
+
+
+def _bound(millis: int | None, rest: bytes) -> str | None:
+    """The first or the last run id of a millisecond."""
+    return None if millis is None else ulid(millis, rest)
 
 
 def _status(request: Request) -> str | None:

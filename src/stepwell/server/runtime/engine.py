@@ -12,8 +12,9 @@ import msgspec
 from stepwell.core.flow.gates import Shut
 from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.inputs import CalledBack, Cancelled, Checkpointed, Env, Input, Poked
-from stepwell.core.model import Run, RunStatus, RunView, StoredEvent
+from stepwell.core.model import Item, Run, RunStatus, RunView, StoredEvent
 from stepwell.core.outputs import Commit
+from stepwell.core.reruns import CannotRerun
 from stepwell.core.triggers import problems
 from stepwell.server.caller.base import Caller
 from stepwell.server.clock import Clock, SystemClock
@@ -27,7 +28,7 @@ from stepwell.server.runtime.registry import Registry
 from stepwell.server.runtime.starter import Starter
 from stepwell.server.runtime.waiting import Waiting
 from stepwell.server.runtime.worker import Worker
-from stepwell.server.store.base import AppRecord, Counts, Outcome, RunQuery, Store
+from stepwell.server.store.base import AppRecord, Counts, EventQuery, Outcome, RunQuery, Store
 from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.events import BadEvents, IncomingEvent, finish
 from stepwell.wire.fetch import FetchResponse
@@ -191,6 +192,36 @@ class Engine:
     async def cancel(self, run_id: str) -> bool:
         """End the run now; False when it is unknown or has ended."""
         return await self._tell(run_id, Cancelled("cancelled through the API"))
+
+    async def rerun(
+        self, run_id: str, from_step: str | None = None, args: Sequence[object] | None = None
+    ) -> str | None:
+        """Begin the run anew (``core.reruns``): the new run's id; None when it is unknown. Raises CannotRerun, StoreError."""
+        old = await self.view(run_id)
+        if old is None:
+            return None
+        event = await self.store.get_event(old.run.event_ids[0]) if old.run.event_ids else None
+        if event is None:
+            raise CannotRerun(f"The event that started run {run_id} is gone.")
+        view, commit = self._starter.again(self._env(), old, event, from_step, args)
+
+        def applied(outcomes: list[Outcome]) -> None:
+            if outcomes[0] is Outcome.APPLIED:
+                self._actors.adopt(view)
+
+        try:
+            await self._committer.write([commit], applied)
+        except Unstorable as problem:
+            raise CannotRerun(f"The run {problem}") from problem
+        return view.run.run_id
+
+    async def jobs(self, run_id: str) -> list[Item]:
+        """The work items of a run, by due time."""
+        return await self.store.list_items(run_id)
+
+    async def list_events(self, query: EventQuery) -> list[StoredEvent]:
+        """Events, newest first."""
+        return await self.store.list_events(query)
 
     async def poke(self, run_id: str) -> bool:
         """Have the app called for the run: it has found something new on its own."""

@@ -1,6 +1,6 @@
 """What an event starts: runs of the functions that listen; and what follows from a run's own transitions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -9,6 +9,7 @@ from stepwell.core.inputs import Env
 from stepwell.core.invokes import outcome, resume, unknown
 from stepwell.core.model import RunView, StoredEvent
 from stepwell.core.outputs import Commit, SystemEvent
+from stepwell.core.reruns import CannotRerun, rerun
 from stepwell.core.runs import start
 from stepwell.core.systemevents import NAMES, at_end
 from stepwell.server.runtime.registry import Match, Registry
@@ -26,6 +27,15 @@ class Starter:
     def runs_for(self, env: Env, event: StoredEvent) -> list[tuple[RunView, Commit]]:
         """A run for each function that the event starts."""
         return [self._start(env, event, match) for match in self._registry.matches(event)]
+
+    def again(
+        self, env: Env, old: RunView, event: StoredEvent, from_step: str | None, args: Sequence[object] | None
+    ) -> tuple[RunView, Commit]:
+        """The run made anew for its event (``core.reruns``). Raises CannotRerun."""
+        match = self._registry.find(old.run.function_id, event)
+        if match is None:
+            raise CannotRerun(f"The function {old.run.function_id} is not registered: start its app, or sync it.")
+        return rerun(old, self._start(env, event, match), from_step, args)
 
     def with_consequences(self, view: RunView, commit: Commit, env: Env) -> Commit:
         """The commit of a run's transition with what has to happen together with it: children, parents, system events."""

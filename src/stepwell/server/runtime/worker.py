@@ -9,6 +9,7 @@ from stepwell.core.fetchsteps import attempt_of, late, lost
 from stepwell.core.inputs import Answered, Cancelled, Fetched, Fired, Held, Input
 from stepwell.core.model import Item, ItemRef, RunView, WorkKind
 from stepwell.core.outputs import Commit
+from stepwell.core.reruns import edited_inputs
 from stepwell.server.caller.base import Caller
 from stepwell.server.clock import Clock
 from stepwell.server.fetcher.base import Fetcher
@@ -203,6 +204,7 @@ class Worker:
             run_id=run.run_id,
             events=view.events,
             steps=view.memos,
+            inputs=edited_inputs(view),
             stack=view.stack,
             current=sent,
             step_id=item.key,

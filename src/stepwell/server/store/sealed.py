@@ -312,16 +312,22 @@ def _open_run(keys: Sealer, run: Run) -> Run:
 
 
 def _seal_step(keys: Sealer, step: Step) -> Step:
+    place = _place(step.run_id, step.step_id)
+    if step.input is not None:
+        step = replace(step, input=keys.seal(step.input, place))
     if step.memo is None and step.info is None and not step.attempts:
         return step
     data = _pack((step.memo, step.info, step.attempts))
-    return replace(step, memo=keys.seal(data, _place(step.run_id, step.step_id)), info=None, attempts=())
+    return replace(step, memo=keys.seal(data, place), info=None, attempts=())
 
 
 def _open_step(keys: Sealer, step: Step) -> Step:
+    place = _place(step.run_id, step.step_id)
+    if step.input is not None:
+        step = replace(step, input=keys.open(step.input, place))
     if step.memo is None:
         return step
-    data = keys.open(step.memo, _place(step.run_id, step.step_id))
+    data = keys.open(step.memo, place)
     if data is step.memo:
         return step
     memo, info, attempts = _unpack_step(data)
