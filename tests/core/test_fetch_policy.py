@@ -144,7 +144,7 @@ def test_an_attempt_gets_what_is_left_of_the_deadline() -> None:
     assert narrowed(request, NOW, NOW + 400).policy.deadline_ms == 600
     assert narrowed(request, NOW, NOW + 9999).policy.deadline_ms == 1
     free = FetchRequest(url="http://h/")
-    assert narrowed(free, NOW, NOW + 5) is free
+    assert narrowed(free, NOW, NOW + 5).policy is free.policy
 
 
 def key_of(method: str = "POST", header: str = "idempotency-key", run: str = "run", **more: Any) -> str | None:

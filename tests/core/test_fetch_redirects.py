@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stepwell.core.fetch_redirects import MAX_REDIRECTS, next_hop
+from stepwell.core.fetch_redirects import MAX_REDIRECTS, crosses, hop_to, next_hop
 from stepwell.wire.fetch import FetchBroken, FetchPolicy, FetchRequest, FetchResponse, Hop
 
 
@@ -113,3 +113,67 @@ def test_places_that_can_not_be_used(location: str) -> None:
     found = hop(location)
     assert isinstance(found, FetchBroken)
     assert (found.kind, found.final) == ("redirect", True)
+
+
+def to(location: str, status: int = 302) -> tuple[int, str]:
+    return status, location
+
+
+def walk(request: FetchRequest, *answers: tuple[int, str]) -> Any:
+    """What the fetcher does with these redirects: the last one leaves the host."""
+    history, last = request.history, request
+    for status, location in answers:
+        answer = FetchResponse(status=status, url=last.url, headers=(("Location", location),), history=history)
+        following = next_hop(last, answer)
+        if isinstance(following, FetchBroken) or crosses(request, following):
+            return following, answer
+        history += (Hop(status, last.url, answer.headers),)
+        last = following
+    return last, None
+
+
+def test_the_request_after_a_hop_is_found_again_from_its_answer() -> None:
+    """What core makes of the recorded hops is what the fetcher would have sent."""
+    request = FetchRequest(
+        url="https://a.test/1#x", method="POST", body=b"b", headers=(("Authorization", "s"), ("X-A", "1")), stay=True
+    )
+    following, answer = walk(request, to("/2", 307), to("/3", 303), to("https://b.test/4"))
+    found = hop_to(request, answer)
+    assert isinstance(found, FetchRequest)
+    assert (found.url, found.method, found.body) == ("https://b.test/4#x", "GET", None)
+    assert found.headers == following.headers == (("X-A", "1"),)
+    assert [(hop.status, hop.url) for hop in found.history] == [
+        (307, "https://a.test/1#x"),
+        (303, "https://a.test/2#x"),
+        (302, "https://a.test/3#x"),
+    ]
+    _, answer = walk(found, to("https://c.test/"))
+    last = hop_to(found, answer)
+    assert isinstance(last, FetchRequest)
+    assert [hop.url for hop in last.history][3:] == ["https://b.test/4#x"]
+
+
+def test_hops_of_earlier_attempts_count() -> None:
+    request = FetchRequest(url="https://a.test/", history=(Hop(302, "https://b.test/"),) * MAX_REDIRECTS, stay=True)
+    answer = FetchResponse(
+        status=302, url=request.url, headers=(("Location", "https://c.test/"),), history=request.history
+    )
+    assert isinstance(hop_to(request, answer), FetchBroken)
+
+
+@pytest.mark.parametrize(
+    ("location", "leaves"),
+    [
+        ("https://h.test/x", False),
+        ("https://H.test:443/x", False),
+        ("https://h.test:444/x", True),
+        ("https://x.h.test/", True),
+    ],
+)
+def test_only_another_host_ends_an_attempt(location: str, leaves: bool) -> None:
+    request = FetchRequest(url="https://h.test/", stay=True)
+    answer = FetchResponse(status=302, url=request.url, headers=(("Location", location),))
+    following = next_hop(request, answer)
+    assert isinstance(following, FetchRequest)
+    assert crosses(request, following) is leaves
+    assert not crosses(FetchRequest(url="https://h.test/"), following)

@@ -5,9 +5,11 @@ from urllib.parse import urljoin, urlsplit
 
 from msgspec.structs import replace
 
-from stepwell.wire.fetch import FetchBroken, FetchRequest, FetchResponse, Header
-from stepwell.wire.fetch_headers import find, is_sensitive
+from stepwell.core.flow.hosts import host_of
+from stepwell.wire.fetch import FetchBroken, FetchRequest, FetchResponse, Header, Hop
+from stepwell.wire.fetch_headers import find, is_sensitive, without
 from stepwell.wire.fetch_urls import BadUrl, clean_url, origin, place
+from stepwell.wire.secrets import uses
 
 MAX_REDIRECTS = 20
 
@@ -28,14 +30,33 @@ def next_hop(request: FetchRequest, response: FetchResponse) -> FetchRequest | F
     """The request that follows a redirect; None where ``response`` is the result; broken where it leads nowhere.
 
     ``response.history`` holds the hops made so far: at most 20 are followed. A 303, and a 301 or 302 to a POST, turn
-    into a GET without body. Another origin gets no credentials; https never goes down to http.
+    into a GET without body. Another origin gets no credentials and no secret; https never goes down to http.
     """
     location = find(response.headers, "location")
     if not request.policy.follow_redirects or response.status not in _REDIRECTS or not location:
         return None
     if len(response.history) >= MAX_REDIRECTS:
         return _refused(request, f"more than {MAX_REDIRECTS} redirects")
-    return _refused_or(request, request.url, location, response.status)
+    return _without_secrets(request, _refused_or(request, request.url, location, response.status))
+
+
+def crosses(request: FetchRequest, following: FetchRequest) -> bool:
+    """Whether a redirect ends this attempt: it leads to another host, whose limits come first."""
+    return request.stay and host_of(request.url) != host_of(following.url)
+
+
+def hop_to(request: FetchRequest, outcome: FetchResponse) -> FetchRequest | FetchBroken:
+    """The request that an ``onward`` response leads to, from the one that the attempt began with."""
+    made = request.history
+    for hop in (*outcome.history[len(made) :], Hop(outcome.status, outcome.url, outcome.headers)):
+        following = next_hop(request, FetchResponse(status=hop.status, url=hop.url, headers=hop.headers, history=made))
+        if following is None:
+            return _refused(request, "it redirects to a place that can not be found again")
+        if isinstance(following, FetchBroken):
+            return following
+        made += (hop,)
+        request = replace(following, history=made)
+    return request
 
 
 def see_other(request: FetchRequest, base: str, location: str) -> FetchRequest | FetchBroken:
@@ -71,6 +92,20 @@ def _follow(request: FetchRequest, status: int, url: str) -> FetchRequest:
         method, body = "GET", None
         headers = _without_body(headers, request.policy.idempotency_header.lower())
     return replace(request, url=url, method=method, headers=headers, body=body)
+
+
+def _without_secrets(before: FetchRequest, after: FetchRequest | FetchBroken) -> FetchRequest | FetchBroken:
+    """The next hop, which at another origin has no references to secrets left."""
+    if isinstance(after, FetchBroken) or origin(before.url) == origin(after.url) or not uses(after):
+        return after
+    secret = frozenset(name.lower() for name, value in after.headers if uses(replace(_BARE, headers=((name, value),))))
+    after = replace(after, headers=without(after.headers, secret))
+    if uses(after):
+        return _refused(before, f"it redirects to {place(after.url)}, which would get a secret")
+    return after
+
+
+_BARE = FetchRequest(url="")
 
 
 def _becomes_get(status: int, method: str) -> bool:

@@ -67,9 +67,9 @@ def narrowed(request: FetchRequest, first_started_ms: int, now: int) -> FetchReq
     """The request for one attempt: its deadline counted from ``now``, as the fetcher takes it (at least 1 ms)."""
     deadline = request.policy.deadline_ms
     if deadline is None:
-        return request
+        return replace(request, stay=True)
     left = max(1, first_started_ms + deadline - now)
-    return replace(request, policy=replace(request.policy, deadline_ms=left))
+    return replace(request, stay=True, policy=replace(request.policy, deadline_ms=left))
 
 
 def after(

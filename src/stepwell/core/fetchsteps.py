@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from stepwell.core import callbacks, polling
 from stepwell.core.draft import Draft
+from stepwell.core.fetch_redirects import hop_to
 from stepwell.core.fetches import FetchRetry, after, asked_delay, narrowed
 from stepwell.core.flow.hosts import host_of, observed
 from stepwell.core.groups import completed
@@ -12,6 +13,7 @@ from stepwell.core.inputs import CalledBack, Fetched
 from stepwell.core.model import Attempt, Body, Item, RunView, Step, StepStatus, WorkKind
 from stepwell.wire.constants import INLINE_BODY_BYTES
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse
+from stepwell.wire.fetch_urls import place
 from stepwell.wire.memos import error_memo, is_error, memo
 
 _KEPT_ATTEMPTS = 25
@@ -31,6 +33,9 @@ def fetched(draft: Draft, given: Fetched) -> None:
         seen = observed(paced, given.outcome, asked_delay(given.outcome, env.now), given.started_at)
         if seen is not None:
             draft.observe(seen)
+    if isinstance(given.outcome, FetchResponse) and given.outcome.onward:
+        _hop(draft, step, given, hop_to(request, given.outcome))
+        return
     verdict = after(
         request.policy,
         item.attempt,
@@ -61,6 +66,16 @@ def fetched(draft: Draft, given: Fetched) -> None:
     _end(draft, step, item.attempt + 1, request.rich, poll or verdict.outcome)
 
 
+def _hop(draft: Draft, step: Step, given: Fetched, following: FetchRequest | FetchBroken) -> None:
+    """A redirect led to another host: the next request passes that one's limits, as if it had been asked first."""
+    item, now = given.item, draft.env.now
+    if isinstance(following, FetchBroken):
+        _end(draft, _attempted(step, given, now, None, None), item.attempt + 1, request_of(item).rich, following)
+        return
+    step = _attempted(step, given, now, 0, f"it redirects to {place(following.url)}")
+    _again(draft, step, item, following, now, item.attempt)
+
+
 def called_back(draft: Draft, given: CalledBack) -> None:
     """The upstream's own request is the step's result, also where it comes before the response to ours."""
     step = draft.step(given.step_id)
@@ -69,11 +84,17 @@ def called_back(draft: Draft, given: CalledBack) -> None:
 
 
 def _look_again(draft: Draft, step: Step, item: Item, poll: polling.Poll) -> None:
-    due = draft.env.now + poll.delay_ms
+    _again(draft, step, item, poll.request, draft.env.now + poll.delay_ms, 0)
+
+
+def _again(draft: Draft, step: Step, item: Item, request: FetchRequest, due: int, attempt: int) -> None:
+    """The step goes on with another request, from ``attempt`` on."""
     draft.save(replace(step, status=StepStatus.WAITING, due_at=due))
-    limits, paces = draft.env.hosts.admission(draft.run.limits, draft.run.paces, host_of(poll.request.url))
-    payload = msgspec.msgpack.encode(poll.request)
-    draft.put(replace(item, attempt=0, due_at=due, claim=0, rescues=0, limits=limits, paces=paces, payload=payload))
+    limits, paces = draft.env.hosts.admission(draft.run.limits, draft.run.paces, host_of(request.url))
+    payload = msgspec.msgpack.encode(request)
+    draft.put(
+        replace(item, attempt=attempt, due_at=due, claim=0, rescues=0, limits=limits, paces=paces, payload=payload)
+    )
 
 
 def _await_callback(draft: Draft, step: Step, item: Item, until: int) -> None:

@@ -41,8 +41,19 @@ class FetchPolicy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     max_body: int = MAX_FETCH_BODY
 
 
+class Hop(msgspec.Struct, frozen=True):
+    """One redirect that was followed: the answer that said where to go."""
+
+    status: int
+    url: str
+    headers: tuple[Header, ...] = ()
+
+
 class FetchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One durable request. ``headers`` are ordered and may repeat. ``rich``: our own SDK asked, exact bytes go back."""
+    """One durable request. ``headers`` are ordered and may repeat. ``rich``: our own SDK asked, exact bytes go back.
+
+    ``history``: the redirects that led here in earlier attempts. ``stay``: a redirect to another host ends the attempt.
+    """
 
     url: str
     method: str = "GET"
@@ -50,6 +61,8 @@ class FetchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     body: bytes | None = None
     policy: FetchPolicy = FetchPolicy()
     rich: bool = False
+    history: tuple[Hop, ...] = ()
+    stay: bool = False
 
     def __repr__(self) -> str:
         """Nothing that may be a credential: this ends up in logs and tracebacks."""
@@ -70,16 +83,11 @@ class Phases(msgspec.Struct, frozen=True, omit_defaults=True):
     transfer: float | None = None
 
 
-class Hop(msgspec.Struct, frozen=True):
-    """One redirect that was followed: the answer that said where to go."""
-
-    status: int
-    url: str
-    headers: tuple[Header, ...] = ()
-
-
 class FetchResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """What the upstream answered: exact header order, bytes as received (still encoded), final ``url``."""
+    """What the upstream answered: exact header order, bytes as received (still encoded), final ``url``.
+
+    ``onward``: no result, but a redirect that is to be followed in an attempt of its own.
+    """
 
     status: int
     url: str
@@ -89,6 +97,7 @@ class FetchResponse(msgspec.Struct, frozen=True, kw_only=True):
     http_version: str = "1.1"
     elapsed_ms: float = 0.0
     phases: Phases = Phases()
+    onward: bool = False
 
 
 class FetchBroken(msgspec.Struct, frozen=True, kw_only=True):

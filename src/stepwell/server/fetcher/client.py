@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from multidict import CIMultiDict
 from yarl import URL
 
-from stepwell.core.fetch_redirects import next_hop
+from stepwell.core.fetch_redirects import crosses, next_hop
 from stepwell.server.fetcher.addresses import literal
 from stepwell.server.fetcher.body import SLICE_BYTES, TooLarge, read_body, sliced
 from stepwell.server.fetcher.exact import ExactRequest
@@ -87,7 +87,7 @@ class AiohttpFetcher:
 
     async def fetch_teed(self, request: FetchRequest, attempt: int, tee: Tee | None) -> FetchOutcome:
         """As :meth:`fetch`, with the body going to ``tee`` while it arrives."""
-        made = _Attempt(Timing(), tee)
+        made = _Attempt(Timing(), tee, request.history)
         deadline = self._limits.total
         if request.policy.deadline_ms is not None:
             deadline = min(deadline, request.policy.deadline_ms / 1000)
@@ -167,8 +167,10 @@ class AiohttpFetcher:
             made.timing.received()
             timing = made.timing
             return replace(head, body=body, elapsed_ms=timing.elapsed_ms, phases=timing.phases)
-        made.history += (Hop(head.status, head.url, head.headers),)
         await _drain(response)
+        if crosses(request, following):
+            return replace(head, onward=True, elapsed_ms=made.timing.elapsed_ms, phases=made.timing.phases)
+        made.history += (Hop(head.status, head.url, head.headers),)
         return following
 
     def _session(self) -> aiohttp.ClientSession:

@@ -5,14 +5,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from stepwell.core.fetch_redirects import next_hop
+from stepwell.core.fetch_redirects import crosses, next_hop
 from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.secrets.providers import SecretUnavailable
 from stepwell.server.secrets.tee import CleanTee
 from stepwell.server.secrets.vault import Vault
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Hop
-from stepwell.wire.fetch_headers import without
-from stepwell.wire.fetch_urls import origin, place
+from stepwell.wire.fetch_urls import place
 from stepwell.wire.secrets import BadSecret, fill, needles, scrub, uses
 
 
@@ -50,7 +49,7 @@ class SecretFetcher:
 
     async def _hops(self, request: FetchRequest, attempt: int, tee: Any) -> FetchOutcome:
         started = asyncio.get_running_loop().time()
-        history: tuple[Hop, ...] = ()
+        history = request.history
         while True:
             outcome = await self._send(_narrowed(request, started), attempt, tee, history)
             spent = (asyncio.get_running_loop().time() - started) * 1000
@@ -61,9 +60,10 @@ class SecretFetcher:
             following = next_hop(request, head)
             if following is None:
                 return head
-            following = _onward(request, following)
             if isinstance(following, FetchBroken):
                 return replace(following, elapsed_ms=outcome.elapsed_ms)
+            if crosses(request, following):
+                return replace(head, body=b"", onward=True)
             history += (Hop(head.status, head.url, head.headers),)
             request = following
 
@@ -115,23 +115,6 @@ def _narrowed(request: FetchRequest, started: float) -> FetchRequest:
         return request
     spent = int((asyncio.get_running_loop().time() - started) * 1000)
     return replace(request, policy=replace(request.policy, deadline_ms=max(1, deadline - spent)))
-
-
-def _onward(before: FetchRequest, after: FetchRequest | FetchBroken) -> FetchRequest | FetchBroken:
-    """The next hop, which at another origin has no references left."""
-    if isinstance(after, FetchBroken) or origin(before.url) == origin(after.url):
-        return after
-    secret = frozenset(name.lower() for name, value in after.headers if uses(replace(_BARE, headers=((name, value),))))
-    after = replace(after, headers=without(after.headers, secret))
-    if uses(after):
-        return replace(
-            _broken(before, f"it redirects to {place(after.url)}, which would get a secret", "redirect", final=True),
-            sent=True,
-        )
-    return after
-
-
-_BARE = FetchRequest(url="")
 
 
 def _broken(request: FetchRequest, words: str, kind: str, *, final: bool) -> FetchBroken:
