@@ -27,9 +27,7 @@ class World:
     def __init__(self, strands: list[Chain], race: bool, attempts: int = 3) -> None:
         self.now = 1_000
         env = Env(now=self.now)
-        self.view, commit = start(
-            env, run_id=RUN, app_id="a", function_id="a-f", event=EVENT, limits=(), attempts=attempts
-        )
+        self.view, commit = start(env, run_id=RUN, app_id="a", function_id="a-f", event=EVENT, attempts=attempts)
         self.items: dict[str, Item] = {}
         self.claims = 0
         self.strands = strands

@@ -47,7 +47,7 @@ def fields(step: Step) -> dict[str, object]:
 
 
 def fresh() -> tuple[RunView, Commit]:
-    return start(Env(now=9), run_id="NEW", app_id="a", function_id="a-f", event=EVENT, limits=(), attempts=3, paces=())
+    return start(Env(now=9), run_id="NEW", app_id="a", function_id="a-f", event=EVENT, attempts=3)
 
 
 @given(st.permutations(range(6)), st.integers(0, 2), st.data())
@@ -96,7 +96,7 @@ def test_the_parent_of_the_old_run_hears_nothing_of_the_new_one() -> None:
         received_at=1,
         body=b'{"name":"inngest/function.invoked","data":{"_inngest":{"fn_id":"a-f","correlation_id":"P.s"}}}',
     )
-    made = start(Env(now=9), run_id="NEW", app_id="a", function_id="a-f", event=invoked, limits=(), attempts=3)
+    made = start(Env(now=9), run_id="NEW", app_id="a", function_id="a-f", event=invoked, attempts=3)
     assert made[0].run.parent == "P.s"
     assert rerun(old_run([0]), made)[0].run.parent is None
 

@@ -23,9 +23,7 @@ class One:
     def __init__(self, attempts: int = 3) -> None:
         env = Env(now=1_000)
         self.view: RunView
-        self.view, commit = start(
-            env, run_id=RUN, app_id="a", function_id="a-f", event=EVENT, limits=(), attempts=attempts
-        )
+        self.view, commit = start(env, run_id=RUN, app_id="a", function_id="a-f", event=EVENT, attempts=attempts)
         self.items: dict[str, Item] = {}
         self._store(commit)
 

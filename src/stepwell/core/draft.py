@@ -141,7 +141,7 @@ class Draft:
                 run_id=step.run_id,
                 key=step.step_id,
                 kind=kind,
-                due_at=due_at,
+                due_at=due_at if kind is WorkKind.TIMER else self._early(due_at),
                 limits=limits,
                 paces=paces,
                 expires_at=expires_at,
@@ -155,9 +155,14 @@ class Draft:
             return
         self.header(discovering=True, poked=False)
         run = self.run
+        due_at = self._early(self.env.now)
         self.put(
-            Item(run_id=run.run_id, key=DISCOVERY, kind=WorkKind.CALL, due_at=self.env.now, limits=run.limits),
+            Item(run_id=run.run_id, key=DISCOVERY, kind=WorkKind.CALL, due_at=due_at, limits=run.limits),
         )
+
+    def _early(self, due_at: int) -> int:
+        """Work of a run with a priority goes as if it had been due before; what is not due yet waits for its time."""
+        return due_at if due_at > self.env.now else due_at - self.run.priority_ms
 
     def touch(self, key: str, attempt: int) -> None:
         """Set the attempt number of an item in flight."""

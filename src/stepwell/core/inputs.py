@@ -49,9 +49,16 @@ class Fetched:
 
 @dataclass(slots=True, frozen=True)
 class Fired:
-    """A timer's time has come."""
+    """The time of a timer has come, or what cancels the run."""
 
     item: Item
+
+
+@dataclass(slots=True, frozen=True)
+class Began:
+    """The run's first call began ``at`` (ms). Told of runs that have a time-out; it goes on."""
+
+    at: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -98,4 +105,4 @@ class Broken:
     message: str
 
 
-Input = Broken | Answered | Fetched | Fired | Held | Checkpointed | Poked | Cancelled | CalledBack
+Input = Broken | Answered | Began | Fetched | Fired | Held | Checkpointed | Poked | Cancelled | CalledBack

@@ -12,6 +12,7 @@ from stepwell.core.fetchsteps import called_back, fetched
 from stepwell.core.groups import completed, unseen
 from stepwell.core.inputs import (
     Answered,
+    Began,
     Broken,
     CalledBack,
     Cancelled,
@@ -28,6 +29,7 @@ from stepwell.core.model import Item, RunStatus, RunView, Step, StepStatus, Work
 from stepwell.core.ops import UnknownOp, apply_ops, checkpoint
 from stepwell.core.outputs import Commit
 from stepwell.core.stepcalls import call_failed
+from stepwell.core.timeouts import began, over
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.constants import DISCOVERY, UNKNOWN_VERSION
 from stepwell.wire.errors import ErrorInfo
@@ -66,6 +68,9 @@ def _take(draft: Draft, given: Input) -> None:
             if not draft.ended:
                 error = ErrorInfo(name="InternalError", message=given.message)
                 draft.finish(RunStatus.FAILED, msgspec.json.encode(error))
+        case Began():
+            if not draft.ended:
+                began(draft, given.at)
         case Poked():
             draft.header(poked=draft.run.discovering)
             draft.put_discovery()
@@ -84,11 +89,24 @@ def _told(draft: Draft, given: Checkpointed | CalledBack | Cancelled) -> None:
         case CalledBack():
             called_back(draft, given)
         case Cancelled():
-            error = ErrorInfo(name="RunCancelled", message=given.reason)
-            draft.finish(RunStatus.CANCELLED, msgspec.json.encode(error))
+            _cancel(draft, given.reason)
+
+
+def _cancel(draft: Draft, reason: str) -> None:
+    error = ErrorInfo(name="RunCancelled", message=reason)
+    draft.finish(RunStatus.CANCELLED, msgspec.json.encode(error))
+
+
+def _time_is_up(draft: Draft, item: Item) -> None:
+    reason = None if draft.ended else over(draft.run, item)
+    if reason is not None:
+        _cancel(draft, reason)
 
 
 def _fired(draft: Draft, given: Fired) -> None:
+    if given.item.kind is WorkKind.CANCEL:
+        _time_is_up(draft, given.item)
+        return
     found = draft.step(given.item.key)
     if found is None or found.ended or draft.ended:
         return
@@ -142,8 +160,7 @@ def _has_ended(draft: Draft, step_id: str) -> bool:
 def _note_call(draft: Draft, given: Answered) -> None:
     run = draft.run
     version = given.answer.req_version
-    if run.started_at is None:
-        draft.header(status=RunStatus.RUNNING, started_at=given.started_at)
+    began(draft, given.started_at)
     if version is not None and run.req_version == UNKNOWN_VERSION and given.answer.kind is AnswerKind.OPS:
         draft.header(req_version=version)
     if run.error is not None:

@@ -192,6 +192,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     """What went wrong in the newest failed call, while it is retried; ``retry_at`` says when."""
     retry_at: int | None = None
+    priority_ms: int = 0
+    """How much earlier than it is due the run's work is done."""
+    start_ms: int | None = None
+    """It is cancelled when its first call has not begun so long after it was due; ``finish_ms``: or not ended so long
+    after that call began."""
+    finish_ms: int | None = None
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +215,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     limits: tuple[Limit, ...] = ()
     paces: tuple[Pace, ...] = ()
+    holds: tuple[Limit, ...] = ()
+    """Slots of the run as a whole, taken with the claim and kept until the run ends; on one item of a run: its first call."""
     expires_at: int | None = None
     """From then on no limit and no pace holds the item back: its deadline has passed, and it is claimed to be told so."""
     payload: bytes | None = None

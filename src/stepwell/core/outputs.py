@@ -46,9 +46,9 @@ class Commit(msgspec.Struct, kw_only=True):
 
     Then: store ``events``, ``key``, ``run`` and ``steps`` (insert or replace), ``bodies``; make bodies of the pieces that the
     claims in ``keep`` have stored, each under its ``ItemRef.body``; delete the ``done`` items and free the slots that they
-    held; ``drop`` deletes every other item of the run, claimed or not; ``put`` inserts or replaces items, unclaimed
-    (``claim`` of the stored item is kept and counts on, so that an old owner stays fenced); ``touch`` sets the attempt number
-    of an item without disturbing its claim (no such item: nothing happens).
+    held; ``drop`` deletes every other item of the run, claimed or not, and frees the slots that the run holds; ``put`` inserts
+    or replaces items, unclaimed (``claim`` of the stored item is kept and counts on, so that an old owner stays fenced);
+    ``touch`` sets the attempt number of an item without disturbing its claim (no such item: nothing happens).
     """
 
     now: int

@@ -51,7 +51,9 @@ def call_failed(
 
 
 def _again(draft: Draft, item: Item, delay: int) -> None:
-    draft.put(replace(item, attempt=item.attempt + 1, due_at=draft.env.now + delay, claim=0, rescues=0))
+    """The next attempt. One of a run's first call does not pass its throttle again."""
+    due = draft.env.now + delay
+    draft.put(replace(item, attempt=item.attempt + 1, due_at=due, paces=(), holds=(), claim=0, rescues=0))
     if item.is_discovery:
         draft.header(discovering=True, poked=False)
 

@@ -19,13 +19,14 @@ from stepwell.server.store.sqlite import SQLiteStore
 from stepwell.testing.platform.store_conformance import a_run, a_step, an_event, an_item, ref
 
 _T = TypeVar("_T")
-_RUNS = ("R1", "R2")
+_RUNS = ("R1", "R2", "R3")
 _OWNERS = ("anna", "ben")
 _KEYS = ("a", "b", "c", "d")
 
 runs = st.sampled_from(_RUNS)
 owners = st.sampled_from(_OWNERS)
 limits = st.lists(st.builds(Limit, st.sampled_from(["x", "y y", "z"]), st.integers(1, 3)), max_size=2).map(tuple)
+held = st.lists(st.builds(Limit, st.sampled_from(["run:x", "run:y"]), st.integers(1, 2)), max_size=2).map(tuple)
 soon = st.integers(-9, 6)
 _BREAKER = Breaker(0.5, 20, 2, 8)
 _PACES = (
@@ -75,11 +76,20 @@ class SideBySide(RuleBasedStateMachine):
         return tuple(data.draw(st.lists(st.sampled_from(known), max_size=2, unique=True)))
 
     def items(self, data: st.DataObject, run_id: str) -> tuple[Item, ...]:
-        def build(key: str, delay: int, at: tuple[Limit, ...], pace: tuple[Pace, ...], end: int | None) -> Item:
+        def build(
+            key: str,
+            delay: int,
+            at: tuple[Limit, ...],
+            pace: tuple[Pace, ...],
+            end: int | None,
+            holds: tuple[Limit, ...],
+        ) -> Item:
             item = an_item(key, self.now + delay, *at, run_id=run_id)
+            if key == "a":  # a run's first call
+                item = replace(item, holds=holds)
             return replace(item, paces=pace, expires_at=None if end is None else self.now + end)
 
-        made = st.builds(build, st.sampled_from(_KEYS), soon, limits, paces, ends)
+        made = st.builds(build, st.sampled_from(_KEYS), soon, limits, paces, ends, held)
         return tuple(data.draw(st.lists(made, max_size=4)))
 
     def observed(self, data: st.DataObject) -> tuple[Observed, ...]:
@@ -206,6 +216,7 @@ class SideBySide(RuleBasedStateMachine):
         ledger = self.disk._write._held[0]._ledger  # pyright: ignore[reportPrivateUsage]
         assert +self.memory._used == ledger.used  # pyright: ignore[reportPrivateUsage]
         assert self.memory._arriving.keys() == ledger.arriving  # pyright: ignore[reportPrivateUsage]
+        assert self.memory._holds == ledger.holds  # pyright: ignore[reportPrivateUsage]
 
 
 TestSideBySide = SideBySide.TestCase

@@ -1,6 +1,6 @@
 """What holds an item back, and until when; what its passing changes. Stores call this in the claiming transaction. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 
 import msgspec
@@ -64,13 +64,16 @@ Used = Callable[[str], int]
 Flow = Callable[[str], FlowState | None]
 
 
-def shut_by(item: Item, used: Used, flow: Flow, now: int) -> Shut | None:
-    """The first thing that holds an item back; None when it may be claimed. Past its ``expires_at`` nothing does."""
-    if not item.limits and not item.paces:
+def shut_by(item: Item, used: Used, flow: Flow, now: int, held: Collection[str] = ()) -> Shut | None:
+    """The first thing that holds an item back; None when it may be claimed. Past its ``expires_at`` nothing does.
+
+    ``held``: the buckets in which the item's run has its slot already.
+    """
+    if not item.limits and not item.paces and not item.holds:
         return None
     if item.expires_at is not None and item.expires_at <= now:
         return None
-    for limit in item.limits:
+    for limit in (*item.limits, *wanted(item, held)):
         if used(limit.bucket) >= limit.limit:
             return Shut(limit, Reason.CONCURRENCY)
     for pace in item.paces:
@@ -80,6 +83,11 @@ def shut_by(item: Item, used: Used, flow: Flow, now: int) -> Shut | None:
             if until > now:
                 return Shut(pace, reason, until)
     return None
+
+
+def wanted(item: Item, held: Collection[str]) -> list[Limit]:
+    """The slots that the item's run takes when it is claimed."""
+    return [limit for limit in item.holds if limit.bucket not in held]
 
 
 def opening(pace: Pace, state: FlowState | None, now: int) -> tuple[int, Reason]:

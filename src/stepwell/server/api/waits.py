@@ -14,7 +14,14 @@ _LIMITS = {
 
 def render_wait(shut: Shut) -> Json:
     """``for``: what holds the work back; ``until``: when that ends, null where it depends on other work."""
-    return {"for": _LIMITS[shut.reason].format(_owner(shut.by.bucket)), "until": instant(shut.until)}
+    return {"for": _words(shut), "until": instant(shut.until)}
+
+
+def _words(shut: Shut) -> str:
+    bucket = shut.by.bucket
+    if bucket.startswith("throttle:"):
+        return f"throttle of {_owner(bucket)}"
+    return _LIMITS[shut.reason].format(_owner(bucket))
 
 
 def _owner(bucket: str) -> str:
@@ -23,6 +30,8 @@ def _owner(bucket: str) -> str:
         return f"host {name}"
     if kind == "fetch":
         return f"the requests of function {name.rpartition(':')[0]}"
-    if kind == "fn":
+    if kind == "run":
+        return f"the runs of function {name.rpartition(':')[0]}"
+    if kind in ("fn", "throttle"):
         return f"function {name.rpartition(':')[0]}"
     return _SHARED.get(kind, bucket)

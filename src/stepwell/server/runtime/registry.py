@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from stepwell.core.flow.keys import limits_for, paces_for
-from stepwell.core.model import Limit, Pace, StoredEvent
+from stepwell.core.flow.starts import StartRules, rules_for
+from stepwell.core.model import StoredEvent
 from stepwell.core.triggers import TriggerIndex
 from stepwell.server.caller.base import Caller
 from stepwell.server.store.base import AppRecord
@@ -34,12 +34,11 @@ class App:
 
 @dataclass(slots=True, frozen=True)
 class Match:
-    """A function that an event starts, with the concurrency limits of the run and the paces of its requests."""
+    """A function that an event starts, with the rules of the run."""
 
     app_id: str
     config: FunctionConfig
-    limits: tuple[Limit, ...]
-    paces: tuple[Pace, ...]
+    rules: StartRules
 
 
 class Registry:
@@ -107,4 +106,4 @@ class Registry:
     def _match(self, function_id: str, event: StoredEvent) -> Match:
         app_id = self._owners[function_id]
         config = self._apps[app_id].functions[function_id]
-        return Match(app_id, config, limits_for(config, event.body), paces_for(config, event.body))
+        return Match(app_id, config, rules_for(config, event.body))

@@ -74,9 +74,8 @@ class Starter:
             app_id=match.app_id,
             function_id=match.config.id,
             event=event,
-            limits=match.limits,
+            rules=match.rules,
             attempts=match.config.max_attempts,
-            paces=match.paces,
             cancel=match.config.cancel,
         )
         if commit.waits:

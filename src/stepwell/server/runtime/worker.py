@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from stepwell.core.fetchsteps import attempt_of, late, lost
-from stepwell.core.inputs import Answered, Cancelled, Fetched, Fired, Held, Input
+from stepwell.core.inputs import Answered, Began, Fetched, Fired, Held, Input
 from stepwell.core.model import Item, ItemRef, RunView, WorkKind
 from stepwell.core.outputs import Commit
 from stepwell.core.reruns import edited_inputs
@@ -138,10 +138,7 @@ class Worker:
         if actor.view.run.status.ended or (step is not None and step.ended):
             self._discard(item)
             return
-        if item.kind is WorkKind.CANCEL:
-            self.actors.give(actor, Cancelled("cancelled by an event"))
-            return
-        if item.kind in (WorkKind.TIMER, WorkKind.RESUME):
+        if item.kind in (WorkKind.TIMER, WorkKind.RESUME, WorkKind.CANCEL):
             self.actors.give(actor, Fired(item))
             return
         task = self._spawn(self._run(actor, item), item)
@@ -162,9 +159,8 @@ class Worker:
             logger.error("a work item failed in the platform", exc_info=task.exception())
 
     async def _run(self, actor: Actor, item: Item) -> None:
-        work = self._fetch if item.kind is WorkKind.FETCH else self._call
         try:
-            given = await work(actor.view, item)
+            given = await (self._fetch(actor.view, item) if item.kind is WorkKind.FETCH else self._call(actor, item))
         except Exception as problem:
             logger.exception("a work item of run %s failed in the platform", item.run_id)
             given = broken(item, problem)
@@ -191,8 +187,8 @@ class Worker:
         tee.end(outcome)
         return outcome
 
-    async def _call(self, view: RunView, item: Item) -> Input:
-        run = view.run
+    async def _call(self, actor: Actor, item: Item) -> Input:
+        view, run = actor.view, actor.view.run
         route = self._routes.route(run.app_id, run.function_id)
         if route is None:
             return Held(item, _HOLD_MS, f"the app {run.app_id!r} is not connected: start it, or sync it again")
@@ -221,6 +217,8 @@ class Worker:
             qi_id=f"{item.run_id}/{item.key}/{item.claim}",
             url=url,
         )
+        if run.started_at is None and (run.start_ms is not None or run.finish_ms is not None):
+            self.actors.give(actor, Began(started))
         answer = await caller.call(request)
         if answer.error is not None and answer.gone:
             return Held(item, _HOLD_MS, answer.error.message)

@@ -129,7 +129,8 @@ class Store(Protocol):
         An item is claimed only when each of its limits has room, counting every claimed item of the bucket, and each of its
         paces is open at that time (``core.flow.gates``, durable). Items held back wait without being looked at again until
         a slot of the bucket that stopped them is freed, or its time has come; or until their ``expires_at``, when they are
-        claimed without regard to limits and paces.
+        claimed without regard to limits and paces. An item that ``holds`` needs room there too, unless its run has that slot
+        already; the claim takes it for the run, durably, and a commit that ``drop``s the run's items frees it.
         A claim increments the item's ``claim``; the returned item carries the new number.
         """
         ...

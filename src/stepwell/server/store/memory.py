@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from stepwell.core.flow.gates import WAKE_MS, FlowState, Shut, observe, opening, shut_by, taken
+from stepwell.core.flow.gates import WAKE_MS, FlowState, Shut, observe, opening, shut_by, taken, wanted
 from stepwell.core.model import Item, ItemRef, Run, RunKey, RunView, Step, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import (
@@ -60,6 +60,8 @@ class MemoryStore:
         self._apps: dict[str, AppRecord] = {}
         self._leases: dict[str, int] = {}
         self._used: Counter[str] = Counter()
+        self._holds: dict[str, set[str]] = {}
+        """Buckets in which runs hold a slot, by run id."""
         self._flows: dict[str, FlowState] = {}
         self._waits = WaitTable()
         self._waiting: list[_Place] = []
@@ -153,6 +155,7 @@ class MemoryStore:
         if commit.drop:
             for key in list(self._items.get(run_id, {})):
                 self._remove(run_id, key)
+            self._used.subtract(self._holds.pop(run_id, ()))
         for item in commit.put:
             old = self._remove(item.run_id, item.key)
             entry = _Entry(replace(item, claim=old.item.claim if old else 0), self._next_seq())
@@ -201,9 +204,13 @@ class MemoryStore:
         return [entry.item for entry in claimed]
 
     def _shut(self, item: Item, now: int) -> Shut | None:
-        return shut_by(item, self._used.__getitem__, self._flows.get, now)
+        return shut_by(item, self._used.__getitem__, self._flows.get, now, self._holds.get(item.run_id, ()))
 
     def _pass(self, item: Item, now: int) -> None:
+        taking = {limit.bucket for limit in wanted(item, self._holds.get(item.run_id, ()))}
+        if taking:
+            self._holds.setdefault(item.run_id, set()).update(taking)
+            self._used.update(taking)
         if item.expires_at is None or item.expires_at > now:
             for pace in item.paces:
                 self._flow(pace.bucket, taken(pace, self._flows.get(pace.bucket), now))
@@ -221,7 +228,8 @@ class MemoryStore:
         if item.expires_at is not None and item.expires_at > now:
             yield item.expires_at
         until = max((opening(pace, self._flows.get(pace.bucket), now)[0] for pace in item.paces), default=0)
-        if until > now and all(self._used[limit.bucket] < limit.limit for limit in item.limits):
+        limits = (*item.limits, *wanted(item, self._holds.get(item.run_id, ())))
+        if until > now and all(self._used[limit.bucket] < limit.limit for limit in limits):
             yield max(until, now + WAKE_MS)
 
     def _free(self, entry: _Entry) -> None:

@@ -17,6 +17,7 @@ from stepwell.core.model import (
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, Outcome, RunQuery, Store, Transacted
 from stepwell.testing.platform.body_conformance import BodyConformance
+from stepwell.testing.platform.hold_conformance import HoldConformance
 from stepwell.testing.platform.lists_conformance import ListsConformance
 from stepwell.testing.platform.pace_conformance import PaceConformance
 from stepwell.testing.platform.waits_conformance import WaitsConformance
@@ -356,5 +357,7 @@ class _Queue:
         assert keys(await hand.claim(now=5)) == ["waits"]
 
 
-class StoreConformance(_State, _Queue, BodyConformance, PaceConformance, ListsConformance, WaitsConformance):
+class StoreConformance(
+    _State, _Queue, BodyConformance, PaceConformance, HoldConformance, ListsConformance, WaitsConformance
+):
     """All tests of a store's verbs; the fixture ``store`` yields an opened, empty store."""

@@ -6,6 +6,7 @@ on a :class:`Draft`, which is merged when it has been committed and thrown away 
 
 import sqlite3
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -30,12 +31,14 @@ class Held(NamedTuple):
 
 @dataclass(slots=True)
 class Ledger:
-    """Claims by run and key; slots used by bucket; ``dirty`` buckets, in which a slot was freed since parked items were
-    looked at; ``gates``: those behind which items are parked, by the buckets of their limits; ``timed``: those with paces;
-    ``flows``: what paced buckets remember; ``expiry``: no parked item expires before; ``arriving``: claims that have stored
-    pieces of a body; ``stale``: refs of bodies that were given up and are not deleted to the last piece."""
+    """Claims by run and key; ``holds``: buckets in which runs hold slots; slots used by bucket; ``dirty`` buckets, in which
+    a slot was freed since parked items were looked at; ``gates``: those behind which items are parked, by the buckets of
+    their limits; ``timed``: those with paces; ``flows``: what paced buckets remember; ``expiry``: no parked item expires
+    before; ``arriving``: claims that have stored pieces of a body; ``stale``: refs of bodies that were given up and are not
+    deleted to the last piece."""
 
     claims: dict[str, dict[str, Held]] = field(default_factory=dict[str, dict[str, Held]])
+    holds: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     used: Counter[str] = field(default_factory=Counter[str])
     dirty: set[str] = field(default_factory=set[str])
     gates: dict[str, set[Gate]] = field(default_factory=dict[str, set[Gate]])
@@ -73,6 +76,10 @@ class Ledger:
             self._remove(where)
         for where, held in draft.taken.items():
             self._add(where, held)
+        for run_id in draft.let_go:
+            self.holds.pop(run_id, None)
+        for run_id, buckets in draft.holds.items():
+            self.holds.setdefault(run_id, set()).update(buckets)
         for bucket, change in draft.change.items():
             self.used[bucket] += change
             if self.used[bucket] <= 0:
@@ -111,6 +118,9 @@ class Draft:
         self.ledger = ledger
         self.freed: dict[ItemKey, Held] = {}
         self.taken: dict[ItemKey, Held] = {}
+        self.let_go: set[str] = set()
+        """Runs whose slots are freed; ``holds``: those that runs take after that."""
+        self.holds: dict[str, set[str]] = {}
         self.change: Counter[str] = Counter()
         self.dirty = set(ledger.dirty)
         self.gates: dict[Gate, bool] = {}
@@ -145,6 +155,26 @@ class Draft:
         """A claim begins."""
         self.taken[where] = held
         self.change.update(held.buckets)
+
+    def held_by(self, run_id: str) -> Collection[str]:
+        """The buckets in which a run holds a slot."""
+        old: Collection[str] = () if run_id in self.let_go else self.ledger.holds.get(run_id, ())
+        new = self.holds.get(run_id)
+        return {*old, *new} if new else old
+
+    def hold(self, run_id: str, buckets: set[str]) -> None:
+        """A run takes a slot in each, until it is let go."""
+        self.holds.setdefault(run_id, set()).update(buckets)
+        self.change.update(buckets)
+
+    def release(self, run_id: str) -> None:
+        """A run's slots are freed."""
+        buckets = self.held_by(run_id)
+        self.change.subtract(buckets)
+        self.dirty.update(buckets)
+        self.holds.pop(run_id, None)
+        if run_id in self.ledger.holds:
+            self.let_go.add(run_id)
 
     def used(self, bucket: str) -> int:
         """Slots in use."""
@@ -211,6 +241,9 @@ def read_ledger(conn: sqlite3.Connection) -> Ledger:
         held = Held(seq, claim, owner, buckets_of(decode_item(data).limits))
         ledger.claims.setdefault(run_id, {})[key] = held
         ledger.used.update(held.buckets)
+    for run_id, bucket in conn.execute(SQL.holds):
+        ledger.holds.setdefault(run_id, set()).add(bucket)
+        ledger.used[bucket] += 1
     for (gate,) in conn.execute(SQL.gates):
         limits, paces = _decode_gate(gate)
         ledger.mark(Gate(limits, paces), parked=True)

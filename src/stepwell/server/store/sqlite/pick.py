@@ -16,7 +16,7 @@ from heapq import merge
 
 from msgspec.structs import replace
 
-from stepwell.core.flow.gates import Gate, Shut, gate_opens, has_room, shut_by, taken
+from stepwell.core.flow.gates import Gate, Shut, gate_opens, has_room, shut_by, taken, wanted
 from stepwell.core.model import Item
 from stepwell.server.store.base import ClaimRequest
 from stepwell.server.store.codec import stored_item
@@ -68,7 +68,8 @@ class _Walk:
     def _claim_from(self, candidates: Iterator[_Candidate]) -> bool:
         """Whether all candidates were looked at, rather than as many as were asked for."""
         for found in candidates:
-            shut = shut_by(found.item, self._draft.used, self._draft.flow, self._request.now)
+            held = self._draft.held_by(found.item.run_id)
+            shut = shut_by(found.item, self._draft.used, self._draft.flow, self._request.now, held)
             if shut is not None:
                 self._park(found, shut)
                 continue
@@ -143,6 +144,9 @@ class _Walk:
         where: ItemKey = (found.item.run_id, found.item.key)
         if where in self._draft.taken:
             return False
+        taking = {limit.bucket for limit in wanted(found.item, self._draft.held_by(found.item.run_id))}
+        if taking:
+            self._draft.hold(found.item.run_id, taking)
         now = self._request.now
         if found.item.paces and (found.item.expires_at is None or found.item.expires_at > now):
             for pace in found.item.paces:

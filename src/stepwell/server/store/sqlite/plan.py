@@ -141,6 +141,7 @@ class Plan:
             del self.puts[where]
         for where in [where for where in self.touched if where[0] == run_id]:
             del self.touched[where]
+        self.draft.release(run_id)
         self.drops.add(run_id)
 
     def _put(self, item: Item) -> None:

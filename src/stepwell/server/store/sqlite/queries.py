@@ -53,6 +53,9 @@ class Queries:
     flows: str
     put_flows: str
     drop_flows: str
+    holds: str
+    put_holds: str
+    drop_holds: str
     due_of_run: str
     next_due: str
     put_lease: str

@@ -135,6 +135,15 @@ INSERT INTO flows (bucket, data) VALUES (?, ?) ON CONFLICT (bucket) DO UPDATE SE
 -- name: drop_flows
 DELETE FROM flows WHERE bucket IN (SELECT value FROM json_each(?));
 
+-- name: holds
+SELECT run_id, bucket FROM holds;
+
+-- name: put_holds
+INSERT INTO holds (run_id, bucket) VALUES (?, ?) ON CONFLICT DO NOTHING;
+
+-- name: drop_holds
+DELETE FROM holds WHERE run_id IN (SELECT value FROM json_each(?));
+
 -- name: due_of_run
 SELECT data, claim, attempt, rescues FROM items WHERE run_id = ? AND owner IS NULL AND due_at <= ? ORDER BY due_at, seq;
 

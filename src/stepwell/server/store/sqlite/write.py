@@ -20,6 +20,7 @@ def write(conn: sqlite3.Connection, plan: Plan, owner: str) -> None:
     _write_items(conn, plan)
     _write_marks(conn, plan, owner)
     _write_flows(conn, plan.draft)
+    _write_holds(conn, plan.draft)
     _reserve(conn, plan.draft)
 
 
@@ -73,6 +74,12 @@ def _write_flows(conn: sqlite3.Connection, draft: Draft) -> None:
     if len(kept) < len(draft.flows):
         gone = [bucket for bucket, state in draft.flows.items() if state is None]
         conn.execute(SQL.drop_flows, (json.dumps(gone),))
+
+
+def _write_holds(conn: sqlite3.Connection, draft: Draft) -> None:
+    if draft.let_go:
+        conn.execute(SQL.drop_holds, (json.dumps(sorted(draft.let_go)),))
+    write_rows(conn, SQL.put_holds, [(run_id, bucket) for run_id, found in draft.holds.items() for bucket in found])
 
 
 def _reserve(conn: sqlite3.Connection, draft: Draft) -> None:

@@ -79,7 +79,8 @@ class Writer:
         """See :meth:`Store.waits`."""
         ledger = self._ledger
         items = [stored_item(*row) for row in self._conn.execute(SQL.due_of_run, (run_id, now))]
-        found = ((item.key, shut_by(item, ledger.used.__getitem__, ledger.flows.get, now)) for item in items)
+        held = ledger.holds.get(run_id, ())
+        found = ((item.key, shut_by(item, ledger.used.__getitem__, ledger.flows.get, now, held)) for item in items)
         return {key: shut for key, shut in found if shut is not None}
 
     def heartbeat(self, owner: str, expires_at: int) -> None:
