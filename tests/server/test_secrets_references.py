@@ -1,5 +1,6 @@
 """References to secrets: filled in at the moment of sending, for their hosts alone, and never in what comes back."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -489,6 +490,43 @@ def test_a_stream_reads_as_the_record_does(noise: bytes, cuts: list[int], value:
         tee.write(whole[start:end])
     tee.flush()
     assert b"".join(heard.parts) == whole.replace(value, b"*" * len(value))
+
+
+class Place:
+    """Where large bodies go."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def store(self, _head: FetchResponse) -> "Place":
+        return self
+
+    async def write(self, data: bytes) -> None:
+        self.parts.append(data)
+
+    async def end(self) -> int:
+        return sum(map(len, self.parts))
+
+
+@given(st.lists(st.integers(0, 80), max_size=8), st.sampled_from([b"abcabd", b"aaaaab"]))
+def test_a_large_body_is_stored_as_the_record_would_have_it(cuts: list[int], value: bytes) -> None:
+    whole = b"..." + value + value[:-1] + value + value[:4]
+    place = Place()
+    sink = CleanTee(place, [value], lambda head: head).store(HEAD)
+    assert sink is not None
+
+    async def run() -> int:
+        for start, end in pairwise([0, *sorted(cuts), len(whole)]):
+            await sink.write(whole[start:end])
+        return await sink.end()
+
+    assert asyncio.run(run()) == len(whole)
+    assert b"".join(place.parts) == whole.replace(value, b"*" * len(value))
+
+
+def test_an_encoded_body_with_secrets_is_taken_whole() -> None:
+    tee = CleanTee(Place(), [b"value"], lambda head: head)
+    assert tee.store(replace(HEAD, headers=(("content-encoding", "gzip"),))) is None
 
 
 def test_a_stream_is_not_held_up() -> None:

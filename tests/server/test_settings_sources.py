@@ -33,6 +33,7 @@ TEXTS = {
     "secrets_hosts": "A=h",
     "sensitive_headers": "x-a",
     "always_replay": "yes",
+    "max_body": "1 GB",
 }
 """A value for each, unlike its default."""
 

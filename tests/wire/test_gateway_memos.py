@@ -11,9 +11,11 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_TEXT_BODY
 from stepwell.wire.fetch import FetchBroken, FetchResponse, Hop
 from stepwell.wire.gateway import BadMemo, error_memo, is_error, memo, parse_memo
 
+GZIP = (("Content-Encoding", "gzip"), ("Content-Type", "text/plain"))
 latin = st.text(st.characters(max_codepoint=255), max_size=12)
 headers = st.lists(st.tuples(latin, latin), max_size=4).map(tuple)
 responses = st.builds(
@@ -159,3 +161,16 @@ def test_a_plain_memo_of_another_server_is_read() -> None:
 def test_what_is_no_memo(data: bytes) -> None:
     with pytest.raises(BadMemo):
         parse_memo(data)
+
+
+def test_text_larger_than_a_step_may_have_is_an_error_that_says_so() -> None:
+    most = FetchResponse(status=200, url="u", body=b"x" * MAX_STEP_OUTPUT)
+    assert not is_error(memo(most, rich=False))
+    for body, headers in ((b"x" * (MAX_STEP_OUTPUT + 1), ()), (gzip.compress(bytes(MAX_TEXT_BODY + 1)), GZIP)):
+        data = memo(FetchResponse(status=200, url="u", headers=headers, body=body), rich=False)
+        assert is_error(data)
+        message = json.loads(data)["error"]["message"]
+        assert "more than" in message
+    utf16 = ("ä" * (MAX_STEP_OUTPUT // 2 + 1)).encode("utf-16")
+    kind = (("Content-Type", "text/plain; charset=utf-16"),)
+    assert is_error(memo(FetchResponse(status=200, url="u", headers=kind, body=utf16), rich=False))

@@ -39,6 +39,7 @@ class Draft:
         self._put: dict[str, Item] = {}
         self._touch: dict[str, int] = {}
         self._bodies: list[Body] = []
+        self._keep: list[ItemRef] = []
         self._observed: list[Observed] = []
         self._drop = False
         self._emit: list[SystemEvent] = []
@@ -189,6 +190,12 @@ class Draft:
         """Keep a body beside the state."""
         self._bodies.append(body)
 
+    def keep_body(self, item: Item) -> str:
+        """Keep the body that was stored while it arrived; its ref."""
+        claim = ItemRef(item.run_id, item.key, item.claim)
+        self._keep.append(claim)
+        return claim.body
+
     def complete(self, output: bytes) -> None:
         """End the run with what the function returned, or with an error when that is too large."""
         if len(output) <= MAX_STEP_OUTPUT:
@@ -226,6 +233,7 @@ class Draft:
             drop=self._drop,
             touch=tuple(self._touch.items()),
             bodies=tuple(self._bodies),
+            keep=tuple(self._keep),
             emit=tuple(self._emit),
             waits=tuple(self._waits),
             unwait=tuple(self._unwait),

@@ -63,7 +63,7 @@ def fetched(draft: Draft, given: Fetched) -> None:
     if callbacks.waits(request, verdict.outcome):
         _await_callback(draft, step, item, polling.deadline(request, step.created_at))
         return
-    _end(draft, step, item.attempt + 1, request.rich, poll or verdict.outcome)
+    _end(draft, step, item.attempt + 1, request.rich, poll or verdict.outcome, item)
 
 
 def _hop(draft: Draft, step: Step, given: Fetched, following: FetchRequest | FetchBroken) -> None:
@@ -103,18 +103,20 @@ def _await_callback(draft: Draft, step: Step, item: Item, until: int) -> None:
     draft.put(Item(run_id=item.run_id, key=item.key, kind=WorkKind.TIMER, due_at=until))
 
 
-def _end(draft: Draft, step: Step, tries: int, rich: bool, outcome: FetchOutcome) -> None:
+def _end(draft: Draft, step: Step, tries: int, rich: bool, outcome: FetchOutcome, item: Item | None = None) -> None:
     if isinstance(outcome, FetchBroken):
         record, status = error_memo(outcome, tries, rich), StepStatus.FAILED
     else:
-        ref = _keep_body(draft, step, rich, outcome)
+        ref = _keep_body(draft, step, rich, outcome, item)
         record = memo(outcome, rich, ref)
         status = StepStatus.FAILED if is_error(record) else StepStatus.COMPLETED
     completed(draft, draft.end_step(step, record, status))
 
 
-def _keep_body(draft: Draft, step: Step, rich: bool, response: FetchResponse) -> str | None:
-    """Large bodies live beside the state, for SDKs that know how to load them."""
+def _keep_body(draft: Draft, step: Step, rich: bool, response: FetchResponse, item: Item | None) -> str | None:
+    """Large bodies live beside the state, for SDKs that know how to load them. ``item``: what the response came to."""
+    if response.stored is not None and item is not None:
+        return draft.keep_body(item)
     if not rich or len(response.body) <= INLINE_BODY_BYTES:
         return None
     ref = f"{step.run_id}.{step.step_id}"

@@ -14,6 +14,7 @@ from stepwell.wire.durations import to_ms
 from stepwell.wire.errors import parse_error
 from stepwell.wire.fetch import FetchPolicy, FetchRequest, FetchResponse, Header, Timeouts
 from stepwell.wire.gateway import BadMemo, parse_memo, render_gateway
+from stepwell.wire.sizes import parse_size
 
 if TYPE_CHECKING:
     import httpx2
@@ -61,6 +62,7 @@ class FetchOptions(TypedDict, total=False):
     at_most_once: bool
     poll: bool
     callback: bool
+    max_body: int | str | None
     deadline: float | timedelta | str | None
 
 
@@ -262,7 +264,12 @@ def make_policy(given: Mapping[str, Any]) -> FetchPolicy:
         at_most_once=given.get("at_most_once", False),
         poll=given.get("poll", False),
         callback=given.get("callback", False),
+        max_body=_max_body(given.get("max_body")),
     )
+
+
+def _max_body(given: int | str | None) -> int | None:
+    return parse_size(given) if isinstance(given, str) else given
 
 
 def _timeouts(given: Mapping[str, Any]) -> Timeouts:

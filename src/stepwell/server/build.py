@@ -7,7 +7,7 @@ from stepwell.core.flow.hosts import HostRules
 from stepwell.server.caller.http import HttpCaller
 from stepwell.server.clock import SystemClock
 from stepwell.server.crypto.keys import KeyFile
-from stepwell.server.fetcher.client import AiohttpFetcher
+from stepwell.server.fetcher.client import AiohttpFetcher, Limits
 from stepwell.server.fetcher.guard import Guard
 from stepwell.server.fetcher.networks import BadNetwork, Networks, check_proxies
 from stepwell.server.runtime.engine import Engine
@@ -37,7 +37,7 @@ def _fetcher(settings: Settings) -> AiohttpFetcher:
     guard = Guard(allow_private=settings.kind == "dev", allow=settings.allow)
     try:
         check_proxies(settings.networks, guard)
-        return AiohttpFetcher(guard, networks=Networks(settings.networks))
+        return AiohttpFetcher(guard, Limits(max_body=settings.max_body), networks=Networks(settings.networks))
     except BadNetwork as problem:
         raise SettingsError(str(problem)) from None
 

@@ -34,6 +34,8 @@ MAX_REQUEST_BYTES: Final = 32 * 1024 * 1024
 MAX_STEP_OUTPUT: Final = 4 * 1024 * 1024
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 MAX_FETCH_BODY: Final = 64 * 1024 * 1024
+MAX_TEXT_BODY: Final = 4 * MAX_STEP_OUTPUT
+"""Of a body for an SDK that takes text only: even UTF-32 would come to more than a step's output then."""
 MAX_STATE_BYTES: Final = 4 * 1024 * 1024
 MAX_STEPS: Final = 10_000
 INLINE_BODY_BYTES: Final = 256 * 1024

@@ -4,8 +4,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from stepwell.wire.constants import MAX_FETCH_BODY
-
 RETRY_STATUSES: frozenset[int] = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 Header = tuple[str, str]
@@ -38,7 +36,8 @@ class FetchPolicy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     """Follow a 202 to the end of the job that it began."""
     callback: bool = False
     """The result is a request that the upstream makes to a URL which it is given."""
-    max_body: int = MAX_FETCH_BODY
+    max_body: int | None = None
+    """Bytes of the response's body; None: what the platform is set to."""
 
 
 class Hop(msgspec.Struct, frozen=True):
@@ -93,6 +92,8 @@ class FetchResponse(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     headers: tuple[Header, ...] = ()
     body: bytes = b""
+    stored: int | None = None
+    """Bytes of a body that has been stored as it arrived; ``body`` is empty then."""
     history: tuple[Hop, ...] = ()
     http_version: str = "1.1"
     elapsed_ms: float = 0.0

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from stepwell.wire.constants import MAX_RETRIES, MAX_WAIT_MS
 from stepwell.wire.durations import parse_duration
 from stepwell.wire.fetch import FetchPolicy, Header, Timeouts
+from stepwell.wire.sizes import parse_size
 
 PREFIX = "stepwell-"
 MAX_ATTEMPTS = MAX_RETRIES + 1
@@ -57,7 +58,7 @@ def check_policy(policy: FetchPolicy) -> None:
         raise BadPolicy("the idempotency key must be one line of text, and its header a valid header name")
     if policy.poll and policy.callback:
         raise BadPolicy("a request is polled for, or called back, not both")
-    if policy.max_body <= 0:
+    if policy.max_body is not None and policy.max_body <= 0:
         raise BadPolicy("the largest body of a request must be at least one byte")
     limits = policy.timeouts
     if any(value is not None and not value > 0 for value in (limits.connect, limits.read, limits.write, limits.pool)):
@@ -90,6 +91,10 @@ def _retries(policy: FetchPolicy, text: str) -> FetchPolicy:
     return replace(policy, attempts=int(text) + 1)
 
 
+def _max_body(policy: FetchPolicy, text: str) -> FetchPolicy:
+    return replace(policy, max_body=parse_size(text))
+
+
 def _retry_on(policy: FetchPolicy, text: str) -> FetchPolicy:
     found: set[int] = set()
     for part in text.replace(",", " ").split():
@@ -119,5 +124,6 @@ _READERS: dict[str, Callable[[FetchPolicy, str], FetchPolicy]] = {
     "stepwell-at-most-once": lambda policy, text: replace(policy, at_most_once=_flag(text)),
     "stepwell-poll": lambda policy, text: replace(policy, poll=_flag(text)),
     "stepwell-callback": lambda policy, text: replace(policy, callback=_flag(text)),
+    "stepwell-max-body": _max_body,
     "stepwell-follow-redirects": lambda policy, text: replace(policy, follow_redirects=_flag(text)),
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from stepwell.wire.constants import MAX_FETCH_BODY
+from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_TEXT_BODY
 from stepwell.wire.encodings import CannotDecode, decode
 from stepwell.wire.fetch import FetchBroken, FetchResponse, Header, Hop
 from stepwell.wire.fetch_headers import find, find_all
@@ -75,6 +75,7 @@ def parse_memo(data: bytes) -> tuple[FetchResponse, str | None]:
         url=found.url,
         headers=found.headers,
         body=body,
+        stored=None if found.ref is None else found.size,
         history=found.history,
         http_version=found.http_version,
         elapsed_ms=found.elapsed_ms,
@@ -91,7 +92,7 @@ def _rich(response: FetchResponse, body_ref: str | None) -> bytes:
         text=text,
         b64=b64,
         ref=body_ref,
-        size=len(response.body),
+        size=len(response.body) if response.stored is None else response.stored,
         history=response.history,
         elapsed_ms=round(response.elapsed_ms, 3),
         http_version=response.http_version,
@@ -108,12 +109,22 @@ def _exact(body: bytes) -> tuple[str | None, str | None]:
 
 def _plain(response: FetchResponse) -> bytes:
     try:
-        plain = decode(response.body, find_all(response.headers, "content-encoding"), MAX_FETCH_BODY)
+        plain = decode(response.body, find_all(response.headers, "content-encoding"), MAX_TEXT_BODY)
         text = None if response.status in _NULL_BODY else _decoded(plain, response.headers)
+        _check_size(text or "")
     except CannotDecode as error:
         return _error(f"The response of status {response.status} arrived, but {error}.", "invalid", 1, "GatewayError")
     found = _PlainData(url=response.url, headers=_joined(response.headers), body=text, status_code=response.status)
     return msgspec.json.encode({"data": found})
+
+
+def _check_size(text: str) -> None:
+    size = len(text.encode()) if len(text) * 4 > MAX_STEP_OUTPUT else 0
+    if size > MAX_STEP_OUTPUT:
+        raise CannotDecode(
+            f"its body is {size} bytes of text, more than the {MAX_STEP_OUTPUT} that a step of this SDK may have: fetch it "
+            "with the Stepwell Python SDK, or ask the server for less"
+        )
 
 
 def _decoded(body: bytes, headers: tuple[Header, ...]) -> str:

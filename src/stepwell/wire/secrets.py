@@ -14,6 +14,7 @@ from urllib.parse import quote, quote_plus, urlsplit, urlunsplit
 import msgspec
 from msgspec.structs import replace
 
+from stepwell.wire.constants import MAX_FETCH_BODY
 from stepwell.wire.encodings import CannotDecode, decode
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header
 from stepwell.wire.fetch_headers import find, find_all
@@ -150,7 +151,11 @@ def scrub(outcome: FetchOutcome, asked: FetchRequest, values: Mapping[str, str])
         return replace(outcome, message=_hide(outcome.message, spellings))
     headers: tuple[Header, ...] = tuple((name, _hide(value, spellings)) for name, value in outcome.headers)
     clean = replace(outcome, url=asked.url, headers=headers)
-    return _scrub_body(clean, [spelling.encode() for spelling in spellings], asked.policy.max_body)
+    return _scrub_body(
+        clean,
+        [spelling.encode() for spelling in spellings],
+        min(asked.policy.max_body or MAX_FETCH_BODY, MAX_FETCH_BODY),
+    )
 
 
 def needles(asked: FetchRequest, values: Mapping[str, str]) -> list[bytes]:
@@ -179,6 +184,8 @@ def _hide(text: str, spellings: Mapping[str, str]) -> str:
 
 
 def _scrub_body(response: FetchResponse, hidden: list[bytes], limit: int) -> FetchResponse:
+    if response.stored is not None:
+        return response  # it was cleaned on its way
     codings = find_all(response.headers, "content-encoding")
     try:
         plain = decode(response.body, codings, limit) if codings else response.body

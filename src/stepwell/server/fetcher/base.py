@@ -5,6 +5,22 @@ from typing import Protocol
 from stepwell.wire.fetch import FetchOutcome, FetchRequest
 
 
+class NotStored(Exception):
+    """The platform could not store a body while it arrived."""
+
+
+class Sink(Protocol):
+    """Where a large body is stored while it arrives. Both raise :class:`NotStored`."""
+
+    async def write(self, data: bytes) -> None:
+        """More of the body; waits while the store is slow."""
+        ...
+
+    async def end(self) -> int:
+        """The body is whole: its size."""
+        ...
+
+
 class Fetcher(Protocol):
     """Performs requests and reports what happened; never raises for anything that the network or the upstream does."""
 

@@ -1,12 +1,14 @@
-"""Bodies on their way: large ones sent in watched slices, all of them received in chunks and cut at the cap."""
+"""Bodies on their way: large ones sent in watched slices, all of them received in chunks, stored and cut on the way."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
-from aiohttp import ClientResponse
+from aiohttp import ClientResponse, StreamReader
 
+from stepwell.server.fetcher.base import Sink
 from stepwell.server.fetcher.tee import Tee
 from stepwell.server.fetcher.timing import Timing
+from stepwell.wire.constants import INLINE_BODY_BYTES, MAX_FETCH_BODY
 from stepwell.wire.fetch import FetchResponse
 
 SLICE_BYTES = 64 * 1024
@@ -41,28 +43,62 @@ async def sliced(body: bytes, timing: Timing, watch: asyncio.Timeout, seconds: f
 
 async def read_body(
     response: ClientResponse, limit: int, tee: Tee | None = None, head: FetchResponse | None = None
-) -> bytes:
-    """The body as it came over the wire, still encoded. Raises :class:`TooLarge` as soon as it is known to be.
+) -> tuple[bytes, int | None]:
+    """The body as it came over the wire, still encoded; or nothing and the size of one that was stored as it arrived.
 
-    One that takes more than one read goes to ``tee`` too, after its ``head``.
+    Raises :class:`TooLarge` as soon as it is known to be over ``limit``, :class:`NotStored`. A body that takes more than one
+    read goes to ``tee`` too, after its ``head``; one over ``INLINE_BODY_BYTES`` is stored where the tee has a place for it.
     """
     if _announced(response) > limit:
         raise TooLarge(limit)
     content = response.content
-    chunks = [await content.readany()]
-    size = len(chunks[0])
-    if tee is not None and head is not None and not content.at_eof():
-        tee.begin(head)
-        tee.write(chunks[0])
+    first = await content.readany()
+    if len(first) > limit:
+        raise TooLarge(limit)
+    if content.at_eof():
+        return first, None
+    if tee is None or head is None:
+        return await _collect(content, [first], limit, None), None
+    tee.begin(head)
+    tee.write(first)
+    chunks = [first]
+    whole = await _collect(content, chunks, min(limit, INLINE_BODY_BYTES), tee, stop=True)
+    if content.at_eof() and len(whole) <= limit:
+        return whole, None
+    sink = tee.store(head) if len(whole) <= limit else None
+    if sink is None:
+        return await _collect(content, [whole], min(limit, MAX_FETCH_BODY), tee), None
+    return b"", await _store(content, whole, sink, limit, tee)
+
+
+async def _collect(
+    content: StreamReader, chunks: list[bytes], limit: int, tee: Tee | None, *, stop: bool = False
+) -> bytes:
+    """All that comes after ``chunks``, and they. Over the limit it stops, or raises :class:`TooLarge`."""
+    size = sum(map(len, chunks))
     while size <= limit and not content.at_eof():
         chunk = await content.readany()
         size += len(chunk)
         chunks.append(chunk)
         if tee is not None:
             tee.write(chunk)
-    if size > limit:
+    if size > limit and not stop:
         raise TooLarge(limit)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return b"".join(chunks)
+
+
+async def _store(content: StreamReader, begun: bytes, sink: Sink, limit: int, tee: Tee) -> int:
+    """Store what has begun and all that follows; the size."""
+    size = len(begun)
+    await sink.write(begun)
+    while not content.at_eof():
+        chunk = await content.readany()
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(limit)
+        tee.write(chunk)
+        await sink.write(chunk)
+    return await sink.end()
 
 
 def _announced(response: ClientResponse) -> int:

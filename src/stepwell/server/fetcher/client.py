@@ -22,7 +22,7 @@ from stepwell.server.fetcher.resolver import GuardedResolver, Lookup, system_loo
 from stepwell.server.fetcher.tee import Tee
 from stepwell.server.fetcher.timing import Timing, trace_config
 from stepwell.server.fetcher.tls import usual_context
-from stepwell.wire.constants import VERSION
+from stepwell.wire.constants import MAX_FETCH_BODY, MAX_TEXT_BODY, VERSION
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header, Hop
 
 _USER_AGENT = f"Stepwell/{VERSION}"
@@ -37,7 +37,10 @@ _MAX_HEADER_BYTES = 64 * 1024
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Limits:
-    """Defaults of the platform, in seconds; ``connections`` is the size of the pool that all requests share."""
+    """Defaults of the platform, in seconds; ``connections`` is the size of the pool that all requests share.
+
+    ``max_body``: bytes of a response's body, where the request says nothing else.
+    """
 
     connect: float = 10.0
     read: float = 7200.0
@@ -46,6 +49,7 @@ class Limits:
     dns: float = 10.0
     keep_alive: float = 30.0
     connections: int = 10_000
+    max_body: int = MAX_FETCH_BODY
 
 
 @dataclass(slots=True)
@@ -163,15 +167,20 @@ class AiohttpFetcher:
             response.close()
             return replace(following, elapsed_ms=made.timing.elapsed_ms, phases=made.timing.phases)
         if following is None:
-            body = await read_body(response, request.policy.max_body, made.tee, head)
+            body, stored = await read_body(response, self._cap(request), made.tee, head)
             made.timing.received()
             timing = made.timing
-            return replace(head, body=body, elapsed_ms=timing.elapsed_ms, phases=timing.phases)
+            return replace(head, body=body, stored=stored, elapsed_ms=timing.elapsed_ms, phases=timing.phases)
         await _drain(response)
         if crosses(request, following):
             return replace(head, onward=True, elapsed_ms=made.timing.elapsed_ms, phases=made.timing.phases)
         made.history += (Hop(head.status, head.url, head.headers),)
         return following
+
+    def _cap(self, request: FetchRequest) -> int:
+        """A larger body could not become a record: the platform's limit or the request's own, or that of text."""
+        limit = request.policy.max_body or self._limits.max_body
+        return limit if request.rich else min(limit, MAX_TEXT_BODY)
 
     def _session(self) -> aiohttp.ClientSession:
         if self._open is None:

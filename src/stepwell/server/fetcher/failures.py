@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
+from stepwell.server.fetcher.base import NotStored
 from stepwell.server.fetcher.body import TooLarge
 from stepwell.server.fetcher.guard import GuardDenied
 from stepwell.server.fetcher.timing import Timing
@@ -46,6 +47,8 @@ def _explain(error: BaseException, timing: Timing) -> tuple[str, str]:
             return "guard", cause.message
         if isinstance(cause, TooLarge):
             return "too_large", f"the response's body is larger than the limit of {cause.limit} bytes"
+        if isinstance(cause, NotStored):
+            return "aborted", "the platform could not store the response's body"
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):
             return "tls", f"the TLS handshake failed ({_tls(cause)})"
         if isinstance(cause, socket.gaierror):

@@ -1,19 +1,26 @@
-"""Where an attempt's body goes besides the record: a channel that readers follow while it arrives."""
+"""Where an attempt's body goes: a channel that readers follow while it arrives, and the store once it has grown large."""
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from stepwell.core.fetches import streamable
-from stepwell.server.fetcher.base import Fetcher
+from stepwell.server.fetcher.base import Fetcher, Sink
 from stepwell.server.streams import Channel, Key, Streams
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse
 
 
 class Tee:
-    """One attempt's. Opens its channel only where the body takes more than one read, and could become the record."""
+    """One attempt's. Opens its channel only where the body takes more than one read, and could become the record.
 
-    __slots__ = ("_channel", "_key", "_mark", "_request", "_streams")
+    ``sink`` makes the place in the store; what was there before is void then.
+    """
 
-    def __init__(self, streams: Streams, key: Key, request: FetchRequest, mark: int) -> None:
+    __slots__ = ("_channel", "_key", "_mark", "_request", "_sink", "_streams")
+
+    def __init__(
+        self, streams: Streams, key: Key, request: FetchRequest, mark: int, sink: Callable[[], Sink] | None = None
+    ) -> None:
+        self._sink = sink
         self._streams = streams
         self._key = key
         self._request = request
@@ -30,6 +37,10 @@ class Tee:
         """Some of the body."""
         if self._channel is not None:
             self._channel.write(data)
+
+    def store(self, head: FetchResponse) -> Sink | None:
+        """Where to put the body of ``head``, which has grown large; None where it has to be taken whole, to be decoded."""
+        return self._sink() if self._sink is not None and self._request.rich else None
 
     def end(self, outcome: FetchOutcome) -> None:
         """The attempt is over."""

@@ -71,7 +71,7 @@ class Engine:
         self._waiting = Waiting(store)
         self._starter = Starter(self.registry, self._waiting, self.new_id)
         self._deliveries = Deliveries(store, self._clock)
-        self.worker = Worker(fetcher, self.registry, self._clock, self.new_id, self._deliveries, capacity)
+        self.worker = Worker(store, fetcher, self.registry, self._clock, self.new_id, self._deliveries, capacity)
         self.streams = self.worker.streams
         self._committer = Committer(store, self._clock, owner, self.worker.room, self.worker.take)
         self._actors = Actors(store, self._committer, self._env, self._ended, self._starter.with_consequences)

@@ -17,7 +17,8 @@ from stepwell.server.fetcher.tee import Tee, TeeingFetcher
 from stepwell.server.runtime.actors import Actor, Actors, Work, broken
 from stepwell.server.runtime.committer import Committer
 from stepwell.server.runtime.deliveries import Deliveries
-from stepwell.server.store.base import StoreError
+from stepwell.server.runtime.spill import AT_ONCE, Spill
+from stepwell.server.store.base import Store, StoreError
 from stepwell.server.streams import Streams
 from stepwell.wire.calls import CallRequest
 from stepwell.wire.constants import MAX_STATE_BYTES
@@ -42,6 +43,7 @@ class Worker:
 
     def __init__(
         self,
+        store: Store,
         fetcher: Fetcher,
         routes: Routes,
         clock: Clock,
@@ -49,6 +51,8 @@ class Worker:
         deliveries: Deliveries,
         capacity: int = 2_000,
     ) -> None:
+        self._store = store
+        self._storing = asyncio.Semaphore(AT_ONCE)
         self._fetcher = fetcher
         self._teeing = fetcher if isinstance(fetcher, TeeingFetcher) else None
         self._deliveries = deliveries
@@ -174,11 +178,12 @@ class Worker:
         return Fetched(item, outcome, started)
 
     async def _perform(self, request: FetchRequest, item: Item, started: int) -> FetchOutcome:
-        """One attempt, its body teed to whoever reads along."""
+        """One attempt, its body teed to whoever reads along, and stored while it arrives when it is large."""
         if self._teeing is None:
             return await self._fetcher.fetch(request, item.attempt)
         key = (item.run_id, item.key)
-        tee = Tee(self.streams, key, request, started)
+        claim = ItemRef(item.run_id, item.key, item.claim)
+        tee = Tee(self.streams, key, request, started, lambda: Spill(self._store, claim, self._storing))
         try:
             outcome = await self._teeing.fetch_teed(request, item.attempt, tee)
         except BaseException:

@@ -3,13 +3,45 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from stepwell.server.fetcher.base import Sink
 from stepwell.wire.fetch import FetchResponse
+from stepwell.wire.fetch_headers import find
+
+
+class Cleaner:
+    """Replaces values by as many ``*``. Bytes are held back only while they could be the beginning of a value."""
+
+    def __init__(self, needles: Sequence[bytes]) -> None:
+        self._needles = needles
+        self._held = b""
+
+    def clean(self, data: bytes) -> bytes:
+        """What can be handed on now."""
+        data = self._held + data
+        for needle in self._needles:
+            data = data.replace(needle, b"*" * len(needle))
+        keep = self._beginning(data)
+        self._held = data[len(data) - keep :]
+        return data[: len(data) - keep]
+
+    def _beginning(self, data: bytes) -> int:
+        """How many bytes at the end could be the beginning of a value."""
+        longest = max(map(len, self._needles), default=1) - 1
+        for size in range(min(longest, len(data)), 0, -1):
+            if any(needle.startswith(data[-size:]) for needle in self._needles):
+                return size
+        return 0
+
+    def rest(self) -> bytes:
+        """Nothing more comes: what was held back."""
+        held, self._held = self._held, b""
+        return held
 
 
 class CleanTee:
-    """Stands before a tee. ``wanted`` says of a response's head whether its body is the one to hand on, and cleans it.
+    """Stands before a tee. ``wanted`` says of a response's head whether its body is the one to show, and cleans it.
 
-    Bytes are held back only while they could be the beginning of a value; ``flush`` hands on the rest.
+    ``flush`` hands on the rest of what is shown.
     """
 
     def __init__(
@@ -18,7 +50,7 @@ class CleanTee:
         self._tee = tee
         self._needles = needles
         self._wanted = wanted
-        self._held = b""
+        self._cleaner = Cleaner(needles)
         self._open = False
 
     def begin(self, head: FetchResponse) -> None:
@@ -30,26 +62,30 @@ class CleanTee:
 
     def write(self, data: bytes) -> None:
         """Some of the body."""
-        if not self._open:
-            return
-        data = self._held + data
-        for needle in self._needles:
-            data = data.replace(needle, b"*" * len(needle))
-        keep = self._beginning(data)
-        self._held = data[len(data) - keep :]
-        if keep < len(data):
-            self._tee.write(data[: len(data) - keep])
+        if self._open and (clean := self._cleaner.clean(data)):
+            self._tee.write(clean)
 
-    def _beginning(self, data: bytes) -> int:
-        """How many bytes at the end could be the beginning of a value."""
-        longest = max(map(len, self._needles), default=1) - 1
-        for size in range(min(longest, len(data)), 0, -1):
-            if any(needle.startswith(data[-size:]) for needle in self._needles):
-                return size
-        return 0
+    def store(self, head: FetchResponse) -> Sink | None:
+        """Where to put a large body. One that is encoded has to be taken whole: values are looked for in what it means."""
+        inner: Sink | None = None if find(head.headers, "content-encoding") else self._tee.store(head)
+        return inner and _CleanSink(inner, self._needles)
 
     def flush(self) -> None:
         """Nothing more comes."""
-        if self._open and self._held:
-            self._tee.write(self._held)
-        self._held = b""
+        if self._open and (rest := self._cleaner.rest()):
+            self._tee.write(rest)
+
+
+class _CleanSink:
+    """Stands before a sink."""
+
+    def __init__(self, sink: Sink, needles: Sequence[bytes]) -> None:
+        self._sink = sink
+        self._cleaner = Cleaner(needles)
+
+    async def write(self, data: bytes) -> None:
+        await self._sink.write(self._cleaner.clean(data))
+
+    async def end(self) -> int:
+        await self._sink.write(self._cleaner.rest())
+        return await self._sink.end()

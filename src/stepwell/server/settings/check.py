@@ -19,6 +19,8 @@ def check(settings: Settings) -> Settings:
         raise SettingsError("The drain time must be from 0 s to 24 h; 30 s are the default.")
     if not 0 < settings.call_timeout_s <= MAX_WAIT_S:
         raise SettingsError("The call timeout must be longer than nothing and at most 24 h; two hours are the default.")
+    if settings.max_body < 1:
+        raise SettingsError("The largest body must be at least one byte; 64 MiB are the default.")
     database_path(settings.db)
     for key in settings.signing_keys:
         if not _KEY.fullmatch(key):

@@ -149,6 +149,14 @@ FIELDS: Final = {
             metavar="HOST",
             many=True,
         ),
+        Field(
+            name="max_body",
+            about="The largest response body that is taken, where the request itself does not say.",
+            default="64MiB",
+            read=readers.size,
+            flags=("--max-body",),
+            metavar="SIZE",
+        ),
         Field(name="hosts", about="Limits of the hosts that functions call.", default=_NONE, read=readers.hosts),
         Field(
             name="networks",

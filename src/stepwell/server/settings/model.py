@@ -6,7 +6,7 @@ import msgspec
 
 from stepwell.core.flow.hosts import HostRule
 from stepwell.core.networks import Network
-from stepwell.wire.constants import CALL_TIMEOUT_S
+from stepwell.wire.constants import CALL_TIMEOUT_S, MAX_FETCH_BODY
 
 Kind = Literal["dev", "cloud"]
 
@@ -58,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sensitive_headers: tuple[str, ...] = ()
     """Further headers whose values are credentials."""
     always_replay: bool = False
+    max_body: int = MAX_FETCH_BODY
+    """Bytes of a response's body, where the request itself does not say."""
 
     @property
     def dev(self) -> bool:

@@ -11,6 +11,7 @@ from stepwell.core.flow.hosts import HostRule
 from stepwell.core.networks import Network, parse_networks
 from stepwell.server.settings.model import SettingsError
 from stepwell.wire.durations import parse_duration
+from stepwell.wire.sizes import parse_size
 
 Reader = Callable[[str, str], object]
 """The value of the field that is named first, from the text."""
@@ -47,6 +48,14 @@ def duration(field: str, given: str) -> object:
     except ValueError:
         pass
     raise SettingsError(f"{said(field)} must be a duration such as 500ms, 1s or 2m, not {given!r}.")
+
+
+def size(field: str, given: str) -> object:
+    """Bytes, from a size such as ``64MiB``."""
+    try:
+        return parse_size(given)
+    except ValueError as problem:
+        raise SettingsError(f"{said(field)}: {problem}.") from None
 
 
 def flag(field: str, given: str) -> object:

@@ -181,9 +181,9 @@ class Store(Protocol):
     async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
         """Store the piece from byte ``start`` on of the body that the holder of ``claim`` receives; in order, one at a time.
 
-        Every piece but the last is ``PIECE_BYTES`` long; one at 0 begins anew. Nobody sees the body until a commit keeps it
-        (``Commit.keep``), and durable it is no sooner. When the claim ends in any other way, or its owner dies, its pieces go.
-        False, and nothing is stored, once the claim is not held any longer.
+        Every piece but the last is ``PIECE_BYTES`` long; one at 0 begins anew, and one that comes again replaces itself.
+        Nobody sees the body until a commit keeps it (``Commit.keep``), and durable it is no sooner. When the claim ends in
+        any other way, or its owner dies, its pieces go. False, and nothing is stored, once the claim is not held any longer.
         """
         ...
 

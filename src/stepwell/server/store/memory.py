@@ -56,7 +56,7 @@ class MemoryStore:
         self._keys: dict[tuple[str, str], RunKey] = {}
         self._items: dict[str, dict[str, _Entry]] = {}
         self._bodies: dict[str, bytes] = {}
-        self._arriving: dict[ItemRef, list[bytes]] = {}
+        self._arriving: dict[ItemRef, dict[int, bytes]] = {}
         self._apps: dict[str, AppRecord] = {}
         self._leases: dict[str, int] = {}
         self._used: Counter[str] = Counter()
@@ -142,7 +142,7 @@ class MemoryStore:
             self._bodies[body.ref] = body.data
         for claim in commit.keep:
             if claim in self._arriving:
-                self._bodies[claim.body] = b"".join(self._arriving[claim])
+                self._bodies[claim.body] = b"".join(self._arriving[claim].values())
         for where in gone(commit):
             self._waits.drop(where)
         for wait in commit.waits:
@@ -298,8 +298,8 @@ class MemoryStore:
         if self._held(claim) is None:
             return False
         if start == 0:
-            self._arriving[claim] = []
-        self._arriving[claim].append(data)
+            self._arriving[claim] = {}
+        self._arriving[claim][start] = data
         return True
 
     async def list_items(self, run_id: str) -> list[Item]:

@@ -98,6 +98,16 @@ class BodyConformance:
         await keep(store, claim)
         assert await store.load_body(claim.body) == b"".join(parts)
 
+    async def test_a_piece_that_comes_again_replaces_itself(self, store: Store) -> None:
+        """Who did not hear that it was stored may say it once more."""
+        claim = await claimed(store)
+        parts = a_body(7)
+        await append(store, claim, *parts[:2])
+        assert await store.append_body(claim, PIECE_BYTES, parts[1])
+        assert await store.append_body(claim, 2 * PIECE_BYTES, parts[2])
+        await keep(store, claim)
+        assert await store.load_body(claim.body) == b"".join(parts)
+
     async def test_a_late_owner_stores_nothing(self, store: Store) -> None:
         """Neither once another has the item, nor when it was given back, dropped or replaced; the new body is whole."""
         late = await claimed(store)

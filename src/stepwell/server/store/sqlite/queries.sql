@@ -225,7 +225,7 @@ WHERE ref = :ref AND start < :end
 ORDER BY start;
 
 -- name: put_piece
-INSERT INTO body_pieces (ref, start, data) VALUES (?, ?, ?);
+INSERT INTO body_pieces (ref, start, data) VALUES (?, ?, ?) ON CONFLICT (ref, start) DO UPDATE SET data = excluded.data;
 
 -- name: drop_pieces
 DELETE FROM body_pieces WHERE rowid IN (SELECT rowid FROM body_pieces WHERE ref = ? LIMIT ?);

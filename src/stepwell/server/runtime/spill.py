@@ -1,0 +1,79 @@
+"""A large body on its way to the store: piece by piece while it arrives, so that it is never in memory whole."""
+
+import asyncio
+import logging
+
+from stepwell.core.model import ItemRef
+from stepwell.server.fetcher.base import NotStored
+from stepwell.server.store.base import PIECE_BYTES, Store, StoreError
+
+logger = logging.getLogger("stepwell.engine")
+
+AT_ONCE = 2
+"""Pieces of all bodies that may wait for the store at the same time: commits must not queue behind more."""
+_RETRIES_S = (0.2, 1.0, 3.0)
+
+_writing: set[asyncio.Task[None]] = set()
+
+
+class Spill:
+    """One body, for the holder of ``claim``. ``gate`` is shared by all bodies.
+
+    A piece is written while the next one arrives; who has two to write waits, and so does the upstream.
+    """
+
+    def __init__(self, store: Store, claim: ItemRef, gate: asyncio.Semaphore) -> None:
+        self._store = store
+        self._claim = claim
+        self._gate = gate
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._start = 0
+        self._last: asyncio.Task[None] | None = None
+
+    async def write(self, data: bytes) -> None:
+        """More of the body. Raises ``NotStored`` when the store can not take it."""
+        self._parts.append(data)
+        self._held += len(data)
+        while self._held >= PIECE_BYTES:
+            held = b"".join(self._parts)
+            rest = held[PIECE_BYTES:]
+            self._parts, self._held = [rest], len(rest)
+            await self._put(held[:PIECE_BYTES])
+
+    async def end(self) -> int:
+        """The body is whole, and stored to its last byte: its size. Raises ``NotStored``."""
+        if self._held:
+            await self._put(b"".join(self._parts))
+        if self._last is not None:
+            await self._last
+        return self._start
+
+    async def _put(self, piece: bytes) -> None:
+        if self._last is not None:
+            await self._last
+        self._last = asyncio.get_running_loop().create_task(self._append(self._start, piece))
+        self._start += len(piece)
+        _writing.add(self._last)
+        self._last.add_done_callback(_written)
+
+    async def _append(self, start: int, piece: bytes) -> None:
+        for delay in (*_RETRIES_S, None):
+            try:
+                async with self._gate:
+                    held = await self._store.append_body(self._claim, start, piece)
+            except StoreError as problem:
+                if delay is None:
+                    raise NotStored(str(problem)) from problem
+                await asyncio.sleep(delay)
+                continue
+            if not held:
+                raise NotStored("the lease of this attempt has ended, and another one has taken over")
+            return
+
+
+def _written(task: asyncio.Task[None]) -> None:
+    """Who has given up the body does not ask any longer how its last piece went."""
+    _writing.discard(task)
+    if not task.cancelled() and task.exception() is not None:
+        logger.warning("a response's body could not be stored: %s", task.exception())
