@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Attempt, Body, Item, ItemRef, Run, RunView, Step, StoredEvent, Wait
+from stepwell.core.model import Body, Item, ItemRef, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.crypto import pieces
 from stepwell.server.crypto.keys import KeyFile, KeyProblem, parse_keys
@@ -30,6 +30,18 @@ from stepwell.server.store.base import (
     WaitQuery,
 )
 from stepwell.server.store.codec import build_view
+from stepwell.server.store.sealed_records import (
+    open_event,
+    open_event_body,
+    open_item,
+    open_run,
+    open_step,
+    piece_place,
+    seal_event,
+    seal_item,
+    seal_run,
+    seal_step,
+)
 from stepwell.server.store.sealed_waits import open_wait, places, seal_wait
 
 _T = TypeVar("_T")
@@ -37,13 +49,8 @@ _T = TypeVar("_T")
 _MARK = "stepwell:key:"
 """Ids of the records among the apps that name the keys in use; each holds a value to try the key on."""
 _TRIAL = b"stepwell"
-_EVENT = b"event"
 _SLOW = 1024 * 1024
 """Bodies from this size on are sealed and opened in a thread."""
-
-_pack = msgspec.msgpack.Encoder().encode
-_unpack_step = msgspec.msgpack.Decoder(tuple[bytes | None, bytes | None, tuple[Attempt, ...]]).decode
-_unpack_run = msgspec.msgpack.Decoder(tuple[bytes | None, str | None]).decode
 
 
 class SealedStore:
@@ -107,7 +114,7 @@ class SealedStore:
             sealed = [await _seal_bodies(keys, commit) for commit in sealed]
         done = await self.inner.transact(sealed, claim)
         if any(item.payload is not None for item in done.claimed):
-            done.claimed = [_open_item(keys, item, lenient=True) for item in done.claimed]
+            done.claimed = [open_item(keys, item, lenient=True) for item in done.claimed]
         return done
 
     async def load_runs(self, run_ids: Sequence[str]) -> list[RunView]:
@@ -119,22 +126,22 @@ class SealedStore:
     async def get_event(self, internal_id: str) -> StoredEvent | None:
         """See :meth:`Store.get_event`."""
         found = await self.inner.get_event(internal_id)
-        return found and _opening(lambda: replace(found, body=self._keys.open(found.body, _EVENT)))
+        return found and _opening(lambda: open_event(self._keys, found))
 
     async def list_events(self, query: EventQuery) -> list[StoredEvent]:
         """See :meth:`Store.list_events`."""
         found = await self.inner.list_events(query)
-        return _opening(lambda: [replace(event, body=self._keys.open(event.body, _EVENT)) for event in found])
+        return _opening(lambda: [open_event(self._keys, event) for event in found])
 
     async def list_runs(self, query: RunQuery) -> list[Run]:
         """See :meth:`Store.list_runs`."""
         found = await self.inner.list_runs(query)
-        return _opening(lambda: [_open_run(self._keys, run) for run in found])
+        return _opening(lambda: [open_run(self._keys, run) for run in found])
 
     async def list_items(self, run_id: str) -> list[Item]:
         """See :meth:`Store.list_items`."""
         found = await self.inner.list_items(run_id)
-        return _opening(lambda: [_open_item(self._keys, item) for item in found])
+        return _opening(lambda: [open_item(self._keys, item) for item in found])
 
     async def load_body(self, ref: str, start: int = 0, end: int | None = None) -> bytes | None:
         """See :meth:`Store.load_body`."""
@@ -148,7 +155,7 @@ class SealedStore:
 
     async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
         """See :meth:`Store.append_body`."""
-        sealed = pieces.seal(self._keys, data, _piece(claim.body, start), pieces.IN_A_ROW)
+        sealed = pieces.seal(self._keys, data, piece_place(claim.body, start), pieces.IN_A_ROW)
         return await self.inner.append_body(claim, start // PIECE_BYTES * pieces.sealed_size(PIECE_BYTES), sealed)
 
     async def _load_row(self, ref: str, length: int, start: int, end: int | None) -> bytes:
@@ -159,7 +166,7 @@ class SealedStore:
             base = start // length * pieces.sealed_size(length)
             head = await self.inner.load_body(ref, base, base + pieces.HEAD)
             wanted = head and pieces.part(head, start - first, None if end is None else end - first)
-            data = await self._load_part(ref, wanted, base, _piece(ref, first)) if wanted else None
+            data = await self._load_part(ref, wanted, base, piece_place(ref, first)) if wanted else None
             if not data:
                 break
             found.append(data)
@@ -259,13 +266,13 @@ def _opening(work: Callable[[], _T]) -> _T:
 def _seal_commit(keys: Sealer, commit: Commit) -> Commit:
     changes: dict[str, object] = {}
     if commit.run is not None and (commit.run.output is not None or commit.run.error is not None):
-        changes["run"] = _seal_run(keys, commit.run)
+        changes["run"] = seal_run(keys, commit.run)
     if commit.events:
-        changes["events"] = tuple(replace(event, body=keys.seal(event.body, _EVENT)) for event in commit.events)
+        changes["events"] = tuple(seal_event(keys, event) for event in commit.events)
     if commit.steps:
-        changes["steps"] = tuple(_seal_step(keys, step) for step in commit.steps)
+        changes["steps"] = tuple(seal_step(keys, step) for step in commit.steps)
     if any(item.payload is not None for item in commit.put):
-        changes["put"] = tuple(_seal_item(keys, item) for item in commit.put)
+        changes["put"] = tuple(seal_item(keys, item) for item in commit.put)
     if commit.waits:
         changes["waits"] = tuple(seal_wait(keys, wait) for wait in commit.waits)
     if commit.more:
@@ -294,75 +301,6 @@ async def _seal_body(keys: Sealer, body: Body) -> Body:
     return replace(body, data=await asyncio.to_thread(pieces.seal, keys, body.data, place))
 
 
-# runs and steps
-
-
-def _seal_run(keys: Sealer, run: Run) -> Run:
-    return replace(run, output=keys.seal(_pack((run.output, run.error)), run.run_id.encode()), error=None)
-
-
-def _open_run(keys: Sealer, run: Run) -> Run:
-    if run.output is None:
-        return run
-    data = keys.open(run.output, run.run_id.encode())
-    if data is run.output:
-        return run
-    output, error = _unpack_run(data)
-    return replace(run, output=output, error=error)
-
-
-def _seal_step(keys: Sealer, step: Step) -> Step:
-    place = _place(step.run_id, step.step_id)
-    if step.input is not None:
-        step = replace(step, input=keys.seal(step.input, place))
-    if step.memo is None and step.info is None and not step.attempts:
-        return step
-    data = _pack((step.memo, step.info, step.attempts))
-    return replace(step, memo=keys.seal(data, place), info=None, attempts=())
-
-
-def _open_step(keys: Sealer, step: Step) -> Step:
-    place = _place(step.run_id, step.step_id)
-    if step.input is not None:
-        step = replace(step, input=keys.open(step.input, place))
-    if step.memo is None:
-        return step
-    data = keys.open(step.memo, place)
-    if data is step.memo:
-        return step
-    memo, info, attempts = _unpack_step(data)
-    return replace(step, memo=memo, info=info, attempts=attempts)
-
-
 def _open_view(keys: Sealer, view: RunView) -> RunView:
-    events = [keys.open(event, _EVENT) for event in view.events]
-    return build_view(_open_run(keys, view.run), events, [_open_step(keys, step) for step in view.steps.values()])
-
-
-# items
-
-
-def _seal_item(keys: Sealer, item: Item) -> Item:
-    if item.payload is None:
-        return item
-    return replace(item, payload=keys.seal(item.payload, _place(item.run_id, item.key)))
-
-
-def _open_item(keys: Sealer, item: Item, *, lenient: bool = False) -> Item:
-    """``lenient``: an item that was claimed can not be refused; one that does not open ends its run with an error."""
-    if item.payload is None:
-        return item
-    try:
-        return replace(item, payload=keys.open(item.payload, _place(item.run_id, item.key)))
-    except CannotOpen:
-        if lenient:
-            return item
-        raise
-
-
-def _piece(ref: str, start: int) -> bytes:
-    return f"{ref}/{start}".encode()
-
-
-def _place(run_id: str, key: str) -> bytes:
-    return f"{run_id}/{key}".encode()
+    events = [open_event_body(keys, event) for event in view.events]
+    return build_view(open_run(keys, view.run), events, [open_step(keys, step) for step in view.steps.values()])
