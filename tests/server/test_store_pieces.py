@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from stepwell.core.model import Body
-from stepwell.core.outputs import Commit
 from stepwell.server.crypto.keys import KeyFile
 from stepwell.server.store.base import PIECE_BYTES, Store, StoreError
+from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.sealed import SealedStore
 from stepwell.server.store.sqlite import SQLiteStore
 from stepwell.server.store.sqlite.arriving import SWEEP
+from stepwell.server.store.sqlite.connect import APPLICATION_ID, _know
 from stepwell.testing.platform.body_conformance import append, claimed, keep
 
 SECRET = b"sk-literal-0123456789"
@@ -96,13 +96,15 @@ async def test_a_full_disk_refuses_a_piece_and_takes_it_later(tmp_path: Path) ->
 
 
 async def test_files_from_before_there_were_pieces_are_read(tmp_path: Path) -> None:
-    store = await opened(tmp_path)
-    await store.transact([Commit(now=1, bodies=(Body("old", "R1", b"0123456789"),))])
-    await store.close()
-    with sqlite3.connect(tmp_path / "stepwell.db") as conn:
-        conn.executescript(
-            "ALTER TABLE bodies DROP COLUMN pieces; DROP TABLE body_pieces; DROP TABLE arriving; PRAGMA user_version=4;"
-        )
+    conn = sqlite3.connect(tmp_path / "stepwell.db")
+    _know(conn)
+    for migration in load_migrations("stepwell.server.store.sqlite"):
+        if migration.number <= 4:
+            conn.executescript(migration.sql)
+    conn.execute("INSERT INTO bodies (ref, run_id, data) VALUES ('old', 'R1', x'30313233343536373839')")
+    conn.commit()
+    conn.executescript(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version=4;")
+    conn.close()
     store = await opened(tmp_path)
     assert await store.load_body("old") == b"0123456789"
     assert await store.load_body("old", 2, 4) == b"23"
