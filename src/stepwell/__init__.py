@@ -36,6 +36,7 @@ from stepwell.sdk.middleware import (
     TransformOutputStepInfo,
 )
 from stepwell.sdk.secrets import secret
+from stepwell.sdk.signals import Signal
 from stepwell.sdk.steps import Step, StepSync
 from stepwell.sdk.triggers import TriggerEvent
 from stepwell.wire.constants import CALLBACK_URL
@@ -67,6 +68,7 @@ __all__ = [
     "RunAbandoned",
     "SendEventsError",
     "SendEventsResult",
+    "Signal",
     "Step",
     "StepError",
     "StepMemo",

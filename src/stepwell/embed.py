@@ -116,11 +116,13 @@ class Embedded:
         self._platform = platform
         for client in self._clients:
             client._send_override = self._send  # noqa: SLF001 - the hook made for this  # pyright: ignore[reportPrivateUsage]
+            client._signal_override = self._signal  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     async def stop(self, drain_s: float | None = None) -> bool:
         """Drain and end; whether everything in flight ended in time."""
         for client in self._clients:
             client._send_override = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            client._signal_override = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         drained = True
         if self._platform is not None:
             drained = await self._host.ask(self._platform.stop(drain_s))
@@ -135,6 +137,10 @@ class Embedded:
         if id is not None:
             event["id"] = id
         return (await self._send(msgspec.json.encode([event])))[0]
+
+    async def signal(self, signal: str, data: Any = None) -> str | None:
+        """Send a signal; the id of the run that waited for it, None where none did."""
+        return await self._host.ask(self._host_engine().signal(signal, msgspec.json.encode(data)))
 
     async def sync(self, app_id: str, url: str, functions: Sequence[Mapping[str, Any]], sdk: str = "unknown") -> None:
         """Register an app that is called over HTTP at ``url``, with function configs as in the protocol's section 1.3."""
@@ -188,6 +194,11 @@ class Embedded:
 
     async def _send(self, body: bytes, seed: str | None = None) -> list[str]:
         return await self._host.ask(self._ingest(body, seed))
+
+    async def _signal(self, body: bytes) -> str | None:
+        asked = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        name = msgspec.json.decode(asked["signal"], type=str)
+        return await self._host.ask(self._host_engine().signal(name, bytes(asked["data"])))
 
     async def _ingest(self, body: bytes, seed: str | None) -> list[str]:
         engine = self._host_engine()

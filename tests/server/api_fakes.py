@@ -104,6 +104,11 @@ class FakeEngine:
         self.check()
         return list_events(self.events.values(), query)
 
+    async def signal(self, signal: str, data: bytes) -> str | None:
+        self.check()
+        waiting = [run_id for run_id in self.views if signal == f"signal {run_id}"]
+        return waiting[0] if waiting else None
+
     async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
         self.check()
         self.checkpoints.append((run_id, list(ops), generation))

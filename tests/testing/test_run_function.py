@@ -211,6 +211,29 @@ async def test_events_stay_in_the_test() -> None:
     assert found.client._send_override is None
 
 
+async def test_stand_ins_for_what_a_function_waits_for() -> None:
+    async def handler(ctx: stepwell.Context) -> list[object]:
+        paid = await ctx.step.wait_for_event("paid", event="paid", timeout="1d")
+        answer = await ctx.step.wait_for_signal("answer", signal="yes", timeout="1d")
+        told = await ctx.step.send_signal("tell", signal="done", data={"n": 1})
+        return [paid and paid.data, answer and [answer.signal, answer.data], told]
+
+    def handler_sync(ctx: stepwell.ContextSync) -> list[object]:
+        paid = ctx.step.wait_for_event("paid", event="paid", timeout="1d")
+        answer = ctx.step.wait_for_signal("answer", signal="yes", timeout="1d")
+        return [paid and paid.data, answer and [answer.signal, answer.data], ctx.step.send_signal("tell", signal="d")]
+
+    paid = stepwell.Event(name="paid", data={"amount": 1})
+    for each_handler in (handler, handler_sync):
+        found = await arun_function(function(each_handler), steps={"paid": paid, "answer": [1], "tell": "run"})
+        assert found.output == [{"amount": 1}, ["yes", [1]], "run"]
+        found = await arun_function(function(each_handler), steps={"paid": None, "answer": None})
+        assert found.output == [None, None, None]
+    found = await arun_function(function(handler))
+    assert (found.output, found.elapsed.days) == ([None, None, None], 2)
+    assert found.signals == [stepwell.Signal("done", {"n": 1})]
+
+
 def test_the_event_has_to_start_the_function() -> None:
     async def handler(ctx: stepwell.Context) -> str:
         return ctx.event.name

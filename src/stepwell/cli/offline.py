@@ -51,6 +51,10 @@ class OfflineEngine:
         """Events."""
         return await self._store.list_events(query)
 
+    async def signal(self, signal: str, data: bytes) -> str | None:
+        """Needs an engine."""
+        raise StoreError(_NEEDS_ONE)
+
     async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
         """Needs an engine."""
         raise StoreError(_NEEDS_ONE)

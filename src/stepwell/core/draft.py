@@ -24,6 +24,8 @@ from stepwell.wire.constants import DISCOVERY, MAX_STEP_OUTPUT
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.ops import Opcode
 
+_WAITING = frozenset({Opcode.WAIT_FOR_EVENT, Opcode.WAIT_FOR_SIGNAL})
+
 
 class Draft:
     """Collects what inputs change in one run, and comes to one commit. Reads through to the view it was made from."""
@@ -45,6 +47,7 @@ class Draft:
         self._emit: list[SystemEvent] = []
         self._waits: list[Wait] = []
         self._unwait: list[tuple[str, str]] = []
+        self._more: list[Commit] = []
 
     # reading
 
@@ -102,7 +105,7 @@ class Draft:
         )
         self.run = replace(run, completed=run.completed + 1, state_bytes=run.state_bytes + len(memo), pending=pending)
         self._ended.append(step.step_id)
-        if step.op == Opcode.WAIT_FOR_EVENT:
+        if step.op in _WAITING:
             self._unwait.append((step.run_id, step.step_id))
         self.save(ended)
         return ended
@@ -181,6 +184,10 @@ class Draft:
         """Have the step woken by an event."""
         self._waits.append(wait)
 
+    def follow(self, commit: Commit) -> None:
+        """Have this looked at too, in the same transaction, once the run's own commit has passed."""
+        self._more.append(commit)
+
     @property
     def trigger(self) -> bytes:
         """The event that started the run."""
@@ -213,9 +220,10 @@ class Draft:
         self._put.clear()
         self._drop = True
         self._waits.clear()
+        self._more.clear()
         self._unwait.extend(cancel_keys(self.run))
         for step in self._view.steps.values():
-            if step.op == Opcode.WAIT_FOR_EVENT and not step.ended:
+            if step.op in _WAITING and not step.ended:
                 self._unwait.append((step.run_id, step.step_id))
 
     # the end of it
@@ -237,5 +245,6 @@ class Draft:
             emit=tuple(self._emit),
             waits=tuple(self._waits),
             unwait=tuple(self._unwait),
+            more=tuple(self._more),
             observed=tuple(self._observed),
         )

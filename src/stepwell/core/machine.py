@@ -110,6 +110,11 @@ def _fired(draft: Draft, given: Fired) -> None:
     found = draft.step(given.item.key)
     if found is None or found.ended or draft.ended:
         return
+    if given.item.kind is WorkKind.FAIL:
+        error = given.item.payload or b"null"
+        draft.end_step(found, b'{"error":' + error + b"}", StepStatus.FAILED)
+        draft.finish(RunStatus.FAILED, error)
+        return
     memo = _due(found, given.item)
     status = StepStatus.FAILED if is_error(memo) else StepStatus.COMPLETED
     completed(draft, draft.end_step(found, memo, status))

@@ -12,6 +12,7 @@ from stepwell.core.flow.hosts import host_of
 from stepwell.core.groups import completed, joins_group, open_group
 from stepwell.core.invokes import invoke
 from stepwell.core.model import Item, RunStatus, Step, StepStatus, WorkKind
+from stepwell.core.signals import begun, wait_for_signal
 from stepwell.core.stepcalls import step_failed
 from stepwell.core.waits import hopeless, wait_for_event
 from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_STEPS, MAX_WAIT_MS
@@ -152,6 +153,8 @@ def _begin(draft: Draft, step: Step | None, code: Opcode, op: Op) -> None:
         _gateway(draft, step, op)
     elif code is Opcode.WAIT_FOR_EVENT:
         _wait(draft, step, op)
+    elif code is Opcode.WAIT_FOR_SIGNAL:
+        _signal(draft, step, op)
     elif code is Opcode.INVOKE:
         _invoke(draft, step, op)
     else:
@@ -197,6 +200,18 @@ def _wait(draft: Draft, step: Step, op: Op) -> None:
         return
     if delay > 0 and not hopeless(wait):
         draft.wait(wait)
+    draft.work_on(step, WorkKind.TIMER, draft.env.now + min(max(0, delay), MAX_WAIT_MS))
+
+
+def _signal(draft: Draft, step: Step, op: Op) -> None:
+    try:
+        wait, timeout = wait_for_signal(draft.run.run_id, step.step_id, _raw(op.opts))
+        delay = parse_duration_or_date(timeout, draft.env.now)
+    except ValueError as problem:
+        _refuse(draft, step, "InvalidWait", f"step {step.name!r} can not wait: {problem}")
+        return
+    if delay > 0:
+        draft.follow(begun(wait, step.name, draft.env.now))
     draft.work_on(step, WorkKind.TIMER, draft.env.now + min(max(0, delay), MAX_WAIT_MS))
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from stepwell.errors import ConfigError, SendEventsError
-from stepwell.sdk import sending
+from stepwell.errors import ConfigError, SendEventsError, StepwellError
+from stepwell.sdk import sending, signals
 from stepwell.sdk.chain import Chain, HookFailed, sending_chain
 from stepwell.sdk.config import Config, read_config
 from stepwell.sdk.events import Event, EventType
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from stepwell.sdk.handlers import Declare
 
 SendOverride = Callable[[bytes], Awaitable[list[str]]]
+SignalOverride = Callable[[bytes], Awaitable[str | None]]
+T = TypeVar("T")
+
 FAILED = "inngest/function.failed"
 EventLike = Event[Any] | Mapping[str, Any]
 
@@ -74,6 +77,7 @@ class Client:
             "env": env,
         }
         self._send_override: SendOverride | None = None
+        self._signal_override: SignalOverride | None = None
 
     @property
     def config(self) -> Config:
@@ -169,15 +173,33 @@ class Client:
 
     def send_sync(self, events: EventLike | Sequence[EventLike]) -> list[str]:
         """As :meth:`send`, for code without an event loop."""
-        import asyncio
+        return _blocking("send", self.send(events), SendEventsError)
 
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(self.send(events))
-        raise SendEventsError(
-            "send_sync was called where an event loop runs, which it would block: await client.send(...)"
-        )
+    async def send_signal(self, signal: str, data: Any = None) -> str | None:
+        """Wake the one step that waits for a signal, with JSON ``data``: the id of its run, None where no step waits.
+
+        Raises ``StepwellError`` where the platform can not be asked.
+        """
+        body = signals.encode_signal(signal, data)
+        if self._signal_override is not None:
+            return await self._signal_override(body)
+        return await signals.send(self.config, body)
+
+    def send_signal_sync(self, signal: str, data: Any = None) -> str | None:
+        """As :meth:`send_signal`, for code without an event loop."""
+        return _blocking("send_signal", self.send_signal(signal, data), StepwellError)
+
+
+def _blocking(name: str, work: Coroutine[Any, Any, T], error: type[StepwellError]) -> T:
+    """Raises ``error`` where a loop runs."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    work.close()
+    raise error(f"{name}_sync was called where an event loop runs, which it would block: await client.{name}(...)")
 
 
 def _limits(concurrency: Sequence[Concurrency] | Concurrency | int | None) -> list[Concurrency]:

@@ -58,6 +58,21 @@ class Platform:
             request, steps={key: bytes(memo) for key, memo in memos.items()}, events=[bytes(event) for event in batch]
         )
 
+    async def signal(self, body: bytes) -> str | None:
+        """Send a signal (protocol 1.5): the run that was waiting; None where none was. Raises ``PlatformError``."""
+        answer = await self._ask("POST", f"{self._config.api_url}/v1/signals", body, {})
+        if answer.status_code == 404:
+            return None
+        try:
+            reply = msgspec.json.decode(answer.content, type=_Reply)
+        except msgspec.MsgspecError:
+            reply = _Reply(error="it did not answer as a platform does: check the API URL")
+        if answer.status_code != 200 or reply.data is None:
+            raise PlatformError(
+                f"the platform did not take the signal (status {answer.status_code}): {reply.error or 'no reason given'}"
+            )
+        return reply.data.run_id
+
     async def body(self, ref: str) -> bytes:
         """A fetched body that is kept beside the run's state."""
         return await self._json(f"{self._config.api_url}/v1/bodies/{quote(ref)}")
@@ -105,3 +120,12 @@ class Platform:
         if self._config.env:
             headers[H_ENV] = self._config.env
         return headers
+
+
+class _Woken(msgspec.Struct):
+    run_id: str
+
+
+class _Reply(msgspec.Struct):
+    data: _Woken | None = None
+    error: str | None = None

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from stepwell.sdk import fetching, values
 from stepwell.sdk.generics import D
 from stepwell.sdk.invoking import Data, Timeout, full_id, invoke_call
+from stepwell.sdk.signals import OnConflict, Signal, came, signal_call
 from stepwell.sdk.waiting import met, wait_call
 from stepwell.wire.durations import format_duration, to_ms
 from stepwell.wire.fetch import FetchResponse
@@ -136,6 +137,24 @@ class Step:
         self._run.check()
         return self._wait(wait_call(self._run.machine, step_id, event, timeout, if_exp))
 
+    def wait_for_signal(
+        self, step_id: str, *, signal: str, timeout: Timeout, on_conflict: OnConflict = "fail"
+    ) -> Coroutine[Any, Any, Signal | None]:
+        """Wait for the signal of a name, that one sender sends to this one step; None when it did not come in time.
+
+        While another step waits for it, the run fails, or, with ``on_conflict="replace"``, this one takes the signal over and
+        the other has its time-out left. ``timeout``: ``"7d"``, a ``timedelta`` or milliseconds, up to a year.
+        """
+        self._run.check()
+        return self._signal(signal_call(self._run.machine, step_id, signal, timeout, on_conflict))
+
+    async def _signal(self, call: StepCall) -> Signal | None:
+        return came(await self._run.memo(call))
+
+    def send_signal(self, step_id: str, *, signal: str, data: Any = None) -> Coroutine[Any, Any, str | None]:
+        """Send a signal as a step; the id of the run that waited for it, None where none did."""
+        return self.run(step_id, self._function.client.send_signal, signal, data)
+
     async def _wait(self, call: StepCall) -> Event[Any] | None:
         return met(await self._run.memo(call), call.kind)
 
@@ -232,6 +251,17 @@ class StepSync:
         self._run.check()
         call = wait_call(self._run.machine, step_id, event, timeout, if_exp)
         return met(self._run.memo(call), call.kind)
+
+    def wait_for_signal(
+        self, step_id: str, *, signal: str, timeout: Timeout, on_conflict: OnConflict = "fail"
+    ) -> Signal | None:
+        """As :meth:`Step.wait_for_signal`."""
+        self._run.check()
+        return came(self._run.memo(signal_call(self._run.machine, step_id, signal, timeout, on_conflict)))
+
+    def send_signal(self, step_id: str, *, signal: str, data: Any = None) -> str | None:
+        """As :meth:`Step.send_signal`."""
+        return self.run(step_id, self._function.client.send_signal_sync, signal, data)
 
     def exchange(self, asked: fetching.Sendable) -> FetchResponse:
         """As :meth:`Step.exchange`."""

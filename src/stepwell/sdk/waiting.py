@@ -34,11 +34,11 @@ def wait_call(
 
 def met(memo: bytes, schema: Any) -> Event[Any] | None:
     """The event that came, or None. Raises ``StepError`` when the platform refused to wait, ``EventDataError``."""
-    if memo == _NULL:
-        return None
-    _, error = memos.split(memo)
+    data, error = memos.split(memo)
     if error is not None:
         problem: StepError = memos.step_error(error)
         raise problem
-    event = read_event(memo)
+    if bytes(data) == _NULL:
+        return None
+    event = read_event(bytes(data))
     return event if schema is None else fit(event, schema)

@@ -11,7 +11,9 @@ import msgspec
 
 from stepwell.sdk.events import Event
 from stepwell.sdk.memos import split
+from stepwell.sdk.signals import Signal
 from stepwell.testing.messages import SentRequest
+from stepwell.testing.sent import Outbox
 from stepwell.wire.errors import ErrorInfo, parse_error
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ class RunOutcome:
 
     ``status`` is completed or failed; ``output`` the decoded JSON of what the function returned; ``error`` has ``name``,
     ``message`` and ``stack``. ``steps`` are in order of creation; ``requests`` has every attempt that was sent;
-    ``events`` what the function sent; ``elapsed`` how long the run would have taken on a real clock, its code apart.
+    ``events`` and ``signals`` what the function sent; ``elapsed`` how long the run would have taken on a real clock, its
+    code apart.
     """
 
     run_id: str
@@ -55,6 +58,7 @@ class RunOutcome:
     steps: list[StepOutcome]
     requests: list[SentRequest]
     events: list[Event[Any]]
+    signals: list[Signal]
     elapsed: timedelta
 
     @property
@@ -77,7 +81,7 @@ class RunOutcome:
         raise RunFailed(f"{self.error.name}: {self.error.message}{stack}")
 
 
-def run_outcome(view: RunView, requests: list[SentRequest], events: list[Event[Any]], elapsed: timedelta) -> RunOutcome:
+def run_outcome(view: RunView, requests: list[SentRequest], sent: Outbox, elapsed: timedelta) -> RunOutcome:
     """The outcome of a run that has ended."""
     run = view.run
     completed = run.status == "completed"
@@ -88,7 +92,8 @@ def run_outcome(view: RunView, requests: list[SentRequest], events: list[Event[A
         error=None if completed else parse_error(run.output),
         steps=[_step(step) for step in sorted(view.steps.values(), key=lambda step: step.number)],
         requests=requests,
-        events=events,
+        events=sent.events,
+        signals=sent.signals,
         elapsed=elapsed,
     )
 

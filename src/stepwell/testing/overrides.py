@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stepwell.sdk.drivers.bodies import run_body
 from stepwell.sdk.drivers.pool import Pool
 from stepwell.sdk.machine import StepCall
+from stepwell.sdk.signals import Signal
 from stepwell.wire.calls import Answer, CallRequest
 from stepwell.wire.ops import Op, Opcode
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from stepwell.server.caller.base import Caller
 
 
-_REPLACED = frozenset({Opcode.STEP_PLANNED.value, Opcode.INVOKE.value})
+_REPLACED = frozenset(
+    {Opcode.STEP_PLANNED.value, Opcode.INVOKE.value, Opcode.WAIT_FOR_EVENT.value, Opcode.WAIT_FOR_SIGNAL.value}
+)
 
 
 class UnknownStep(AssertionError):
@@ -96,11 +99,25 @@ class Overriding:
         if op.op not in _REPLACED or name not in self._overrides:
             return op
         self.met[name] = Opcode.STEP_PLANNED
-        self._calls.setdefault(op.id, _stand_in(user_id, index, self._overrides[name]))
+        result = _as_signal(op) if op.op == Opcode.WAIT_FOR_SIGNAL else _as_is
+        self._calls.setdefault(op.id, _stand_in(user_id, index, self._overrides[name], result))
         return Op(op=Opcode.STEP_PLANNED, id=op.id, display_name=op.display_name, userland=op.userland)
 
 
-def _stand_in(user_id: str, index: int, given: Any) -> StepCall:
+def _as_is(result: Any) -> Any:
+    return result
+
+
+def _as_signal(op: Op) -> Callable[[Any], Any]:
+    """What stands in for a signal is its data; None is a time-out."""
+
+    def made(result: Any) -> Any:
+        return result if result is None or isinstance(result, Signal) else Signal(op.name or "", result)
+
+    return made
+
+
+def _stand_in(user_id: str, index: int, given: Any, made: Callable[[Any], Any]) -> StepCall:
     call = StepCall(user_id, index, 0, Opcode.STEP_RUN)
     results = list(given.results) if isinstance(given, Each) else [given]
 
@@ -110,7 +127,7 @@ def _stand_in(user_id: str, index: int, given: Any) -> StepCall:
             result = result()  # an exception's class makes the exception
         if isinstance(result, BaseException):
             raise result
-        return result
+        return made(result)
 
     call.body = body
     call.context = copy_context()

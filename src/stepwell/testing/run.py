@@ -47,8 +47,8 @@ def run_function(
         event: the event that starts it; its ``name`` may be left out. Default: one of the function's first trigger.
         data: the event's data, where nothing else of the event matters.
         http: what answers durable requests: a ``ScriptedHttp`` or a ``Cassette``. Default: every request is unexpected.
-        steps: stand-ins for step.run and step.invoke, by step id: a value, an exception to raise, a callable without
-            arguments, or ``each(...)`` of them.
+        steps: stand-ins for step.run, step.invoke, step.wait_for_event (an ``Event``) and step.wait_for_signal (its data),
+            by step id: a value (None: the time-out), an exception to raise, a callable without arguments, or ``each(...)``.
         start: where the virtual clock begins; default: now.
         always_replay: keep no suspended function, run it from its beginning each time: finds what is not deterministic.
         timeout: seconds of real time that the run may take.
@@ -86,12 +86,12 @@ async def arun_function(
     if not isinstance(function, Function):  # pyright: ignore[reportUnnecessaryIsInstance] - users may err
         raise TypeError(f"run_function() takes what @client.create_function returned, not {type(function).__name__}")
     run = _Run(function, http or ScriptedHttp(), steps or {}, FakeClock(start))
-    with caught(function.client) as events:
+    with caught(function.client) as sent:
         try:
             view = await run.play(_event(function, event, data), always_replay, timeout)
         finally:
             await run.close()
-    found = run_outcome(view, run.tap.requests, events, run.clock.elapsed)
+    found = run_outcome(view, run.tap.requests, sent, run.clock.elapsed)
     if found.completed and run.overriding is not None:
         run.overriding.check()
     return found

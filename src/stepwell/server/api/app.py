@@ -24,6 +24,7 @@ from stepwell.server.api.problems import Problem, unavailable
 from stepwell.server.api.register import Register
 from stepwell.server.api.reruns import Reruns
 from stepwell.server.api.runs import Runs
+from stepwell.server.api.signals import Signals
 from stepwell.server.api.state import State
 from stepwell.server.api.streams import StepStreams
 from stepwell.server.clock import SystemClock
@@ -151,6 +152,7 @@ def _rest(engine: EngineFacade, settings: Settings) -> Starlette:
         Route("/v1/bodies/{ref:path}", bodies.get),
         Route("/v1/runs/{run_id:str}/steps/{step:path}/stream", StepStreams(engine, settings).get),
         Callbacks(engine).route(),
+        Signals(engine, settings).route(),
         *Runs(engine, settings).routes(),
         Reruns(engine, settings).route(),
         *State(engine, settings).routes(),

@@ -53,6 +53,10 @@ class EngineFacade(Protocol):
         """Events, newest first."""
         ...
 
+    async def signal(self, signal: str, data: bytes) -> str | None:
+        """Wake the step that waits for a signal, with JSON data: its run. None where none waits."""
+        ...
+
     async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
         """Record steps that an app reports while its call is in flight: ``ok``, ``stale`` or ``unknown``."""
         ...

@@ -15,6 +15,7 @@ from stepwell.core.inputs import CalledBack, Cancelled, Checkpointed, Env, Input
 from stepwell.core.model import Item, Run, RunStatus, RunView, StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.core.reruns import CannotRerun
+from stepwell.core.signals import sent
 from stepwell.core.triggers import problems
 from stepwell.server.caller.base import Caller
 from stepwell.server.clock import Clock, SystemClock
@@ -230,6 +231,14 @@ class Engine:
     async def called_back(self, run_id: str, step_id: str, response: FetchResponse) -> bool:
         """Record the request that a step waits for; False when it came too late."""
         return await self._tell(run_id, CalledBack(step_id, response))
+
+    async def signal(self, signal: str, data: bytes) -> str | None:
+        """Wake the step that waits for the signal, with JSON data; its run. None where none waits. Raises StoreError."""
+        while (wait := await self.store.find_signal(signal)) is not None:
+            outcomes = await self._committer.write([sent(wait, data, self._clock.now())])
+            if outcomes == [Outcome.APPLIED]:
+                return wait.run_id
+        return None
 
     async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
         """Record steps of a call in flight: "ok", "stale" (another call has taken over) or "unknown"."""

@@ -142,7 +142,7 @@ class Worker:
         if actor.view.run.status.ended or (step is not None and step.ended):
             self._discard(item)
             return
-        if item.kind in (WorkKind.TIMER, WorkKind.RESUME, WorkKind.CANCEL):
+        if item.kind in (WorkKind.TIMER, WorkKind.RESUME, WorkKind.FAIL, WorkKind.CANCEL):
             self.actors.give(actor, Fired(item))
             return
         task = self._spawn(self._run(actor, item), item)
