@@ -19,6 +19,7 @@ from stepwell.errors import (
     SuspensionSwallowed,
     ValueNotSerializable,
 )
+from stepwell.sdk import ai
 from stepwell.sdk.client import Client
 from stepwell.sdk.context import Context, ContextSync
 from stepwell.sdk.events import Event, EventType
@@ -83,6 +84,7 @@ __all__ = [
     "TransformOutputStepInfo",
     "TriggerEvent",
     "ValueNotSerializable",
+    "ai",
     "embedded",
     "fetch",
     "secret",

@@ -80,12 +80,25 @@ class StepError(StepwellError):
         message: the original error's message.
         name: the original error's type name.
         stack: the original traceback as text, when it is known.
+        cause: the error that the original one was raised from; it is the ``__cause__`` as well.
+        data: what else the error tells, such as the body of a provider's answer.
     """
 
-    def __init__(self, message: str | None = None, name: str = "Error", stack: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        name: str = "Error",
+        stack: str | None = None,
+        cause: "StepError | None" = None,
+        data: object = None,
+    ) -> None:
         super().__init__(message)
         self.name = name
         self.stack = stack
+        self.cause = cause
+        self.data = data
+        if cause is not None:
+            self.__cause__ = cause
 
 
 class FetchError(StepError):

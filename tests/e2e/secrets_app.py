@@ -34,6 +34,10 @@ async def literal(ctx: stepwell.Context) -> object:
     gpt = durable_openai(openai.AsyncOpenAI(api_key=os.environ["LITERAL_OPENAI"], base_url=f"{UPSTREAM}/v1"))
     talk = [{"role": "user", "content": "Hello"}]
     answer = await gpt.chat.completions.create(model="sample", messages=talk)
+    for key in (os.environ["LITERAL_OPENAI"], KEY):
+        for kind in (stepwell.ai.OpenAI, stepwell.ai.Anthropic, stepwell.ai.Gemini):
+            adapter = kind(model="sample", auth_key=key, base_url=f"{UPSTREAM}/flaky/{kind.__name__}")
+            await ctx.step.ai.infer("ask", adapter=adapter, body={"messages": talk})
     try:
         await gpt.chat.completions.create(model="refused", messages=talk)
     except openai.AuthenticationError as error:

@@ -11,6 +11,7 @@ from stepwell.core.flow.hosts import host_of, observed
 from stepwell.core.groups import completed
 from stepwell.core.inputs import CalledBack, Fetched
 from stepwell.core.model import Attempt, Body, Item, RunView, Step, StepStatus, WorkKind
+from stepwell.wire.ai import ai_error, ai_memo
 from stepwell.wire.constants import INLINE_BODY_BYTES
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse
 from stepwell.wire.fetch_urls import place
@@ -63,14 +64,14 @@ def fetched(draft: Draft, given: Fetched) -> None:
     if callbacks.waits(request, verdict.outcome):
         _await_callback(draft, step, item, polling.deadline(request, step.created_at))
         return
-    _end(draft, step, item.attempt + 1, request.rich, poll or verdict.outcome, item)
+    _end(draft, step, item.attempt + 1, request, poll or verdict.outcome, item)
 
 
 def _hop(draft: Draft, step: Step, given: Fetched, following: FetchRequest | FetchBroken) -> None:
     """A redirect led to another host: the next request passes that one's limits, as if it had been asked first."""
     item, now = given.item, draft.env.now
     if isinstance(following, FetchBroken):
-        _end(draft, _attempted(step, given, now, None, None), item.attempt + 1, request_of(item).rich, following)
+        _end(draft, _attempted(step, given, now, None, None), item.attempt + 1, request_of(item), following)
         return
     step = _attempted(step, given, now, 0, f"it redirects to {place(following.url)}")
     _again(draft, step, item, following, now, item.attempt)
@@ -80,7 +81,7 @@ def called_back(draft: Draft, given: CalledBack) -> None:
     """The upstream's own request is the step's result, also where it comes before the response to ours."""
     step = draft.step(given.step_id)
     if step is not None and not step.ended and step.callback is not None:
-        _end(draft, step, 1, step.callback.rich, given.response)
+        _end(draft, step, 1, FetchRequest(url="", rich=step.callback.rich), given.response)
 
 
 def _look_again(draft: Draft, step: Step, item: Item, poll: polling.Poll) -> None:
@@ -103,14 +104,23 @@ def _await_callback(draft: Draft, step: Step, item: Item, until: int) -> None:
     draft.put(Item(run_id=item.run_id, key=item.key, kind=WorkKind.TIMER, due_at=until))
 
 
-def _end(draft: Draft, step: Step, tries: int, rich: bool, outcome: FetchOutcome, item: Item | None = None) -> None:
+def _end(
+    draft: Draft, step: Step, tries: int, request: FetchRequest, outcome: FetchOutcome, item: Item | None = None
+) -> None:
+    record = _record(draft, step, tries, request, outcome, item)
+    failed = isinstance(outcome, FetchBroken) or is_error(record)
+    completed(draft, draft.end_step(step, record, StepStatus.FAILED if failed else StepStatus.COMPLETED))
+
+
+def _record(
+    draft: Draft, step: Step, tries: int, request: FetchRequest, outcome: FetchOutcome, item: Item | None
+) -> bytes:
+    """The memo, in the form that was asked for."""
     if isinstance(outcome, FetchBroken):
-        record, status = error_memo(outcome, tries, rich), StepStatus.FAILED
-    else:
-        ref = _keep_body(draft, step, rich, outcome, item)
-        record = memo(outcome, rich, ref)
-        status = StepStatus.FAILED if is_error(record) else StepStatus.COMPLETED
-    completed(draft, draft.end_step(step, record, status))
+        return ai_error(outcome, tries) if request.ai else error_memo(outcome, tries, request.rich)
+    if request.ai:
+        return ai_memo(outcome)
+    return memo(outcome, request.rich, _keep_body(draft, step, request.rich, outcome, item))
 
 
 def _keep_body(draft: Draft, step: Step, rich: bool, response: FetchResponse, item: Item | None) -> str | None:

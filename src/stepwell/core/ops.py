@@ -1,6 +1,6 @@
 """What each op of an answer does to the run (protocol 3.4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -15,9 +15,11 @@ from stepwell.core.model import Item, RunStatus, Step, StepStatus, WorkKind
 from stepwell.core.signals import begun, wait_for_signal
 from stepwell.core.stepcalls import step_failed
 from stepwell.core.waits import hopeless, wait_for_event
+from stepwell.wire.ai import AI_ERROR, parse_ai_gateway
 from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_STEPS, MAX_WAIT_MS
 from stepwell.wire.durations import parse_duration_or_date
 from stepwell.wire.errors import ErrorInfo
+from stepwell.wire.fetch import FetchRequest
 from stepwell.wire.gateway import BadGateway, parse_gateway
 from stepwell.wire.ops import Op, Opcode, opcode
 
@@ -150,7 +152,9 @@ def _begin(draft: Draft, step: Step | None, code: Opcode, op: Op) -> None:
     elif code is Opcode.SLEEP:
         _sleep(draft, step, op)
     elif code is Opcode.GATEWAY:
-        _gateway(draft, step, op)
+        _gateway(draft, step, op, parse_gateway, "GatewayError")
+    elif code is Opcode.AI_GATEWAY:
+        _gateway(draft, step, op, parse_ai_gateway, AI_ERROR)
     elif code is Opcode.WAIT_FOR_EVENT:
         _wait(draft, step, op)
     elif code is Opcode.WAIT_FOR_SIGNAL:
@@ -174,15 +178,15 @@ def _sleep(draft: Draft, step: Step, op: Op) -> None:
     draft.work_on(step, WorkKind.TIMER, draft.env.now + max(0, delay))
 
 
-def _gateway(draft: Draft, step: Step, op: Op) -> None:
+def _gateway(draft: Draft, step: Step, op: Op, parse: Callable[[bytes], FetchRequest], error: str) -> None:
     try:
-        request = prepare(parse_gateway(_raw(op.opts)), draft.run.run_id, step.step_id)
+        request = prepare(parse(_raw(op.opts)), draft.run.run_id, step.step_id)
         info = msgspec.json.encode({"method": request.method, "url": request.url.split("?", 1)[0].split("#", 1)[0]})
         if request.policy.callback:
             request, callback = arm(request, draft.run.run_id, draft.env.secret(), draft.env.public_url)
             step = replace(step, callback=callback)
     except BadGateway as problem:
-        _refuse(draft, step, "GatewayError", str(problem))
+        _refuse(draft, step, error, str(problem))
         return
     payload = msgspec.msgpack.encode(request)
     limits, paces = draft.env.hosts.admission(draft.run.limits, draft.run.paces, host_of(request.url))

@@ -11,7 +11,7 @@ import msgspec
 from stepwell.errors import FetchError, NonRetriableError, RetryAfterError, StepError
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.constants import REQUEST_VERSION
-from stepwell.wire.errors import ErrorInfo
+from stepwell.wire.errors import MAX_CAUSES, ErrorInfo
 
 _MAX_STACK = 32_000
 
@@ -28,13 +28,18 @@ async def without_exit(awaitable: Awaitable[Any]) -> Any:
         raise Exited(_exit_text(error)) from error
 
 
-def info(error: BaseException) -> ErrorInfo:
-    """What travels of an exception."""
+def info(error: BaseException, depth: int = 0) -> ErrorInfo:
+    """What travels of an exception: of a step's, what the step told; and what it was raised from, as its ``cause``."""
     if isinstance(error, Exited | SystemExit):
         text = str(error) if isinstance(error, Exited) else _exit_text(error)
         return ErrorInfo(name="SystemExit", message=text, stack=_stack(error))
-    name = error.name if isinstance(error, StepError) else type(error).__name__
-    return ErrorInfo(name=name, message=_text(error), stack=_stack(error))
+    cause = None
+    if error.__cause__ is not None and depth < MAX_CAUSES:
+        cause = msgspec.Raw(msgspec.json.encode(info(error.__cause__, depth + 1)))
+    if not isinstance(error, StepError):
+        return ErrorInfo(name=type(error).__name__, message=_text(error), stack=_stack(error), cause=cause)
+    data = None if error.data is None else msgspec.Raw(msgspec.json.encode(error.data))
+    return ErrorInfo(name=error.name, message=_text(error), stack=error.stack or _stack(error), cause=cause, data=data)
 
 
 def encoded(error: BaseException) -> bytes:

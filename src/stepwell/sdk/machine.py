@@ -37,6 +37,7 @@ class StepCall:
     __slots__ = (
         "body",
         "context",
+        "edit",
         "hashed",
         "index",
         "kind",
@@ -61,6 +62,8 @@ class StepCall:
         self.opts: bytes = b"{}"
         self.body: Callable[[], object] | None = None
         self.context: Context | None = None
+        self.edit: Callable[[list[msgspec.Raw]], None] | None = None
+        """Takes other input in place of the code's own."""
         self.kind: Any = None
         self.live = False
         """Whether its caller can take a response whose body still arrives; ``preview`` is that response then."""

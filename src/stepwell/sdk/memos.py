@@ -6,7 +6,7 @@ import msgspec
 
 from stepwell.errors import StepError
 from stepwell.sdk import values
-from stepwell.wire.errors import parse_error
+from stepwell.wire.errors import MAX_CAUSES, parse_error
 
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -31,7 +31,10 @@ def value(memo: bytes, kind: Any = None) -> Any:
     return values.decode(data, kind)
 
 
-def step_error(raw: msgspec.Raw) -> StepError:
-    """The error of a failed step."""
+def step_error(raw: msgspec.Raw, depth: int = 0) -> StepError:
+    """The error of a failed step, with what it was raised from."""
     info = parse_error(raw)
-    return StepError(info.message, info.name, info.stack)
+    nested = info.cause is not None and depth < MAX_CAUSES and bytes(info.cause).startswith(b"{")
+    cause = step_error(info.cause, depth + 1) if info.cause is not None and nested else None
+    data: object = None if info.data is None else msgspec.json.decode(info.data)
+    return StepError(info.message, info.name, info.stack, cause, data)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack, overload
 
 from msgspec.structs import replace
 
-from stepwell.sdk import fetching, values
+from stepwell.sdk import edits, fetching, values
+from stepwell.sdk.ai import AI, AISync
 from stepwell.sdk.generics import D
 from stepwell.sdk.invoking import Data, Timeout, full_id, invoke_call
 from stepwell.sdk.signals import OnConflict, Signal, came, signal_call
@@ -41,6 +42,7 @@ class Step:
     def __init__(self, run: Execution, function: Function[Any]) -> None:
         self._run = run
         self._function = function
+        self.ai = AI(run)
 
     @overload
     def run(
@@ -189,6 +191,7 @@ class StepSync:
     def __init__(self, run: SyncRun, function: Function[Any]) -> None:
         self._run = run
         self._function = function
+        self.ai = AISync(run)
 
     @overload
     def run(
@@ -298,6 +301,7 @@ def _run_call(machine: Machine, step_id: str, handler: Any, args: Any, output_ty
         raise TypeError(f"step {step_id!r} needs a function to call, not {type(handler).__name__}: pass f, not f()")
     call = machine.make(step_id, Opcode.STEP_RUN)
     call.body = functools.partial(handler, *args) if args else handler
+    call.edit = functools.partial(edits.arguments, call, handler)
     call.context = copy_context()
     call.kind = values.declared(handler) if output_type is None else values.concrete(output_type)
     return call

@@ -128,6 +128,8 @@ _STANDARD = _standard()
 
 
 def _to_json(value: object) -> object:
+    if isinstance(value, str):  # a reference to a secret is one of these
+        return str(value)
     dump = getattr(value, "model_dump", None)
     if dump is not None and not isinstance(value, type):
         return dump(mode="json")

@@ -6,6 +6,9 @@ import msgspec
 
 from stepwell.wire.jsons import as_object, decode
 
+MAX_CAUSES = 10
+"""How many causes of causes an error tells of."""
+
 
 class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """``{"name", "message", "stack"?, "cause"?}``; members that we do not know are kept in ``data``."""

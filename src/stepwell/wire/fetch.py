@@ -62,6 +62,8 @@ class FetchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     rich: bool = False
     history: tuple[Hop, ...] = ()
     stay: bool = False
+    ai: bool = False
+    """Its result is the JSON of a model's provider (protocol 4.6), not the response."""
 
     def __repr__(self) -> str:
         """Nothing that may be a credential: this ends up in logs and tracebacks."""

@@ -14,12 +14,14 @@ _PATTERN = re.compile(r"(?:(http|https)://)?(\*|(?:\*\.)?[A-Za-z0-9_.-]+|\[[0-9A
 
 WELL_KNOWN: Mapping[str, tuple[str, ...]] = {
     "ANTHROPIC_API_KEY": ("api.anthropic.com",),
+    "DEEPSEEK_API_KEY": ("api.deepseek.com",),
     "GEMINI_API_KEY": ("generativelanguage.googleapis.com",),
     "GITHUB_TOKEN": ("api.github.com",),
     "MISTRAL_API_KEY": ("api.mistral.ai",),
     "OPENAI_API_KEY": ("api.openai.com",),
     "SLACK_BOT_TOKEN": ("slack.com",),
     "STRIPE_API_KEY": ("api.stripe.com",),
+    "XAI_API_KEY": ("api.x.ai",),
 }
 """Hosts of secrets that everybody calls the same; a rule of one's own takes their place."""
 

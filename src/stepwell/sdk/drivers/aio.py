@@ -7,7 +7,7 @@ from contextvars import Context, copy_context
 from typing import Any, cast
 
 from stepwell.errors import EventDataError
-from stepwell.sdk import failures
+from stepwell.sdk import edits, failures
 from stepwell.sdk.chain import Chain, HookFailed
 from stepwell.sdk.client import Client
 from stepwell.sdk.context import Context as UserContext
@@ -179,7 +179,7 @@ class Executor:
             if machine.pending:
                 # Nothing new since the last answer, or that answer may have been lost: say it all again.
                 again = request.attempt > 0 or request.rescued or fed == len(execution.fed)
-                return await self._ops(execution, machine.everything() if again else [])
+                return await self._ops(execution, request, machine.everything() if again else [])
             stuck = await self._idle(execution, wait)
             if stuck is not None:
                 return stuck
@@ -193,16 +193,17 @@ class Executor:
         only = calls[0] if len(machine.pending) == 1 else None
         if only is not None and only.op is Opcode.STEP_RUN and not request.disable_immediate:
             machine.reported(calls)
+            edits.apply(only, request)
             answer = await run_body(only, self._pool, request.attempt, request.max_attempts, execution.chain)
             if answer.ops[0].op == Opcode.STEP_ERROR:
                 machine.failed(only)
             return answer
-        return await self._ops(execution, calls)
+        return await self._ops(execution, request, calls)
 
-    async def _ops(self, execution: Execution, calls: list[StepCall]) -> Answer:
+    async def _ops(self, execution: Execution, request: CallRequest, calls: list[StepCall]) -> Answer:
         race = execution.machine.parallel
         execution.machine.reported(calls)
-        ops = [call.report(race) for call in calls]
+        ops = [edits.apply(call, request).report(race) for call in calls]
         answer = Answer(kind=AnswerKind.OPS, ops=ops, req_version=REQUEST_VERSION)
         return answer if execution.chain is None else await middle.reported(execution.chain, answer, calls)
 
@@ -244,6 +245,7 @@ class Executor:
         if chain is not None:
             await chain.replay()
             await chain.begin()
+        edits.apply(call, request)
         return await run_body(call, self._pool, request.attempt, request.max_attempts, chain)
 
     async def _search(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stepwell.errors import Suspend, SuspensionSwallowed
-from stepwell.sdk import failures, memos
+from stepwell.sdk import edits, failures, memos
 from stepwell.sdk.chain import Chain, HookFailed, hook_error
 from stepwell.sdk.context import ContextSync, make_context_sync
 from stepwell.sdk.drivers import middle, replays
@@ -233,11 +233,13 @@ async def execute(
     if not request.is_discovery:
         for call in found:
             if call.hashed == request.step_id and call.body is not None:
+                edits.apply(call, request)
                 return await run_body(call, pool, request.attempt, request.max_attempts, chain)
         return not_found(request, [call.label for call in found])
     if len(found) == 1 and found[0].op is Opcode.STEP_RUN and not request.disable_immediate:
-        return await run_body(found[0], pool, request.attempt, request.max_attempts, chain)
-    ops = [call.report(race=False) for call in found]
+        only = edits.apply(found[0], request)
+        return await run_body(only, pool, request.attempt, request.max_attempts, chain)
+    ops = [edits.apply(call, request).report(race=False) for call in found]
     answer = Answer(kind=AnswerKind.OPS, ops=ops, req_version=REQUEST_VERSION)
     return answer if chain is None else await middle.reported(chain, answer, found)
 

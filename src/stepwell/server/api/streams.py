@@ -18,6 +18,7 @@ from stepwell.server.api.problems import Problem
 from stepwell.server.api.queries import ulid_param
 from stepwell.server.settings import Settings
 from stepwell.server.streams import Channel, Key
+from stepwell.wire.ai import parse_ai_memo
 from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.gateway import BadMemo, parse_memo
 from stepwell.wire.ops import Opcode
@@ -100,7 +101,7 @@ class StepStreams:
     async def _record(self, reader: _Reader, step: Step | None) -> AsyncIterator[bytes]:
         """What is missing, out of the record."""
         try:
-            found, ref = parse_memo((step.memo if step else None) or b"null")
+            found, ref = _recorded(step)
         except BadMemo:
             error = msgspec.Raw(step.memo if step and step.memo else b"null")
             yield _event("error", _OVER, {"message": "the request got no response", "result": error})
@@ -146,6 +147,11 @@ async def _follow(reader: _Reader, channel: Channel) -> AsyncIterator[bytes]:
     if channel.broken is not None:
         message = f"the response broke off after {channel.size} bytes ({channel.broken}); what was sent of it is void"
         yield _event("error", "0-0", {"message": message, "again": True})
+
+
+def _recorded(step: Step | None) -> tuple[FetchResponse, str | None]:
+    memo = (step.memo if step else None) or b"null"
+    return (parse_ai_memo(memo), None) if step and step.op == Opcode.AI_GATEWAY else parse_memo(memo)
 
 
 def _find(view: RunView, name: str) -> Step:
