@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from stepwell.core.cel import ExpressionError, Program
 from stepwell.core.cel import compile as compile_expression
+from stepwell.core.cron import problem
 from stepwell.wire.functions import FunctionConfig
 from stepwell.wire.jsons import decode
 
@@ -86,7 +87,13 @@ def problems(function: FunctionConfig) -> list[str]:
     found = [_problem(function.id, what, text, EVENT_ONLY) for what, text in given]
     both = EVENT_ONLY | {"async"}
     found += [_problem(function.id, "cancel if", entry.condition, both) for entry in function.cancel]
+    found += [_cron_problem(function.id, trigger.cron) for trigger in function.triggers]
     return [problem for problem in found if problem is not None]
+
+
+def _cron_problem(function_id: str, cron: str | None) -> str | None:
+    found = None if cron is None else problem(cron)
+    return None if found is None else f"function {function_id!r}: {found}"
 
 
 def _problem(function_id: str, what: str, text: str | None, variables: frozenset[str]) -> str | None:

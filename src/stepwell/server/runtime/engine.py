@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from stepwell.core.cron import Cron, Tick
 from stepwell.core.flow.gates import Shut
 from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.inputs import CalledBack, Cancelled, Checkpointed, Env, Input, Poked
@@ -22,6 +23,7 @@ from stepwell.server.clock import Clock, SystemClock
 from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.runtime.actors import Actors
 from stepwell.server.runtime.committer import Committer, Unstorable
+from stepwell.server.runtime.crons import Crons
 from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.runtime.leases import Leases
 from stepwell.server.runtime.recent import Recent
@@ -79,6 +81,7 @@ class Engine:
         self.worker.actors = self._actors
         self.worker.committer = self._deliveries.committer = self._committer
         self._leases = Leases(store, self._clock, owner, self._committer)
+        self.crons = Crons(self.registry.crons, self._clock, self._ticked)
 
     # life
 
@@ -91,6 +94,7 @@ class Engine:
                 self.registry.put(record, None)
             except ValueError as problem:
                 logger.error("the app %s is left out until it is synced again: %s", record.app_id, problem)
+        self.crons.load()
 
     async def start(self) -> None:
         """Free what dead processes held, and begin to work. Raises StoreError."""
@@ -98,6 +102,7 @@ class Engine:
         if freed:
             logger.info("took up %d work items of an earlier process", freed)
         self._committer.start()
+        self.crons.start()
 
     async def drain(self, seconds: float = 30.0) -> bool:
         """Take no new work, let what is in flight end within ``seconds``, abort the rest. Whether all of it ended."""
@@ -111,6 +116,7 @@ class Engine:
     async def close(self) -> None:
         """Write what was decided, and let go of everything. After ``drain``, or for a quick end without it."""
         self._committer.claiming = False
+        await self.crons.stop()
         await self.worker.abort()
         await self._committer.stop()
         await self._leases.stop()
@@ -146,6 +152,19 @@ class Engine:
                 raise BadEvents(f"an event {problem}") from problem
         return list(ids)
 
+    async def _ticked(self, due: Sequence[tuple[Cron, Tick]]) -> None:
+        """Start the runs of these ticks, unless another process has, or this one before. Raises StoreError."""
+        env = self._env()
+        begun = [run for cron, tick in due if (run := self._starter.tick(env, cron, tick)) is not None]
+
+        def applied(outcomes: list[Outcome]) -> None:
+            for (view, _), outcome in zip(begun, outcomes, strict=True):
+                if outcome is Outcome.APPLIED:
+                    self._actors.adopt(view)
+
+        if begun:
+            await self._committer.write([commit for _, commit in begun], applied)
+
     # apps
 
     async def register(self, registration: Registration, caller: Caller | None = None) -> tuple[bool, str]:
@@ -170,6 +189,7 @@ class Engine:
         if modified:
             await self.store.save_app(record)  # first: what could not be saved must count as modified the next time
         self.registry.put(record, caller)
+        self.crons.refresh()
         return modified, stable_uuid(app_id)
 
     def functions(self) -> list[FunctionConfig]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from stepwell.core.cron import Cron, crons_of
 from stepwell.core.flow.starts import StartRules, rules_for
 from stepwell.core.model import StoredEvent
 from stepwell.core.triggers import TriggerIndex
@@ -22,6 +23,7 @@ class App:
     record: AppRecord
     functions: dict[str, FunctionConfig] = field(default_factory=dict[str, FunctionConfig])
     caller: Caller | None = None
+    crons: tuple[Cron, ...] = ()
     uuids: dict[str, str] = field(default_factory=dict[str, str])
 
     def uuid(self, function_id: str) -> str:
@@ -56,7 +58,8 @@ class Registry:
         functions = [parse_function(item, record.url) for item in objects]
         old = self._apps.get(record.app_id)
         kept = caller or (old.caller if old is not None else None)
-        self._apps[record.app_id] = App(record, {config.id: config for config in functions}, kept)
+        crons = tuple(cron for config in functions for cron in crons_of(config))
+        self._apps[record.app_id] = App(record, {config.id: config for config in functions}, kept, crons)
         self._owners = {fn: app_id for app_id, app in self._apps.items() for fn in app.functions}
         self._index = TriggerIndex(self.functions())
 
@@ -102,6 +105,11 @@ class Registry:
     def listens(self, names: Iterable[str]) -> bool:
         """Whether any function may be started by events of these names."""
         return any(self._index.listens(name) for name in names)
+
+    def crons(self) -> dict[Cron, int]:
+        """Every cron of every function, and since when (ms) its app has been as it is."""
+        apps = self._apps.values()
+        return {cron: app.record.synced_at for app in apps for cron in app.crons}
 
     def _match(self, function_id: str, event: StoredEvent) -> Match:
         app_id = self._owners[function_id]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from stepwell.core.cron import Cron, Tick, tick_event
 from stepwell.core.inputs import Env
 from stepwell.core.invokes import outcome, resume, unknown
 from stepwell.core.model import RunView, StoredEvent
@@ -36,6 +37,15 @@ class Starter:
         if match is None:
             raise CannotRerun(f"The function {old.run.function_id} is not registered: start its app, or sync it.")
         return rerun(old, self._start(env, event, match), from_step, args)
+
+    def tick(self, env: Env, cron: Cron, tick: Tick) -> tuple[RunView, Commit] | None:
+        """The run of a cron's tick, and its event with it; None when the function is gone. DUPLICATE when it was started."""
+        event = self._stored(env, tick_event(cron, tick))
+        match = self._registry.find(cron.function_id, event)
+        if match is None:
+            return None
+        view, commit = self._start(env, event, match)
+        return view, replace(commit, events=(event,), more=self._waiting.commit(event).more)
 
     def with_consequences(self, view: RunView, commit: Commit, env: Env) -> Commit:
         """The commit of a run's transition with what has to happen together with it: children, parents, system events."""

@@ -1,0 +1,77 @@
+"""Starts runs at the times of their crons. Every process does; the key of a tick lets one of them have it."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+
+from stepwell.core.cron import LATE_MS, Agenda, Cron, Tick
+from stepwell.server.clock import Clock
+from stepwell.server.store.base import StoreError
+
+logger = logging.getLogger("stepwell.engine")
+
+_LOOK_S = 10.0
+"""The clock is looked at this often: it may be set, and stands still in a sleeping machine for the timers of a loop."""
+_RETRY_S = 1.0
+
+Fire = Callable[[Sequence[tuple[Cron, Tick]]], Awaitable[None]]
+
+
+class Crons:
+    """One loop that sleeps until the next tick of all. ``crons``: those there are, and since when (ms)."""
+
+    def __init__(self, crons: Callable[[], Mapping[Cron, int]], clock: Clock, fire: Fire) -> None:
+        self._crons = crons
+        self._clock = clock
+        self._fire = fire
+        self._agenda = Agenda()
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def load(self) -> None:
+        """Before apps are synced anew: a tick that came while no process was there, a moment ago, is still to be fired."""
+        self._agenda.update({cron: max(since, self._clock.now() - LATE_MS) for cron, since in self._crons().items()})
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="stepwell-crons")
+
+    async def stop(self) -> None:
+        """End the loop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=5)
+
+    def refresh(self) -> None:
+        """The functions have changed, or the clock."""
+        self._changed.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._cycle()
+                continue
+            except StoreError as problem:
+                logger.error("%s", problem)
+            except Exception:
+                logger.exception("crons could not be started")
+            await asyncio.sleep(_RETRY_S)
+
+    async def _cycle(self) -> None:
+        """Fire what is due, and sleep. What could not be stored is still due. Raises StoreError."""
+        self._changed.clear()
+        self._agenda.update(self._crons())
+        now = self._clock.now()
+        due = self._agenda.due(now)
+        if due:
+            await self._fire(due)
+        self._agenda.passed(now)
+        await self._sleep()
+
+    async def _sleep(self) -> None:
+        """Until the next tick, or until something changes."""
+        following = self._agenda.next_at()
+        wait = None if following is None else min(_LOOK_S, max(0, following - self._clock.now()) / 1000)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), wait)
