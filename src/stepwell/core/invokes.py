@@ -7,8 +7,8 @@ import msgspec
 from stepwell.core.model import Item, Run, RunStatus, WorkKind
 from stepwell.core.outputs import Commit, SystemEvent
 from stepwell.wire.errors import ErrorInfo, parse_error
+from stepwell.wire.events import INVOKED
 
-INVOKED = "inngest/function.invoked"
 _YEAR_MS = 365 * 24 * 3600 * 1000
 
 
@@ -62,14 +62,24 @@ def invoke(opts: bytes, run: Run, step_id: str, name: str) -> tuple[SystemEvent,
     return event, asked.timeout
 
 
+def target_of(body: bytes) -> str | None:
+    """The id or UUID of the function that an invoking event means."""
+    target = _target(body)
+    return target.fn_id if target is not None else None
+
+
 def parent_of(event: bytes) -> str | None:
     """The step that waits for the run that an ``inngest/function.invoked`` event starts."""
+    target = _target(event)
+    return target.correlation_id if target is not None else None
+
+
+def _target(event: bytes) -> _Target | None:
     try:
         data = msgspec.json.decode(event, type=_Event).data
     except msgspec.MsgspecError:
         return None
-    target = data.target if data is not None else None
-    return target.correlation_id if target is not None else None
+    return data.target if data is not None else None
 
 
 def outcome(run: Run) -> bytes:

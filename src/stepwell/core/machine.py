@@ -31,7 +31,7 @@ from stepwell.core.outputs import Commit
 from stepwell.core.stepcalls import call_failed
 from stepwell.core.timeouts import began, over
 from stepwell.wire.calls import Answer, AnswerKind
-from stepwell.wire.constants import DISCOVERY, UNKNOWN_VERSION
+from stepwell.wire.constants import DISCOVERY, MAX_RUN_BYTES, UNKNOWN_VERSION
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.memos import is_error
 from stepwell.wire.ops import Opcode
@@ -42,7 +42,19 @@ def step(view: RunView, inputs: Sequence[Input], env: Env) -> Commit:
     draft = Draft(view, env)
     for given in inputs:
         _take(draft, given)
+    _bound(draft)
     return draft.commit()
+
+
+def _bound(draft: Draft) -> None:
+    """A run that keeps more than it may is over, whatever it still had to do."""
+    size = draft.run.state_bytes
+    if size > MAX_RUN_BYTES and not draft.ended:
+        message = (
+            f"the results of the run's steps have {size} bytes, more than the {MAX_RUN_BYTES} that a run may keep: store "
+            "large data elsewhere and return references to it, or split the work over several runs"
+        )
+        draft.finish(RunStatus.FAILED, msgspec.json.encode(ErrorInfo(name="StateTooLarge", message=message)))
 
 
 def _take(draft: Draft, given: Input) -> None:

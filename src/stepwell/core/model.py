@@ -309,6 +309,11 @@ class RunView:
     stack: list[str] = field(default_factory=list[str])
     memos: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
+    @property
+    def call_bytes(self) -> int:
+        """About how much a call has to carry: the results so far, all events, and the first of them once more."""
+        return self.run.state_bytes + sum(map(len, self.events)) + sum(map(len, self.events[:1]))
+
     def apply(self, run: Run, steps: Sequence[Step]) -> None:
         """Take over what a transition wrote."""
         self.run = run

@@ -12,6 +12,7 @@ import msgspec
 from stepwell.errors import StepwellError
 from stepwell.sdk.config import Config
 from stepwell.wire.calls import CallRequest
+from stepwell.wire.codec import parse_inputs
 from stepwell.wire.constants import H_ENV, H_SDK, SDK_NAME, VERSION
 from stepwell.wire.signing import hashed_key
 
@@ -54,9 +55,10 @@ class Platform:
             batch = msgspec.json.decode(events, type=list[msgspec.Raw])
         except msgspec.MsgspecError as problem:
             raise PlatformError(f"the state of run {request.run_id} can not be read: {problem}") from None
-        return replace(
-            request, steps={key: bytes(memo) for key, memo in memos.items()}, events=[bytes(event) for event in batch]
-        )
+        found = {key: bytes(memo) for key, memo in memos.items()}
+        inputs = parse_inputs(found)
+        known = {key: memo for key, memo in found.items() if key not in inputs}
+        return replace(request, steps=known, inputs=inputs, events=[bytes(event) for event in batch])
 
     async def signal(self, body: bytes) -> str | None:
         """Send a signal (protocol 1.5): the run that was waiting; None where none was. Raises ``PlatformError``."""

@@ -50,7 +50,13 @@ def build_engine(settings: Settings) -> Engine:
     return Engine(
         open_store(settings.db, settings.url if settings.port else "", settings.encryption_keys),
         SecretFetcher(fetcher, build_vault(settings, fetcher, clock)),
-        HttpCaller(clock, kind=settings.kind, signing_key=settings.signing_key, timeout_s=settings.call_timeout_s),
+        HttpCaller(
+            clock,
+            kind=settings.kind,
+            signing_key=settings.signing_key,
+            fallback=settings.signing_key_fallback,
+            timeout_s=settings.call_timeout_s,
+        ),
         clock=clock,
         retry_interval_ms=settings.retry_interval_ms,
         hosts=HostRules(settings.hosts),

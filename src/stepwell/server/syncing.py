@@ -10,7 +10,7 @@ import msgspec
 from stepwell.server.settings import Settings
 from stepwell.wire.constants import H_SDK, H_SERVER_KIND, H_SIGNATURE, H_SYNC_KIND, MAX_ANSWER_BYTES
 from stepwell.wire.functions import BadRegistration, Registration, parse_registration
-from stepwell.wire.signing import sign
+from stepwell.wire.signing import sign, verify
 
 IN_BAND = "in_band"
 OUT_OF_BAND = "out_of_band"
@@ -43,17 +43,20 @@ async def sync_app(session: aiohttp.ClientSession, url: str, settings: Settings,
     In-band is tried first: it works even where the app has been told nothing about this platform's address.
     """
     if mode != OUT_OF_BAND:
-        reply = await _put(session, url, settings, IN_BAND)
+        reply = await _put(session, url, settings, IN_BAND, settings.signing_key)
+        if reply.status == 401 and settings.signing_key_fallback:
+            reply = await _put(session, url, settings, IN_BAND, settings.signing_key_fallback)
         if reply.status not in (400, 401, 403, 405, 500):
+            _check(url, settings, reply)
             return _read(url, reply)
-    return _read(url, await _put(session, url, settings, OUT_OF_BAND))
+    return _read(url, await _put(session, url, settings, OUT_OF_BAND, settings.signing_key))
 
 
-async def _put(session: aiohttp.ClientSession, url: str, settings: Settings, mode: str) -> _Reply:
+async def _put(session: aiohttp.ClientSession, url: str, settings: Settings, mode: str, key: str | None) -> _Reply:
     body = msgspec.json.encode({"url": url}) if mode == IN_BAND else b""
     headers = {H_SERVER_KIND: settings.kind, H_SYNC_KIND: mode, "content-type": "application/json"}
-    if settings.signing_key:
-        headers[H_SIGNATURE] = sign(body, settings.signing_key, int(time.time()))
+    if key:
+        headers[H_SIGNATURE] = sign(body, key, int(time.time()))
     timeout = aiohttp.ClientTimeout(total=SYNC_TIMEOUT_S)
     try:
         async with session.put(url, data=body, headers=headers, timeout=timeout) as response:
@@ -67,6 +70,13 @@ async def _put(session: aiohttp.ClientSession, url: str, settings: Settings, mod
         raise NotAnApp(f"Nothing answers at {url} yet; is the app running?") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NotAnApp(f"The app at {url} can not be reached: {type(error).__name__}.") from None
+
+
+def _check(url: str, settings: Settings, reply: _Reply) -> None:
+    """What an app signs must be signed with our key, or somebody else answers (protocol 0.1). Raises NotAnApp."""
+    signature, keys = reply.headers.get(H_SIGNATURE), settings.signing_keys
+    if keys and signature and not any(verify(reply.body, signature, key, int(time.time())) for key in keys):
+        raise NotAnApp(f"What answers at {url} signed with another key; both sides need the same signing key.")
 
 
 def _read(url: str, reply: _Reply) -> Synced:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.wire.calls import Answer, AnswerKind
-from stepwell.wire.constants import H_NO_RETRY, H_REQ_VERSION, H_RETRY_AFTER, H_SDK, MAX_ANSWER_BYTES
+from stepwell.wire.constants import H_NO_RETRY, H_REQ_VERSION, H_RETRY_AFTER, H_SDK, H_SIGNATURE, MAX_ANSWER_BYTES
 from stepwell.wire.errors import ErrorInfo, parse_error
 from stepwell.wire.headers import lower, sdk_headers
 from stepwell.wire.jsons import as_array, as_object, decode, decode_as
@@ -44,6 +44,23 @@ def parse_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer
         return Answer(kind=AnswerKind.ERROR, error=_error(body), **_common(headers))
     hint = _STATUS_HINTS.get(status, "the platform knows no such answer of an SDK")
     return _broken(f"the app answered with status {status}: {hint} ({_words(body)})", headers)
+
+
+def signed_part(status: int, headers: Mapping[str, str], body: bytes) -> tuple[bytes, str | None]:
+    """The bytes that a signature of the answer is made over, and the signature; None where the app has not signed.
+
+    Of a stream it is the answer in the envelope that is signed (protocol 0.1, 3.2).
+    """
+    signature = headers.get(H_SIGNATURE)
+    if status != 201:
+        return body, signature
+    try:
+        envelope = as_object(decode(body.strip())) or {}
+    except ValueError:
+        return body, None
+    inner, members = envelope.get("body"), as_object(envelope.get("headers")) or {}
+    named = lower((key, value) for key, value in members.items() if isinstance(value, str))
+    return (inner.encode() if isinstance(inner, str) else body), named.get(H_SIGNATURE)
 
 
 def parse_ops(raw: bytes | msgspec.Raw) -> list[Op]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from stepwell.wire.answers import parse_answer, parse_ops, render_answer, render_error
+from stepwell.wire.answers import parse_answer, parse_ops, render_answer, render_error, signed_part
 from stepwell.wire.calls import CallRequest
 from stepwell.wire.constants import DEFAULT_RETRIES, DISCOVERY, UNKNOWN_VERSION
 from stepwell.wire.jsons import decode_as
@@ -21,6 +21,7 @@ __all__ = [
     "render_answer",
     "render_call",
     "render_error",
+    "signed_part",
 ]
 
 Cache = MutableMapping[bytes, bytes]

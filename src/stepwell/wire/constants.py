@@ -37,6 +37,9 @@ MAX_FETCH_BODY: Final = 64 * 1024 * 1024
 MAX_TEXT_BODY: Final = 4 * MAX_STEP_OUTPUT
 """Of a body for an SDK that takes text only: even UTF-32 would come to more than a step's output then."""
 MAX_STATE_BYTES: Final = 4 * 1024 * 1024
+"""Of a call; above that the app asks for state and events."""
+MAX_RUN_BYTES: Final = 32 * 1024 * 1024
+"""Of all results of a run's steps."""
 MAX_STEPS: Final = 10_000
 INLINE_BODY_BYTES: Final = 256 * 1024
 CALL_TIMEOUT_S: Final = 2 * 3600.0

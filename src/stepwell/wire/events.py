@@ -19,6 +19,7 @@ MIN_TS: Final = 315_532_800_000
 MAX_TS: Final = 4_102_444_800_000
 """2100-01-01 in milliseconds."""
 
+INVOKED: Final = "inngest/function.invoked"
 _RESERVED: Final = "inngest/"
 _SEED: Final = re.compile(r"(\d{1,15}),([A-Za-z0-9+/]{14}==)", re.ASCII)
 _EMPTY: Final = msgspec.Raw(b"{}")
@@ -62,6 +63,28 @@ def parse_events(body: bytes, content_type: str | None, now_ms: int) -> list[Inc
     if head != b"{" and _is_form(content_type):
         body = _from_form(body)
     return [_event(body, now_ms, 0)]
+
+
+def invoking_event(body: bytes, function_id: str, now_ms: int) -> IncomingEvent:
+    """The event that invokes a function, of a body that is an event without a name (protocol 1.2). Raises BadEvents."""
+    size = len(body)
+    if size > MAX_EVENT_BYTES:
+        raise BadEvents(
+            f"it has {size} bytes, more than {MAX_EVENT_BYTES}: store the data elsewhere and send a reference"
+        )
+    body = body.strip() or b"{}"
+    try:
+        value = as_object(decode(body))
+        if value is None:
+            raise ValueError("it has to be a JSON object")
+        event = _normal({**value, "name": "invoked"}, decode_as(body, _Raws), now_ms)
+    except ValueError as problem:
+        raise BadEvents(str(problem)) from None
+    members = msgspec.json.decode(event.body, type=dict[str, msgspec.Raw])
+    data = msgspec.json.decode(members["data"], type=dict[str, msgspec.Raw])
+    target = msgspec.json.encode({"fn_id": function_id})
+    out = {**members, "name": INVOKED, "data": {**data, "_inngest": msgspec.Raw(target)}}
+    return IncomingEvent(event.id, INVOKED, event.ts, msgspec.json.encode(out))
 
 
 def finish(event: IncomingEvent, internal_id: str) -> bytes:

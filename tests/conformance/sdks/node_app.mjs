@@ -80,6 +80,11 @@ function functions(fn, id) {
         flying.now -= 1;
       }),
     ),
+    fn("wide", {}, async ({ step, event, events }) => {
+      const part = await step.run("part", () => "x".repeat(2_000_000));
+      await step.sleep("nap", "1s");
+      return [part.length, event.data.x.length, events.length];
+    }),
     fn("large", {}, async ({ step }) => {
       const sizes = [];
       for (let n = 0; n < 4; n++) {

@@ -125,7 +125,14 @@ def large(ctx: inngest.ContextSync) -> object:
     return [len(part) for part in parts]
 
 
-FUNCTIONS = [sequence, parallel, flaky, caught, retried, sleeps, final, later, limited, large]
+@function("wide")
+def wide(ctx: inngest.ContextSync) -> object:
+    part = ctx.step.run("part", lambda: "x" * 2_000_000)
+    ctx.step.sleep("nap", datetime.timedelta(seconds=1))
+    return [len(part), len(str(ctx.event.data["x"])), len(ctx.events)]
+
+
+FUNCTIONS = [sequence, parallel, flaky, caught, retried, sleeps, final, later, limited, large, wide]
 app = flask.Flask("py")
 inngest.flask.serve(app, client, FUNCTIONS)
 

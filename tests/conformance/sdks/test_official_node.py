@@ -63,3 +63,8 @@ async def test_concurrency_and_a_state_too_large_for_a_call(node: Pair, app: str
     assert [run["status"] for run in runs] == ["Completed"] * 8
     assert (await node.app.get("/ran")).json()["most"] == 2
     assert await sizes == [2_000_000] * 4
+
+
+async def test_an_event_of_almost_3_mib(node: Pair, app: str) -> None:
+    (run,) = await node.run(f"{app}/wide", {"x": "x" * 3_000_000})
+    assert run["output"] == [2_000_000, 3_000_000, 1]

@@ -56,3 +56,8 @@ async def test_concurrency_holds_for_every_call(py: Pair) -> None:
 
 async def test_a_state_too_large_for_a_call_is_asked_for(py: Pair) -> None:
     assert await py.one("py/large") == [2_000_000] * 4
+
+
+async def test_an_event_of_almost_3_mib(py: Pair) -> None:
+    (run,) = await py.run("py/wide", {"x": "x" * 3_000_000})
+    assert run["output"] == [2_000_000, 3_000_000, 1]

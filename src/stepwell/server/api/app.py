@@ -20,11 +20,13 @@ from stepwell.server.api.events import Events
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.health import Health
 from stepwell.server.api.ingest import Ingest
+from stepwell.server.api.invoke import Invoke
 from stepwell.server.api.problems import Problem, unavailable
 from stepwell.server.api.register import Register
 from stepwell.server.api.reruns import Reruns
 from stepwell.server.api.runs import Runs
 from stepwell.server.api.signals import Signals
+from stepwell.server.api.sinks import Sinks
 from stepwell.server.api.state import State
 from stepwell.server.api.streams import StepStreams
 from stepwell.server.clock import SystemClock
@@ -52,7 +54,7 @@ class _Api:
     def __init__(self, engine: EngineFacade, settings: Settings, now: Callable[[], int]) -> None:
         self._ingest = Ingest(engine, settings, now)
         self._checkpoint = Checkpoint(engine, settings)
-        self._rest = _rest(engine, settings)
+        self._rest = _rest(engine, settings, now)
         self._headers = [(H_SERVER_KIND.encode(), settings.kind.encode()), _ALLOW_ANY]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,7 +141,7 @@ def _checkpointed(path: str) -> str | None:
     return None
 
 
-def _rest(engine: EngineFacade, settings: Settings) -> Starlette:
+def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int]) -> Starlette:
     health = Health(engine, settings)
     register = Register(engine, settings)
     bodies = Bodies(engine, settings)
@@ -153,6 +155,8 @@ def _rest(engine: EngineFacade, settings: Settings) -> Starlette:
         Route("/v1/runs/{run_id:str}/steps/{step:path}/stream", StepStreams(engine, settings).get),
         Callbacks(engine).route(),
         Signals(engine, settings).route(),
+        Invoke(engine, settings, now).route(),
+        *Sinks(settings).routes(),
         *Runs(engine, settings).routes(),
         Reruns(engine, settings).route(),
         *State(engine, settings).routes(),

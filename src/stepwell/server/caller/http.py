@@ -10,10 +10,10 @@ from yarl import URL
 from stepwell.server.clock import Clock
 from stepwell.wire import constants as wire
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
-from stepwell.wire.codec import parse_answer, render_call
+from stepwell.wire.codec import parse_answer, render_call, signed_part
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.headers import call_headers
-from stepwell.wire.signing import sign
+from stepwell.wire.signing import sign, verify
 
 _CACHED_RUNS = 64
 _CACHED_BYTES = 1024 * 1024
@@ -25,14 +25,24 @@ _WAY_OUT = "check that it runs, and that it is synced with the right URL"
 
 
 class HttpCaller:
-    """``kind`` is dev or cloud; ``signing_key`` None sends unsigned calls."""
+    """``kind`` is dev or cloud; ``signing_key`` None sends unsigned calls.
+
+    ``fallback``: the other key while keys are changed: a call is sent again with it to an app that refuses the first, and
+    answers may be signed with either. What is signed with none of them is no answer of the app.
+    """
 
     def __init__(
-        self, clock: Clock, *, kind: str = "dev", signing_key: str | None = None, timeout_s: float = wire.CALL_TIMEOUT_S
+        self,
+        clock: Clock,
+        *,
+        kind: str = "dev",
+        signing_key: str | None = None,
+        fallback: str | None = None,
+        timeout_s: float = wire.CALL_TIMEOUT_S,
     ) -> None:
         self._clock = clock
         self._kind = kind
-        self._key = signing_key
+        self._keys = tuple(key for key in (signing_key, fallback) if key)
         self._timeout_s = timeout_s
         self._canonical: OrderedDict[str, dict[bytes, bytes]] = OrderedDict()
         self._open: aiohttp.ClientSession | None = None
@@ -60,20 +70,25 @@ class HttpCaller:
             await session.close()
 
     async def _post(self, url: URL, request: CallRequest) -> Answer:
-        signed = self._key is not None
+        signed = bool(self._keys)
         body = render_call(request, canonical=signed, cache=self._cache_of(request.run_id) if signed else None)
         if len(body) > _CACHED_BYTES:
             self._canonical.pop(request.run_id, None)
-        sent = self._headers(request, body)
+        status, answer = await self._follow(url, body, self._headers(request, body, *self._keys[:1]))
+        if status == 401 and len(self._keys) > 1:
+            _, answer = await self._follow(url, body, self._headers(request, body, self._keys[1]))
+        return answer
+
+    async def _follow(self, url: URL, body: bytes, sent: Mapping[str, str]) -> tuple[int, Answer]:
         for _ in range(_MAX_REDIRECTS + 1):
             answer = await self._send(url, body, sent)
-            if isinstance(answer, Answer):
+            if not isinstance(answer, URL):
                 return answer
             url = answer
         raise ValueError(f"it redirects more than {_MAX_REDIRECTS} times")
 
-    async def _send(self, url: URL, body: bytes, sent: Mapping[str, str]) -> Answer | URL:
-        """The answer, or where to send the call instead: as a POST again, since a GET asks an app to describe itself."""
+    async def _send(self, url: URL, body: bytes, sent: Mapping[str, str]) -> tuple[int, Answer] | URL:
+        """Status and answer, or where to send the call instead: as a POST again, since a GET asks an app to describe itself."""
         timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=_CONNECT_S)
         async with self._session().post(
             url, data=_payload(body), headers=sent, timeout=timeout, allow_redirects=False
@@ -83,13 +98,23 @@ class HttpCaller:
                 return url.join(URL(place))
             data = await _read(response)
             if data is None:
-                return _failed(
+                return response.status, _failed(
                     f"the app at {_short(str(url))} answered with more than {wire.MAX_ANSWER_BYTES} bytes: "
                     "return less from the function or its steps, and references to large data",
                     no_retry=True,
                 )
             headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
-            return parse_answer(response.status, headers, data)
+            return response.status, self._read(response.status, headers, data, str(url))
+
+    def _read(self, status: int, headers: Mapping[str, str], data: bytes, url: str) -> Answer:
+        signed, signature = signed_part(status, headers, data)
+        if self._keys and signature is not None:
+            now = self._clock.now() // 1000
+            if not any(verify(signed, signature, key, now) for key in self._keys):
+                return _failed(
+                    f"what answers at {_short(url)} signed with another key: both sides need the same signing key"
+                )
+        return parse_answer(status, headers, data)
 
     def _cache_of(self, run_id: str) -> dict[bytes, bytes]:
         """Canonical forms of the run's memos, so that each is made once."""
@@ -105,8 +130,8 @@ class HttpCaller:
             raise ValueError("it has no address")
         return target.update_query({"fnId": request.function_id, "stepId": request.step_id})
 
-    def _headers(self, request: CallRequest, body: bytes) -> dict[str, str]:
-        signature = None if self._key is None else sign(body, self._key, self._clock.now() // 1000)
+    def _headers(self, request: CallRequest, body: bytes, key: str | None = None) -> dict[str, str]:
+        signature = None if key is None else sign(body, key, self._clock.now() // 1000)
         return call_headers(request, self._kind, signature)
 
     def _session(self) -> aiohttp.ClientSession:

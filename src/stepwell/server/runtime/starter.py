@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from stepwell.core.cron import Cron, Tick, tick_event
 from stepwell.core.inputs import Env
-from stepwell.core.invokes import outcome, resume, unknown
+from stepwell.core.invokes import INVOKED, outcome, resume, target_of, unknown
 from stepwell.core.model import RunView, StoredEvent
 from stepwell.core.outputs import Commit, SystemEvent
 from stepwell.core.reruns import CannotRerun, rerun
@@ -27,6 +27,9 @@ class Starter:
 
     def runs_for(self, env: Env, event: StoredEvent) -> list[tuple[RunView, Commit]]:
         """A run for each function that the event starts."""
+        if event.name == INVOKED:
+            target = self._registry.find(target_of(event.body) or "", event)
+            return [self._start(env, event, target)] if target is not None else []
         return [self._start(env, event, match) for match in self._registry.matches(event)]
 
     def again(

@@ -213,7 +213,7 @@ class Worker:
             max_attempts=run.max_attempts,
             # A step that has a work item must not be run by this call as well.
             disable_immediate=run.force_plan or run.pending > 0,
-            use_api=run.state_bytes > MAX_STATE_BYTES,
+            use_api=view.call_bytes > MAX_STATE_BYTES,
             req_version=run.req_version,
             request_id=self._new_id(),
             generation=item.claim,
