@@ -12,6 +12,9 @@ KEY_BYTES = 32
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
 
+_HEAD = "# Stepwell: opens what is sealed in the database beside this file. Keep a copy apart.\n"
+
+
 class KeyProblem(ValueError):
     """A key can not be used; one sentence that says what to do, and never shows the key."""
 
@@ -62,10 +65,31 @@ class KeyFile:
             raise KeyProblem(f"{self.path}: the file holds no encryption key; restore it from a copy, or remove it.")
         return keys
 
+    def renew(self) -> list[bytes]:
+        """Put a new key in front of those in the file, on the disk when this returns. Raises :class:`KeyProblem`."""
+        return self._replace([os.urandom(KEY_BYTES), *self.load()])
+
+    def keep(self, key: bytes) -> None:
+        """Leave this key alone in the file. Raises :class:`KeyProblem`."""
+        self._replace([key])
+
+    def _replace(self, keys: list[bytes]) -> list[bytes]:
+        new = self.path.with_name(self.path.name + ".new")
+        try:
+            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+                file.write(_HEAD + "".join(f"{key.hex()}\n" for key in keys))
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self.path)
+            _sync_folder(self.path.parent)
+        except OSError as error:
+            raise KeyProblem(f"{self.path}: the encryption key can not be written ({error.strerror}).") from None
+        return keys
+
     def make(self) -> list[bytes]:
         """Write a new key, on the disk when this returns, and give it. Raises :class:`KeyProblem`."""
         key = os.urandom(KEY_BYTES)
-        text = f"# Stepwell: opens what is sealed in the database beside this file. Keep a copy apart.\n{key.hex()}\n"
+        text = f"{_HEAD}{key.hex()}\n"
         try:
             with os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
                 file.write(text)

@@ -46,7 +46,7 @@ from stepwell.server.store.sealed_waits import open_wait, places, seal_wait
 
 _T = TypeVar("_T")
 
-_MARK = "stepwell:key:"
+KEY_MARK = "stepwell:key:"
 """Ids of the records among the apps that name the keys in use; each holds a value to try the key on."""
 _TRIAL = b"stepwell"
 _SLOW = 1024 * 1024
@@ -70,10 +70,10 @@ class SealedStore:
         """See :meth:`Store.open`. Raises StoreError too when a key that is in use is not there."""
         await self.inner.open()
         try:
-            marks = {app.app_id: app for app in await self.inner.load_apps() if app.app_id.startswith(_MARK)}
+            marks = {app.app_id: app for app in await self.inner.load_apps() if app.app_id.startswith(KEY_MARK)}
             sealer = await asyncio.to_thread(self._load, bool(marks))
             _check(sealer, marks)
-            if _MARK + sealer.key not in marks:
+            if KEY_MARK + sealer.key not in marks:
                 await self.inner.save_app(_mark(sealer))
         except KeyProblem as problem:
             await self.inner.close()
@@ -99,6 +99,11 @@ class SealedStore:
     async def close(self) -> None:
         """See :meth:`Store.close`."""
         await self.inner.close()
+
+    @property
+    def sealer(self) -> Sealer:
+        """The keys; the store is open."""
+        return self._keys
 
     @property
     def _keys(self) -> Sealer:
@@ -185,7 +190,7 @@ class SealedStore:
 
     async def load_apps(self) -> list[AppRecord]:
         """See :meth:`Store.load_apps`."""
-        return [app for app in await self.inner.load_apps() if not app.app_id.startswith(_MARK)]
+        return [app for app in await self.inner.load_apps() if not app.app_id.startswith(KEY_MARK)]
 
     async def save_app(self, app: AppRecord) -> None:
         """See :meth:`Store.save_app`."""
@@ -238,19 +243,19 @@ class SealedStore:
 
 
 def _mark(sealer: Sealer) -> AppRecord:
-    trial = sealer.seal(_TRIAL, _MARK.encode())
-    return AppRecord(app_id=_MARK + sealer.key, url="", sdk="", checksum="", functions=trial, synced_at=0)
+    trial = sealer.seal(_TRIAL, KEY_MARK.encode())
+    return AppRecord(app_id=KEY_MARK + sealer.key, url="", sdk="", checksum="", functions=trial, synced_at=0)
 
 
 def _check(sealer: Sealer, marks: dict[str, AppRecord]) -> None:
-    missing = sorted(name.removeprefix(_MARK) for name in marks if name.removeprefix(_MARK) not in sealer.known)
+    missing = sorted(name.removeprefix(KEY_MARK) for name in marks if name.removeprefix(KEY_MARK) not in sealer.known)
     if missing:
         raise KeyProblem(
             f"The database is encrypted with the key {', '.join(missing)}, and the keys given are "
             f"{', '.join(sorted(sealer.known))}: add the missing one to STEPWELL_ENCRYPTION_KEYS, after the newest."
         )
     for mark in marks.values():
-        _opening(lambda mark=mark: sealer.open(mark.functions, _MARK.encode()))
+        _opening(lambda mark=mark: sealer.open(mark.functions, KEY_MARK.encode()))
 
 
 def _opening(work: Callable[[], _T]) -> _T:

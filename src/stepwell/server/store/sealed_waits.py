@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.model import Wait
-from stepwell.server.crypto.seal import Sealer
+from stepwell.server.crypto.seal import Sealer, sealed_with
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[str | None, str, bytes]).decode
@@ -47,3 +47,11 @@ def places(keys: Sealer, path: str, value: bytes) -> list[tuple[str, bytes]]:
 
 def _seal(keys: Sealer, data: bytes, place: bytes) -> str:
     return b64encode(keys.seal(data, place)).decode()
+
+
+def wait_keys(wait: Wait) -> list[str | None]:
+    """The ids of the keys that its values are sealed with."""
+    values = [] if wait.event is None else [wait.event]
+    if wait.expression is not None:
+        values.append(b64decode(wait.expression))
+    return [sealed_with(value) for value in values]

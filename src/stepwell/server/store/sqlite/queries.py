@@ -87,6 +87,22 @@ class Queries:
     all_arriving: str
     runs_by_status: str
     item_counts: str
+    sealed_rows: str
+    sealed_events: str
+    reseal_event: str
+    sealed_runs: str
+    reseal_run: str
+    sealed_steps: str
+    reseal_step: str
+    sealed_items: str
+    reseal_item: str
+    sealed_waits: str
+    reseal_wait: str
+    sealed_bodies: str
+    reseal_body: str
+    sealed_pieces: str
+    reseal_piece: str
+    drop_app: str
 
 
 def _load() -> Queries:

@@ -250,3 +250,53 @@ SELECT status, count(*) FROM runs GROUP BY status;
 
 -- name: item_counts
 SELECT count(*), count(owner) FROM items;
+
+-- name: sealed_rows
+SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM runs) + (SELECT count(*) FROM steps)
+    + (SELECT count(*) FROM items) + (SELECT count(*) FROM waits) + (SELECT count(*) FROM bodies)
+    + (SELECT count(*) FROM body_pieces);
+
+-- name: sealed_events
+SELECT rowid, data FROM events WHERE rowid > ? ORDER BY rowid LIMIT ?;
+
+-- name: reseal_event
+UPDATE events SET data = ? WHERE rowid = ?;
+
+-- name: sealed_runs
+SELECT rowid, data FROM runs WHERE rowid > ? ORDER BY rowid LIMIT ?;
+
+-- name: reseal_run
+UPDATE runs SET data = ? WHERE rowid = ?;
+
+-- name: sealed_steps
+SELECT rowid, data FROM steps WHERE rowid > ? ORDER BY rowid LIMIT ?;
+
+-- name: reseal_step
+UPDATE steps SET data = ? WHERE rowid = ?;
+
+-- name: sealed_items
+SELECT seq, data FROM items WHERE seq > ? ORDER BY seq LIMIT ?;
+
+-- name: reseal_item
+UPDATE items SET data = ? WHERE seq = ?;
+
+-- name: sealed_waits
+SELECT seq, data FROM waits WHERE seq > ? ORDER BY seq LIMIT ?;
+
+-- name: reseal_wait
+UPDATE waits SET data = ?, path = ?, value = ? WHERE seq = ? AND run_id = ? AND step_id = ?;
+
+-- name: sealed_bodies
+SELECT rowid, ref, data FROM bodies WHERE rowid > ? ORDER BY rowid LIMIT ?;
+
+-- name: reseal_body
+UPDATE bodies SET data = ? WHERE rowid = ?;
+
+-- name: sealed_pieces
+SELECT rowid, ref, start, data FROM body_pieces WHERE rowid > ? ORDER BY rowid LIMIT ?;
+
+-- name: reseal_piece
+UPDATE body_pieces SET data = ? WHERE rowid = ?;
+
+-- name: drop_app
+DELETE FROM apps WHERE app_id = ?;

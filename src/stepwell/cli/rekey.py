@@ -1,0 +1,43 @@
+"""``stepwell rekey``: an older encryption key is retired."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from stepwell.cli.errors import CliError
+from stepwell.cli.options import client_settings
+
+
+@click.command()
+@click.option("--db", metavar="URL", help="Database to seal anew; no platform may run on it.")
+@click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
+def rekey(db: str | None, as_json: bool) -> None:
+    """Seal everything in a database with the newest encryption key, so that older ones can go.
+
+    The newest is the first of STEPWELL_ENCRYPTION_KEYS; where only the key file beside the database is used, a new key is
+    made in it, and it is alone there in the end. Can be stopped at any moment, and begun again.
+    """
+    settings, _ = client_settings(None, None, db)
+    path = settings.db_path
+    if path is None:
+        raise CliError("A database in memory is not encrypted, and gone when its process ends: name one with --db.", 2)
+    if not Path(path).exists():
+        raise CliError(f"There is no database {path}: name one with --db.", 2)
+    from stepwell.server.store.rekeying import Rekeyed, rekey_file
+
+    with click.progressbar(length=1000, label="Sealing anew", file=sys.stderr, show_eta=True) as bar:
+
+        def told(done: int, total: int) -> None:
+            bar.update(1000 * done // max(1, total) - bar.pos)
+
+        found: Rekeyed = asyncio.run(rekey_file(Path(path).absolute(), settings.encryption_keys, told))
+        bar.update(1000 - bar.pos)
+    if as_json:
+        click.echo(json.dumps({"key": found.key, "rows": found.rows, "retired": list(found.retired)}))
+        return
+    click.echo(f"Everything is sealed with the key {found.key} now; {found.rows} rows were written.")
+    if found.retired:
+        click.echo(f"No longer needed here: {', '.join(found.retired)}.")
