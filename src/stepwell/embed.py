@@ -55,7 +55,7 @@ _FROM_ENV = (
 
 
 class Result(msgspec.Struct, frozen=True):
-    """How a run stands. ``status`` is queued, running, completed, failed or cancelled; ``output`` the decoded JSON."""
+    """How a run stands. ``status`` is queued, running, completed, failed, cancelled or skipped; ``output`` decoded JSON."""
 
     run_id: str
     function_id: str
@@ -65,7 +65,7 @@ class Result(msgspec.Struct, frozen=True):
     @property
     def ended(self) -> bool:
         """Whether the run is over."""
-        return self.status in ("completed", "failed", "cancelled")
+        return self.status in ("completed", "failed", "cancelled", "skipped")
 
 
 class _Live:

@@ -20,7 +20,7 @@ from stepwell.wire.gateway import parse_memo
 Json = dict[str, object]
 LOOK_S = 0.5
 """How often the progress is looked at, seconds; the end is seen at once."""
-_ENDED = ("Completed", "Failed", "Cancelled")
+_ENDED = ("Completed", "Failed", "Cancelled", "Skipped")
 
 
 class RequestFailed(CliError):

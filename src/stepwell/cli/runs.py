@@ -17,7 +17,7 @@ Json = dict[str, object]
 @click.command()
 @click.argument("run_id", required=False)
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many runs to list.")
-@click.option("--status", help="Only those: queued, running, completed, failed, cancelled.")
+@click.option("--status", help="Only those: queued, running, completed, failed, cancelled, skipped.")
 @click.option("--function", "function", metavar="ID", help="Only those of this function (app-function).")
 @click.option("--event", "event_id", metavar="ID", help="Only those that this event started.")
 @click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")

@@ -12,6 +12,7 @@ _MARKS = {
     "Completed": ("✓", "ok"),
     "Failed": ("✗", "failed"),
     "Cancelled": ("✗", "cancelled"),
+    "Skipped": ("–", "skipped"),
     "Retrying": ("↻", "retrying"),
     "Waiting": ("…", "waiting"),
     "Running": ("…", "running"),

@@ -4,6 +4,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.inputs import Env
+from stepwell.core.invokes import outcome
 from stepwell.core.model import (
     Body,
     Item,
@@ -18,7 +19,7 @@ from stepwell.core.model import (
     Wait,
     WorkKind,
 )
-from stepwell.core.outputs import Commit, Observed, SystemEvent
+from stepwell.core.outputs import Admission, Commit, Observed, Release, SystemEvent
 from stepwell.core.waits import cancel_keys
 from stepwell.wire.constants import DISCOVERY, MAX_STEP_OUTPUT
 from stepwell.wire.errors import ErrorInfo
@@ -48,6 +49,7 @@ class Draft:
         self._waits: list[Wait] = []
         self._unwait: list[tuple[str, str]] = []
         self._more: list[Commit] = []
+        self._admit: list[Admission] = []
 
     # reading
 
@@ -172,6 +174,14 @@ class Draft:
         """Set the attempt number of an item in flight."""
         self._touch[key] = attempt
 
+    def take_over(self, run: Run) -> None:
+        """The header of a run that begins."""
+        self.run = run
+
+    def admit(self, admission: Admission) -> None:
+        """Have this let the transition pass."""
+        self._admit.append(admission)
+
     def observe(self, seen: Observed) -> None:
         """Tell a host's pace how a request went."""
         self._observed.append(seen)
@@ -217,6 +227,9 @@ class Draft:
     def finish(self, status: RunStatus, output: bytes) -> None:
         """End the run, and drop whatever it still had to do."""
         self.header(status=status, output=output, ended_at=self.env.now, discovering=False, error=None, retry_at=None)
+        memo = outcome(self.run) if self.run.gathering else None
+        self._admit.extend(Release(bucket, self.run.run_id, memo) for bucket in self.run.buckets)
+        self.header(gathering=False)
         self._put.clear()
         self._drop = True
         self._waits.clear()
@@ -246,5 +259,6 @@ class Draft:
             waits=tuple(self._waits),
             unwait=tuple(self._unwait),
             more=tuple(self._more),
+            admit=tuple(self._admit),
             observed=tuple(self._observed),
         )

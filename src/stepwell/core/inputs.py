@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.model import Item
+from stepwell.core.outputs import Commit
 from stepwell.wire.calls import Answer
 from stepwell.wire.fetch import FetchOutcome, FetchResponse
 from stepwell.wire.ops import Op
@@ -71,6 +72,20 @@ class Held:
 
 
 @dataclass(slots=True, frozen=True)
+class Ready:
+    """The time of a run that waited for more events has come. ``started``: the commit that would start it anew.
+
+    ``event_ids`` and ``events`` are all of its events, the first is the trigger; ``parents`` the steps that wait for it.
+    """
+
+    item: Item
+    started: Commit
+    event_ids: tuple[str, ...]
+    events: Sequence[bytes]
+    parents: tuple[str, ...]
+
+
+@dataclass(slots=True, frozen=True)
 class Checkpointed:
     """The app reports steps while its call is still in flight (protocol 1.8)."""
 
@@ -92,9 +107,10 @@ class Poked:
 
 @dataclass(slots=True, frozen=True)
 class Cancelled:
-    """Somebody wants the run to end now."""
+    """Somebody wants the run to end now. ``parents``: steps that wait for it, where its header does not know of them yet."""
 
     reason: str = "cancelled"
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -105,4 +121,4 @@ class Broken:
     message: str
 
 
-Input = Broken | Answered | Began | Fetched | Fired | Held | Checkpointed | Poked | Cancelled | CalledBack
+Input = Ready | Broken | Answered | Began | Fetched | Fired | Held | Checkpointed | Poked | Cancelled | CalledBack

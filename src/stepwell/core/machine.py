@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from stepwell.core.callbacks import timed_out as not_called_back
 from stepwell.core.draft import Draft
 from stepwell.core.fetchsteps import called_back, fetched
+from stepwell.core.gathering import begin
 from stepwell.core.groups import completed, unseen
 from stepwell.core.inputs import (
     Answered,
@@ -23,6 +24,7 @@ from stepwell.core.inputs import (
     Held,
     Input,
     Poked,
+    Ready,
 )
 from stepwell.core.invokes import timed_out
 from stepwell.core.model import Item, RunStatus, RunView, Step, StepStatus, WorkKind
@@ -80,27 +82,37 @@ def _take(draft: Draft, given: Input) -> None:
             if not draft.ended:
                 error = ErrorInfo(name="InternalError", message=given.message)
                 draft.finish(RunStatus.FAILED, msgspec.json.encode(error))
-        case Began():
-            if not draft.ended:
-                began(draft, given.at)
+        case Ready():
+            begin(draft, given)
         case Poked():
-            draft.header(poked=draft.run.discovering)
-            draft.put_discovery()
-        case Checkpointed() | CalledBack() | Cancelled():
+            _poked(draft)
+        case Began() | Checkpointed() | CalledBack() | Cancelled():
             if not draft.ended:
                 _told(draft, given)
 
 
-def _told(draft: Draft, given: Checkpointed | CalledBack | Cancelled) -> None:
+def _poked(draft: Draft) -> None:
+    if not draft.run.gathering:
+        draft.header(poked=draft.run.discovering)
+        draft.put_discovery()
+
+
+def _told(draft: Draft, given: Began | Checkpointed | CalledBack | Cancelled) -> None:
     """A word from outside, about a run that goes on."""
     match given:
+        case Began():
+            began(draft, given.at)
         case Checkpointed():
+            if draft.run.gathering:
+                return
             checkpoint(draft, given.ops)
             draft.header(progressed=True)
             draft.touch(DISCOVERY, 0)
         case CalledBack():
             called_back(draft, given)
         case Cancelled():
+            if given.parents:
+                draft.header(parents=given.parents)
             _cancel(draft, given.reason)
 
 

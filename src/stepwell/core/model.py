@@ -10,13 +10,15 @@ from stepwell.wire.constants import DISCOVERY, UNKNOWN_VERSION
 
 
 class RunStatus(StrEnum):
-    """Where a run is. The last three are ends and never change."""
+    """Where a run is. The last four are ends and never change."""
 
     QUEUED = "queued"
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    """It never began: another run of a singleton was active."""
 
     @property
     def ended(self) -> bool:
@@ -24,7 +26,7 @@ class RunStatus(StrEnum):
         return self in _ENDED
 
 
-_ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+_ENDED = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.SKIPPED})
 
 
 class StepStatus(StrEnum):
@@ -39,7 +41,8 @@ class StepStatus(StrEnum):
 
 class WorkKind(StrEnum):
     """What a work item asks for: call the app, perform a request, wake up, take the result that came for a step, end the
-    run (because somebody wants it, or with the error in the payload), or hand an event to what waits for it."""
+    run (because somebody wants it, or with the error in the payload), hand an event to what waits for it, or begin a run that
+    waited for more events."""
 
     CALL = "call"
     FETCH = "fetch"
@@ -48,6 +51,7 @@ class WorkKind(StrEnum):
     CANCEL = "cancel"
     FAIL = "fail"
     DELIVER = "deliver"
+    START = "start"
 
 
 class Limit(msgspec.Struct, frozen=True, gc=False):
@@ -189,6 +193,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The step that has an ``input``."""
     cancels: int = 0
     """How many waits may end the run."""
+    parents: tuple[str, ...] = ()
+    """More such steps: those of the other events of a batch."""
+    gathering: bool = False
+    """Whether the run has not begun and waits for more events (debounce, batch); a START item says until when."""
+    buckets: tuple[str, ...] = ()
+    """Admission buckets that the run takes until it ends (``core.flow.admission``)."""
     error: str | None = None
     """What went wrong in the newest failed call, while it is retried; ``retry_at`` says when."""
     retry_at: int | None = None
@@ -256,11 +266,15 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunKey(msgspec.Struct, frozen=True):
-    """Idempotency: while it is stored, no second run of the function starts for the same event id (protocol 5.9)."""
+    """Idempotency: while it holds, no second run of the function starts for the same event id (protocol 5.9).
+
+    It holds until 24 hours after the end of ``run_id``; until ``expires_at`` where there is no such run.
+    """
 
     function_id: str
     key: str
     expires_at: int
+    run_id: str | None = None
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):

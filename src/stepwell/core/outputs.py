@@ -35,14 +35,16 @@ class Commit(msgspec.Struct, kw_only=True):
 
     A store checks first, in this order, and writes nothing of this commit when a check fails:
 
-    * ``key`` is not stored, or has expired at ``now`` -> else DUPLICATE (an event or signal that came twice);
+    * ``key`` is not stored, or does not hold any more -> else DUPLICATE (an event or signal that came twice);
     * each of ``done`` is stored and held under that claim number -> else CONFLICT;
     * ``run`` given: the stored header's version is ``expected``, or no header exists when ``expected`` is None -> else
       CONFLICT;
     * each of ``take`` names a stored wait -> else CONFLICT (another event, or its end, came first);
-    * no other step waits for the signal of one of ``waits``, unless that wait replaces it -> else CONFLICT.
+    * no other step waits for the signal of one of ``waits``, unless that wait replaces it -> else CONFLICT;
+    * each of ``admit`` passes, in order -> else REFUSED, and of all writes only those that its verdict names are made
+      (``core.flow.admission``).
 
-    When a check fails, ``otherwise`` is looked at in its place.
+    When a check before ``admit`` fails, ``otherwise`` is looked at in its place. ``key`` holds by ``core.runs.holds``.
 
     Then: store ``events``, ``key``, ``run`` and ``steps`` (insert or replace), ``bodies``; make bodies of the pieces that the
     claims in ``keep`` have stored, each under its ``ItemRef.body``; delete the ``done`` items and free the slots that they
@@ -76,5 +78,69 @@ class Commit(msgspec.Struct, kw_only=True):
     """The outcome is that of the refused one all the same."""
     emit: tuple[SystemEvent, ...] = ()
     """Events of the platform's own (protocol 5.7), for the engine to turn into commits of ``more``; stores ignore them."""
+    admit: tuple["Admission", ...] = ()
+    """What has to let this commit pass: limits that are decided when an event comes in."""
+    keys: tuple[RunKey, ...] = ()
+    """Stored after ``key``, whatever is stored."""
+    links: tuple[tuple[str, str], ...] = ()
+    """(event's internal id, run id): the event belongs to the run too, as its own ``event_ids`` do."""
     observed: tuple[Observed, ...] = ()
     """What paced buckets learn (``flow.gates.observe``), before anything is claimed."""
+
+
+class RateLimited(msgspec.Struct, frozen=True):
+    """Passes while ``limit`` in each period have not passed in ``bucket``; ``instead``: what is written where it does not."""
+
+    bucket: str
+    limit: int
+    period_ms: int
+    instead: Commit | None = None
+
+
+class Single(msgspec.Struct, frozen=True):
+    """Takes the bucket for ``run_id``. While another run has it: that one is cancelled, or this one refused."""
+
+    bucket: str
+    run_id: str
+    cancels: bool
+    instead: Commit | None = None
+
+
+class Release(msgspec.Struct, frozen=True):
+    """Always passes. The run gives the bucket back, if it still has it; steps that wait there for the run get ``memo``."""
+
+    bucket: str
+    run_id: str
+    memo: bytes | None = None
+
+
+class Joining(msgspec.Struct, frozen=True):
+    """An event that goes into a run with others. ``run`` is the header for when it is the first; ``size``: bytes."""
+
+    run: Run
+    event_id: str
+    key: RunKey
+    ts: int
+    size: int
+    parent: str | None = None
+
+
+class Debounced(msgspec.Struct, frozen=True):
+    """Always passes. The event takes the place of the one that waits in the bucket, and the run waits on."""
+
+    bucket: str
+    join: Joining
+    period_ms: int
+    timeout_ms: int | None = None
+
+
+class Batched(msgspec.Struct, frozen=True):
+    """Always passes. The event joins those that wait in the bucket; the run begins when they are ``max_size``."""
+
+    bucket: str
+    join: Joining
+    max_size: int
+    timeout_ms: int
+
+
+Admission = RateLimited | Single | Release | Debounced | Batched

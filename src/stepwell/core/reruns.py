@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from stepwell.core.model import RunView, Step, StepStatus
-from stepwell.core.outputs import Commit
+from stepwell.core.model import Run, RunView, Step, StepStatus
+from stepwell.core.outputs import Admission, Commit, Single
 from stepwell.wire.ids import step_hash
 
 
@@ -47,7 +47,8 @@ def rerun(
     )
     view = RunView(run, old.events)
     view.apply(run, steps)
-    return view, replace(commit, run=replace(run), key=None, steps=tuple(steps))
+    admit = tuple(_alone(each, run) for each in commit.admit)
+    return view, replace(commit, run=replace(run), key=None, steps=tuple(steps), admit=admit)
 
 
 def find_step(view: RunView, text: str) -> Step:
@@ -67,6 +68,14 @@ def edited_inputs(view: RunView) -> dict[str, bytes]:
     """What a call says of edited inputs: by step id, while the step has not ended."""
     step = None if view.run.edited is None else view.steps.get(view.run.edited)
     return {} if step is None or step.ended or step.input is None else {step.step_id: step.input}
+
+
+def _alone(admission: Admission, run: Run) -> Admission:
+    """Where a singleton stops it, nobody is told: nobody waits for a run that is made anew."""
+    if not isinstance(admission, Single) or admission.instead is None or admission.instead.run is None:
+        return admission
+    skipped = replace(admission.instead.run, parent=None, original=run.original, event_ids=run.event_ids)
+    return replace(admission, instead=replace(admission.instead, run=skipped, more=()))
 
 
 def _before(old: RunView, again: Step) -> list[Step]:

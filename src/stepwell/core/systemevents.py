@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from stepwell.core.model import Run, RunStatus
 from stepwell.core.outputs import SystemEvent
+from stepwell.core.runs import waiting_steps
 from stepwell.wire.errors import parse_error
 
 FINISHED = "inngest/function.finished"
@@ -22,6 +24,7 @@ def at_end(run: Run, events: Sequence[bytes]) -> list[SystemEvent]:
     if run.trigger in _QUIET or run.status not in _WORDS:
         return []
     sent = [SystemEvent(name=FINISHED, data=_data(run, events))]
+    sent += [SystemEvent(name=FINISHED, data=_data(replace(run, parent=parent), events)) for parent in run.parents[1:]]
     if run.status is RunStatus.FAILED:
         sent.append(SystemEvent(name=FAILED, data=_data(run, events), event_id=run.run_id))
     elif run.status is RunStatus.CANCELLED:
@@ -37,8 +40,9 @@ def _data(run: Run, events: Sequence[bytes]) -> bytes:
         "events": [msgspec.Raw(event) for event in events],
         "_inngest": {"status": _WORDS[run.status]},
     }
-    if run.parent is not None:
-        data["correlation_id"] = run.parent
+    correlation = next(iter(waiting_steps(run)), None)
+    if correlation is not None:
+        data["correlation_id"] = correlation
     if run.status is RunStatus.COMPLETED:
         data["result"] = msgspec.Raw(run.output or b"null")
     elif run.status is RunStatus.FAILED:

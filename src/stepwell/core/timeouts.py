@@ -2,6 +2,7 @@
 
 from stepwell.core.draft import Draft
 from stepwell.core.model import Item, Run, RunStatus, WorkKind
+from stepwell.core.waits import SINGLETON
 from stepwell.wire.durations import format_duration
 
 _START = "timeout:start"
@@ -33,6 +34,8 @@ def over(run: Run, item: Item) -> str | None:
         return (
             f"the run had not finished within {format_duration(run.finish_ms or 0)} of its start (its finish timeout)"
         )
+    if item.key == SINGLETON:
+        return "a newer run of this singleton has taken its place"
     return "cancelled by an event"
 
 

@@ -19,6 +19,8 @@ from stepwell.wire.jsons import decode
 _CANCEL: Final = "cancel:"
 _DELIVER: Final = "deliver"
 _NEVER: Final = "false"
+SINGLETON: Final = "cancel:singleton"
+"""Key of the item that ends a run of a singleton for a newer one."""
 
 
 class BadWait(ValueError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from stepwell.core.inputs import Broken, CalledBack, Cancelled, Checkpointed, Env, Input
+from stepwell.core.inputs import Broken, CalledBack, Cancelled, Checkpointed, Env, Input, Ready
 from stepwell.core.machine import step
 from stepwell.core.model import Item, Run, RunView
 from stepwell.core.outputs import Commit
@@ -164,6 +164,9 @@ class Actors:
     def _applied(self, actor: Actor, letters: list[Letter], commit: Commit) -> None:
         if commit.run is not None:
             actor.view.apply(commit.run, commit.steps)
+        for letter in letters:
+            if isinstance(letter.given, Ready):
+                actor.view.events = list(letter.given.events)
         for ref in commit.done:
             work = actor.inflight.get(ref.key)
             if work is not None and work.item.claim == ref.claim:
@@ -192,6 +195,14 @@ class Actors:
                 waiter.set_result(None)
         actor.waiters.clear()
 
+    def _ended_elsewhere(self, actor: Actor, letters: list[Letter]) -> None:
+        """Another commit has ended the run: one of another process, or what was written in place of its own."""
+        actor.busy = False
+        for letter in letters:
+            letter.settle(False)
+        self._over(actor)
+        self._actors.pop(actor.view.run.run_id, None)
+
     def _reload_soon(self, actor: Actor, letters: list[Letter]) -> None:
         task = asyncio.get_running_loop().create_task(self._reload(actor, letters))
         _background.add(task)
@@ -208,6 +219,9 @@ class Actors:
             return
         if views:
             actor.view = views[0]
+        if actor.view.run.status.ended:
+            self._ended_elsewhere(actor, letters)
+            return
         stale = [letter for letter in letters if letter.refused > 1 and len(letters) == 1] if views else letters
         for letter in stale:
             logger.warning("run %s: a late result was dropped: its lease had ended", actor.view.run.run_id)

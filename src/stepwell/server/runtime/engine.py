@@ -25,6 +25,7 @@ from stepwell.server.runtime.actors import Actors
 from stepwell.server.runtime.committer import Committer, Unstorable
 from stepwell.server.runtime.crons import Crons
 from stepwell.server.runtime.deliveries import Deliveries
+from stepwell.server.runtime.gatherings import Gatherings
 from stepwell.server.runtime.leases import Leases
 from stepwell.server.runtime.recent import Recent
 from stepwell.server.runtime.registry import Registry
@@ -80,6 +81,8 @@ class Engine:
         self._actors = Actors(store, self._committer, self._env, self._ended, self._starter.with_consequences)
         self.worker.actors = self._actors
         self.worker.committer = self._deliveries.committer = self._committer
+        self._gatherings = Gatherings(store, self._starter, self._env)
+        self.worker.ready = self._gatherings.ready
         self._leases = Leases(store, self._clock, owner, self._committer)
         self.crons = Crons(self.registry.crons, self._clock, self._ticked)
 
@@ -130,7 +133,7 @@ class Engine:
         """Store the events and the runs that they start, in one transaction; the internal ids. Raises StoreError."""
         env = self._env()
         commits: list[Commit] = []
-        begun: list[tuple[int, RunView]] = []
+        begun: list[tuple[int, RunView | None]] = []
         for event, internal_id in zip(events, ids, strict=True):
             stored = _stored(event, internal_id, env.now)
             commits.append(self._waiting.commit(stored))
@@ -139,10 +142,11 @@ class Engine:
                 commits.append(commit)
 
         def applied(outcomes: list[Outcome]) -> None:
-            started = [view for index, view in begun if outcomes[index] is Outcome.APPLIED]
+            known = [view for index, view in begun if outcomes[index] is Outcome.APPLIED]
+            started = [view for view in known if view is not None]
             for view in started:
                 self._actors.adopt(view)
-            if len(started) == len(begun):  # else one came before, and the store knows what it started then
+            if len(started) == len(begun):  # else the store knows what each came to: nothing, a run that was there
                 self._recent.note(ids, started)
 
         if commits:
@@ -159,7 +163,7 @@ class Engine:
 
         def applied(outcomes: list[Outcome]) -> None:
             for (view, _), outcome in zip(begun, outcomes, strict=True):
-                if outcome is Outcome.APPLIED:
+                if outcome is Outcome.APPLIED and view is not None:
                     self._actors.adopt(view)
 
         if begun:
@@ -212,7 +216,10 @@ class Engine:
 
     async def cancel(self, run_id: str) -> bool:
         """End the run now; False when it is unknown or has ended."""
-        return await self._tell(run_id, Cancelled("cancelled through the API"))
+        actor = (await self._actors.get([run_id])).get(run_id)
+        gathering = actor is not None and actor.view.run.gathering
+        steps = await self._gatherings.waiting_steps(run_id) if gathering else ()
+        return await self._tell(run_id, Cancelled("cancelled through the API", steps))
 
     async def rerun(
         self, run_id: str, from_step: str | None = None, args: Sequence[object] | None = None

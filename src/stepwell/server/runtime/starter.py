@@ -6,15 +6,21 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.cron import Cron, Tick, tick_event
-from stepwell.core.inputs import Env
+from stepwell.core.flow.admission import Gathered
+from stepwell.core.flow.entrance import Entrance, entrance, entrance_of_gathered
+from stepwell.core.gathering import gather
+from stepwell.core.inputs import Env, Ready
 from stepwell.core.invokes import INVOKED, outcome, resume, target_of, unknown
-from stepwell.core.model import RunView, StoredEvent
+from stepwell.core.model import Item, Run, RunKey, RunView, StoredEvent
 from stepwell.core.outputs import Commit, SystemEvent
 from stepwell.core.reruns import CannotRerun, rerun
-from stepwell.core.runs import start
+from stepwell.core.runs import KEY_LIFETIME_MS, start, waiting_steps
 from stepwell.core.systemevents import NAMES, at_end
 from stepwell.server.runtime.registry import Match, Registry
 from stepwell.server.runtime.waiting import Waiting
+
+_TICK = ":tick:"
+"""Stands before function ids in keys: a tick whose run a limit stops is gone all the same, for every process."""
 
 
 class Starter:
@@ -25,8 +31,8 @@ class Starter:
         self._waiting = waiting
         self._new_id = new_id
 
-    def runs_for(self, env: Env, event: StoredEvent) -> list[tuple[RunView, Commit]]:
-        """A run for each function that the event starts."""
+    def runs_for(self, env: Env, event: StoredEvent) -> list[tuple[RunView | None, Commit]]:
+        """A run for each function that the event starts; no view where the store finds out which run it goes into."""
         if event.name == INVOKED:
             target = self._registry.find(target_of(event.body) or "", event)
             return [self._start(env, event, target)] if target is not None else []
@@ -39,16 +45,21 @@ class Starter:
         match = self._registry.find(old.run.function_id, event)
         if match is None:
             raise CannotRerun(f"The function {old.run.function_id} is not registered: start its app, or sync it.")
-        return rerun(old, self._start(env, event, match), from_step, args)
+        made = self._begin(env, self._new_id(), event, match, entrance_of_gathered(match.config, event.body))
+        return rerun(old, made, from_step, args)
 
-    def tick(self, env: Env, cron: Cron, tick: Tick) -> tuple[RunView, Commit] | None:
+    def tick(self, env: Env, cron: Cron, tick: Tick) -> tuple[RunView | None, Commit] | None:
         """The run of a cron's tick, and its event with it; None when the function is gone. DUPLICATE when it was started."""
         event = self._stored(env, tick_event(cron, tick))
         match = self._registry.find(cron.function_id, event)
         if match is None:
             return None
         view, commit = self._start(env, event, match)
-        return view, replace(commit, events=(event,), more=self._waiting.commit(event).more)
+        more = self._waiting.commit(event).more
+        if not commit.admit:
+            return view, replace(commit, events=(event,), more=more)
+        once = RunKey(_TICK + cron.function_id, event.event_id, env.now + KEY_LIFETIME_MS)
+        return None, Commit(now=env.now, key=once, events=(event,), more=(*more, commit))
 
     def with_consequences(self, view: RunView, commit: Commit, env: Env) -> Commit:
         """The commit of a run's transition with what has to happen together with it: children, parents, system events."""
@@ -60,8 +71,7 @@ class Starter:
             return commit
         more = [follow for event in commit.emit for follow in self._send(env, event)]
         if run is not None and ended:
-            if run.parent is not None:
-                more.append(resume(run.parent, outcome(run), env.now))
+            more += [resume(parent, outcome(run), env.now) for parent in waiting_steps(run)]
             if self._registry.listens(NAMES) or self._waiting.awaits(NAMES):
                 more += [follow for event in at_end(run, view.events) for follow in self._send(env, event)]
         return replace(commit, more=(*commit.more, *more))
@@ -80,16 +90,37 @@ class Starter:
             return []
         return [self._waiting.commit(event), *(self._start(env, event, match)[1] for match in matches)]
 
-    def _start(self, env: Env, event: StoredEvent, match: Match) -> tuple[RunView, Commit]:
+    def begin(self, env: Env, run: Run, gathered: Gathered, events: Sequence[StoredEvent], item: Item) -> Ready | None:
+        """How a run begins that has waited for more events; None while its function is not known."""
+        match = self._registry.find(run.function_id, events[0])
+        if match is None:
+            return None
+        enter = entrance_of_gathered(match.config, events[0].body)
+        _, commit = self._begin(env, run.run_id, events[0], match, enter)
+        bodies = [event.body for event in events]
+        return Ready(item, commit, gathered.events, bodies, gathered.parents)
+
+    def _start(self, env: Env, event: StoredEvent, match: Match) -> tuple[RunView | None, Commit]:
+        enter = entrance(match.config, event.body)
+        if enter.batch is None and enter.debounce is None:
+            return self._begin(env, self._new_id(), event, match, enter)
+        return None, gather(
+            env, run_id=self._new_id(), app_id=match.app_id, function_id=match.config.id, event=event, enter=enter
+        )
+
+    def _begin(
+        self, env: Env, run_id: str, event: StoredEvent, match: Match, enter: Entrance
+    ) -> tuple[RunView, Commit]:
         view, commit = start(
             env,
-            run_id=self._new_id(),
+            run_id=run_id,
             app_id=match.app_id,
             function_id=match.config.id,
             event=event,
             rules=match.rules,
             attempts=match.config.max_attempts,
             cancel=match.config.cancel,
+            enter=enter,
         )
         if commit.waits:
             self._waiting.note(commit.waits)

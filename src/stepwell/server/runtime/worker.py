@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from stepwell.core.fetchsteps import attempt_of, late, lost
-from stepwell.core.inputs import Answered, Began, Fetched, Fired, Held, Input
-from stepwell.core.model import Item, ItemRef, RunView, WorkKind
+from stepwell.core.inputs import Answered, Began, Fetched, Fired, Held, Input, Ready
+from stepwell.core.model import Item, ItemRef, Run, RunView, WorkKind
 from stepwell.core.outputs import Commit
 from stepwell.core.reruns import edited_inputs
 from stepwell.server.caller.base import Caller
@@ -64,6 +64,8 @@ class Worker:
         self.streams = Streams()
         self.actors: Actors
         self.committer: Committer
+        self.ready: Callable[[RunView, Item], Awaitable[Ready | None]]
+        self._works = {WorkKind.FETCH: self._fetch, WorkKind.START: self._start}
 
     def room(self) -> int:
         """How many more items can be taken."""
@@ -164,16 +166,23 @@ class Worker:
 
     async def _run(self, actor: Actor, item: Item) -> None:
         try:
-            given = await (self._fetch(actor.view, item) if item.kind is WorkKind.FETCH else self._call(actor, item))
+            given = await self._works.get(item.kind, self._call)(actor, item)
         except Exception as problem:
             logger.exception("a work item of run %s failed in the platform", item.run_id)
             given = broken(item, problem)
         recorded = self.streams.recording((item.run_id, item.key)) if item.kind is WorkKind.FETCH else None
         self.actors.give(actor, given, recorded)
 
-    async def _fetch(self, view: RunView, item: Item) -> Input:
+    async def _start(self, actor: Actor, item: Item) -> Input:
+        """The time of a run that waited for more events has come."""
+        return await self.ready(actor.view, item) or self._held(actor.view.run, item)
+
+    def _held(self, run: Run, item: Item) -> Held:
+        return Held(item, _HOLD_MS, f"the app {run.app_id!r} is not connected: start it, or sync it again")
+
+    async def _fetch(self, actor: Actor, item: Item) -> Input:
         started = self._clock.now()
-        request = attempt_of(item, view, started)
+        request = attempt_of(item, actor.view, started)
         outcome = lost(item, request) or late(item, started) or await self._perform(request, item, started)
         return Fetched(item, outcome, started)
 
@@ -196,7 +205,7 @@ class Worker:
         view, run = actor.view, actor.view.run
         route = self._routes.route(run.app_id, run.function_id)
         if route is None:
-            return Held(item, _HOLD_MS, f"the app {run.app_id!r} is not connected: start it, or sync it again")
+            return self._held(run, item)
         caller, url, uuid = route
         sent = len(view.stack)
         started = self._clock.now()

@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     APPLIED = "applied"
     CONFLICT = "conflict"
     DUPLICATE = "duplicate"
+    REFUSED = "refused"
 
 
 class ClaimRequest(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from stepwell.core.flow.admission import State
 from stepwell.core.flow.gates import FlowState
 from stepwell.core.model import Item, Run, RunView, Step, StoredEvent
 from stepwell.core.outputs import Commit
@@ -15,6 +16,7 @@ decode_run = msgspec.msgpack.Decoder(Run).decode
 decode_step = msgspec.msgpack.Decoder(Step).decode
 decode_item = msgspec.msgpack.Decoder(Item).decode
 decode_flow = msgspec.msgpack.Decoder(FlowState).decode
+decode_admission = msgspec.msgpack.Decoder(State).decode
 decode_event = msgspec.msgpack.Decoder(StoredEvent).decode
 
 

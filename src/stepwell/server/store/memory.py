@@ -2,14 +2,16 @@
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from stepwell.core.flow.admission import State, idle_at, judge
 from stepwell.core.flow.gates import WAKE_MS, FlowState, Shut, observe, opening, shut_by, taken, wanted
 from stepwell.core.model import Item, ItemRef, Run, RunKey, RunView, Step, StoredEvent, Wait
 from stepwell.core.outputs import Commit
+from stepwell.core.runs import holds
 from stepwell.server.store.base import (
     AppRecord,
     ClaimRequest,
@@ -64,6 +66,10 @@ class MemoryStore:
         """Buckets in which runs hold a slot, by run id."""
         self._flows: dict[str, FlowState] = {}
         self._waits = WaitTable()
+        self._admissions: dict[str, State] = {}
+        self._keep_admissions = 256
+        self._links: dict[str, set[str]] = {}
+        """Run ids by the internal id of an event."""
         self._waiting: list[_Place] = []
         """Places of the unclaimed items, sorted."""
         self._seq = 0
@@ -80,21 +86,42 @@ class MemoryStore:
         """See :meth:`Store.transact`."""
         outcomes = [self._commit(commit) for commit in commits]
         claimed = self._claim_items(claim) if claim else []
+        if claim:
+            self._forget_idle_admissions(claim.now)
         now = claim.now if claim else max((commit.now for commit in commits), default=None)
         return Transacted(outcomes, claimed, self._next_due(now))
 
     def _commit(self, commit: Commit) -> Outcome:
         refusal = self._refusal(commit)
-        if refusal is None:
+        if refusal is not None:
+            if commit.otherwise is not None:
+                self._commit(commit.otherwise)
+            return refusal
+        passes, writes = judge(commit.admit, self._admissions.get, self._keep, commit.now)
+        if passes:
             self._write(commit)
             self._write_items(commit)
             for seen in commit.observed:
                 self._flow(seen.pace.bucket, observe(self._flows.get(seen.pace.bucket), seen, commit.now))
-            for following in commit.more:
-                self._commit(following)
-        elif commit.otherwise is not None:
-            self._commit(commit.otherwise)
-        return refusal or Outcome.APPLIED
+        for following in (*writes, *(commit.more if passes else ())):
+            self._commit(following)
+        return Outcome.APPLIED if passes else Outcome.REFUSED
+
+    def _keep(self, bucket: str, state: State | None) -> None:
+        if state is None:
+            self._admissions.pop(bucket, None)
+        else:
+            self._admissions[bucket] = state
+
+    def _forget_idle_admissions(self, now: int) -> None:
+        """When there are many."""
+        if len(self._admissions) <= self._keep_admissions:
+            return
+        for bucket, state in list(self._admissions.items()):
+            idle = idle_at(state)
+            if idle is not None and idle <= now:
+                del self._admissions[bucket]
+        self._keep_admissions = 256 + 2 * len(self._admissions)
 
     def _flow(self, bucket: str, state: FlowState | None) -> None:
         if state is None:
@@ -106,7 +133,7 @@ class MemoryStore:
         key = commit.key
         if key is not None:
             stored = self._keys.get((key.function_id, key.key))
-            if stored is not None and stored.expires_at > commit.now:
+            if stored is not None and holds(stored, self._runs.get(stored.run_id or ""), commit.now):
                 return Outcome.DUPLICATE
         if any(self._held(ref) is None for ref in commit.done):
             return Outcome.CONFLICT
@@ -132,10 +159,13 @@ class MemoryStore:
     def _write(self, commit: Commit) -> None:
         for event in commit.events:
             self._events.setdefault(event.internal_id, event)
-        if commit.key is not None:
-            self._keys[commit.key.function_id, commit.key.key] = commit.key
+        for key in (commit.key, *commit.keys) if commit.key is not None else commit.keys:
+            self._keys[key.function_id, key.key] = key
         if commit.run is not None:
+            if commit.run.run_id not in self._runs:
+                self._link((event_id, commit.run.run_id) for event_id in commit.run.event_ids)
             self._runs[commit.run.run_id] = commit.run
+        self._link(commit.links)
         for step in commit.steps:
             self._steps.setdefault(step.run_id, {})[step.step_id] = step
         for body in commit.bodies:
@@ -147,6 +177,10 @@ class MemoryStore:
             self._waits.drop(where)
         for wait in commit.waits:
             self._waits.put(wait, self._next_seq())
+
+    def _link(self, links: Iterable[tuple[str, str]]) -> None:
+        for event_id, run_id in links:
+            self._links.setdefault(event_id, set()).add(run_id)
 
     def _write_items(self, commit: Commit) -> None:
         for ref in commit.done:
@@ -278,7 +312,11 @@ class MemoryStore:
 
     async def list_runs(self, query: RunQuery) -> list[Run]:
         """See :meth:`Store.list_runs`."""
-        return list_runs(self._runs.values(), query)
+        found = self._runs.values() if query.event_id is None else self._linked(query.event_id)
+        return list_runs(found, replace(query, event_id=None))
+
+    def _linked(self, event_id: str) -> list[Run]:
+        return [self._runs[run_id] for run_id in self._links.get(event_id, ()) if run_id in self._runs]
 
     async def save_app(self, app: AppRecord) -> None:
         """See :meth:`Store.save_app`."""

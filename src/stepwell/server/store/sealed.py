@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Body, Item, ItemRef, Run, RunView, StoredEvent, Wait
-from stepwell.core.outputs import Commit
+from stepwell.core.outputs import Admission, Commit, RateLimited, Single
 from stepwell.server.crypto import pieces
 from stepwell.server.crypto.keys import KeyFile, KeyProblem, parse_keys
 from stepwell.server.crypto.seal import CannotOpen, Sealer
@@ -280,11 +280,19 @@ def _seal_commit(keys: Sealer, commit: Commit) -> Commit:
         changes["put"] = tuple(seal_item(keys, item) for item in commit.put)
     if commit.waits:
         changes["waits"] = tuple(seal_wait(keys, wait) for wait in commit.waits)
+    if commit.admit:
+        changes["admit"] = tuple(_seal_admission(keys, admission) for admission in commit.admit)
     if commit.more:
         changes["more"] = tuple(_seal_commit(keys, following) for following in commit.more)
     if commit.otherwise is not None:
         changes["otherwise"] = _seal_commit(keys, commit.otherwise)
     return replace(commit, **changes) if changes else commit
+
+
+def _seal_admission(keys: Sealer, admission: Admission) -> Admission:
+    if isinstance(admission, RateLimited | Single):
+        return replace(admission, instead=admission.instead and _seal_commit(keys, admission.instead))
+    return admission  # ids and times
 
 
 async def _seal_bodies(keys: Sealer, commit: Commit) -> Commit:

@@ -9,11 +9,13 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from stepwell.core.flow.admission import State, judge
 from stepwell.core.flow.gates import observe
 from stepwell.core.model import Body, Item, ItemRef, Run, RunKey, Step, StoredEvent
 from stepwell.core.outputs import Commit
+from stepwell.core.runs import holds
 from stepwell.server.store.base import Outcome
-from stepwell.server.store.codec import gone, run_of
+from stepwell.server.store.codec import decode_admission, decode_run, gone, run_of
 from stepwell.server.store.sqlite.ledger import Draft, Held, ItemKey
 from stepwell.server.store.sqlite.queries import SQL, chunked
 from stepwell.server.store.sqlite.waits import WaitPlan, look_up_waits
@@ -21,11 +23,14 @@ from stepwell.server.store.sqlite.waits import WaitPlan, look_up_waits
 
 @dataclass(slots=True)
 class Known:
-    """What is stored, of what the commits ask about: run versions, when keys expire, waits."""
+    """What is stored, of what the commits ask about: run versions; waits; keys, with the runs that they name; admission
+    buckets."""
 
-    versions: dict[str, int]
-    keys: dict[tuple[str, str], int]
     waits: WaitPlan
+    versions: dict[str, int] = field(default_factory=dict[str, int])
+    keys: dict[tuple[str, str], RunKey] = field(default_factory=dict[tuple[str, str], RunKey])
+    holders: dict[str, Run] = field(default_factory=dict[str, Run])
+    admissions: dict[str, State] = field(default_factory=dict[str, State])
 
 
 @dataclass(slots=True)
@@ -46,6 +51,10 @@ class Plan:
 
     draft: Draft
     known: Known
+    now: int = 0
+    """The newest of the commits."""
+    admissions: dict[str, State | None] = field(default_factory=dict[str, State | None])
+    """None: to be deleted."""
     events: dict[str, StoredEvent] = field(default_factory=dict[str, StoredEvent])
     keys: dict[tuple[str, str], RunKey] = field(default_factory=dict[tuple[str, str], RunKey])
     runs: dict[str, Run] = field(default_factory=dict[str, Run])
@@ -68,24 +77,46 @@ class Plan:
             if commit.otherwise is not None:
                 self.admit(commit.otherwise)
             return refusal
+        if not commit.admit:
+            self._take(commit)
+            return Outcome.APPLIED
+        passes, writes = judge(commit.admit, self._admission, self.admissions.__setitem__, commit.now)
+        self.now = max(self.now, commit.now)
+        if passes:
+            self._take(commit, *writes)
+            return Outcome.APPLIED
+        for following in writes:
+            self.admit(following)
+        return Outcome.REFUSED
+
+    def _take(self, commit: Commit, *before: Commit) -> None:
         self._take_state(commit)
         self._take_items(commit)
         for seen in commit.observed:
             bucket = seen.pace.bucket
             self.draft.set_flow(bucket, observe(self.draft.flow(bucket), seen, commit.now))
-        for following in commit.more:
+        for following in (*before, *commit.more):
             self.admit(following)
-        return Outcome.APPLIED
+
+    def _admission(self, bucket: str) -> State | None:
+        return self.admissions[bucket] if bucket in self.admissions else self.known.admissions.get(bucket)
 
     def _refusal(self, commit: Commit) -> Outcome | None:
         key = commit.key
-        if key is not None and self.known.keys.get((key.function_id, key.key), commit.now) > commit.now:
+        if key is not None and self._holds(key, commit.now):
             return Outcome.DUPLICATE
         if any(self._claim(ref) is None for ref in commit.done):
             return Outcome.CONFLICT
         if commit.run is not None and self.known.versions.get(commit.run.run_id) != commit.expected:
             return Outcome.CONFLICT
         return None if self.known.waits.allow(commit) else Outcome.CONFLICT
+
+    def _holds(self, key: RunKey, now: int) -> bool:
+        stored = self.known.keys.get((key.function_id, key.key))
+        if stored is None:
+            return False
+        run_id = stored.run_id or ""
+        return holds(stored, self.runs.get(run_id) or self.known.holders.get(run_id), now)
 
     def _claim(self, ref: ItemRef) -> Held | None:
         held = self.draft.held((ref.run_id, ref.key))
@@ -95,9 +126,10 @@ class Plan:
         for event in commit.events:
             self.events.setdefault(event.internal_id, event)
         if commit.key is not None:
-            where = (commit.key.function_id, commit.key.key)
-            self.keys[where] = commit.key
-            self.known.keys[where] = commit.key.expires_at
+            self._take_key(commit.key)
+        for key in commit.keys:
+            self._take_key(key)
+        self.links.extend(commit.links)
         if commit.run is not None:
             self._take_run(commit.run)
         for step in commit.steps:
@@ -109,6 +141,10 @@ class Plan:
             self.known.waits.drop(where)
         for wait in commit.waits:
             self.known.waits.put(wait, self.draft.next_seq())
+
+    def _take_key(self, key: RunKey) -> None:
+        where = (key.function_id, key.key)
+        self.keys[where] = self.known.keys[where] = key
 
     def _take_run(self, run: Run) -> None:
         if run.run_id not in self.known.versions:
@@ -172,15 +208,24 @@ class Plan:
 def look_up(conn: sqlite3.Connection, commits: Sequence[Commit]) -> Known:
     """Read what the commits have to be checked against."""
     commits = [one for commit in commits for one in _all(commit)]
-    known = Known({}, {}, look_up_waits(conn, commits))
+    known = Known(look_up_waits(conn, commits))
     run_ids = list({commit.run.run_id for commit in commits if commit.run is not None})
     if run_ids:
         (found,) = conn.execute(SQL.versions, (json.dumps(run_ids),)).fetchone()
         known.versions.update(json.loads(found))
     keys = list({(commit.key.function_id, commit.key.key) for commit in commits if commit.key is not None})
     for statement, values in chunked(SQL.keys, keys):
-        for function_id, key, expires_at in conn.execute(statement, values).fetchall():
-            known.keys[function_id, key] = expires_at
+        for found in conn.execute(statement, values).fetchall():
+            key = RunKey(*found)
+            known.keys[key.function_id, key.key] = key
+    held = list({key.run_id for key in known.keys.values() if key.run_id is not None})
+    if held:
+        rows = conn.execute(SQL.headers, (json.dumps(held),))
+        known.holders.update((run_id, decode_run(data)) for run_id, data in rows)
+    buckets = list({admission.bucket for commit in commits for admission in commit.admit})
+    if buckets:
+        rows = conn.execute(SQL.admissions, (json.dumps(buckets),))
+        known.admissions.update((bucket, decode_admission(state)) for bucket, state in rows)
     return known
 
 

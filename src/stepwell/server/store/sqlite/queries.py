@@ -19,6 +19,11 @@ class Queries:
 
     versions: str
     keys: str
+    headers: str
+    admissions: str
+    put_admissions: str
+    drop_admissions: str
+    forget_admissions: str
     put_events: str
     put_keys: str
     put_runs: str

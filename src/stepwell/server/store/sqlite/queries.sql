@@ -4,14 +4,31 @@
 SELECT json_group_array(json_array(run_id, version)) FROM runs WHERE run_id IN (SELECT value FROM json_each(?));
 
 -- name: keys
-SELECT function_id, key, expires_at FROM run_keys WHERE (function_id, key) IN (VALUES (?, ?));
+SELECT function_id, key, expires_at, run_id FROM run_keys WHERE (function_id, key) IN (VALUES (?, ?));
+
+-- name: headers
+SELECT run_id, data FROM runs WHERE run_id IN (SELECT value FROM json_each(?));
+
+-- name: admissions
+SELECT bucket, state FROM admissions WHERE bucket IN (SELECT value FROM json_each(?));
+
+-- name: put_admissions
+INSERT INTO admissions (bucket, state, idle_at) VALUES (?, ?, ?)
+ON CONFLICT (bucket) DO UPDATE SET state = excluded.state, idle_at = excluded.idle_at;
+
+-- name: drop_admissions
+DELETE FROM admissions WHERE bucket IN (SELECT value FROM json_each(?));
+
+-- name: forget_admissions
+DELETE FROM admissions
+WHERE bucket IN (SELECT bucket FROM admissions WHERE idle_at <= ? ORDER BY idle_at LIMIT ?);
 
 -- name: put_events
 INSERT INTO events (internal_id, received_at, name, data) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
 
 -- name: put_keys
-INSERT INTO run_keys (function_id, key, expires_at) VALUES (?, ?, ?)
-ON CONFLICT (function_id, key) DO UPDATE SET expires_at = excluded.expires_at;
+INSERT INTO run_keys (function_id, key, expires_at, run_id) VALUES (?, ?, ?, ?)
+ON CONFLICT (function_id, key) DO UPDATE SET expires_at = excluded.expires_at, run_id = excluded.run_id;
 
 -- name: put_runs
 INSERT INTO runs (run_id, function_id, app_id, status, version, queued_at, data) VALUES (?, ?, ?, ?, ?, ?, ?)

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 
+from stepwell.core.flow.admission import idle_at
 from stepwell.core.model import Item
 from stepwell.server.store.codec import encode
 from stepwell.server.store.sqlite.ledger import Draft
@@ -21,6 +22,8 @@ def write(conn: sqlite3.Connection, plan: Plan, owner: str) -> None:
     _write_marks(conn, plan, owner)
     _write_flows(conn, plan.draft)
     _write_holds(conn, plan.draft)
+    if plan.admissions:
+        _write_admissions(conn, plan)
     _reserve(conn, plan.draft)
 
 
@@ -29,7 +32,7 @@ def _write_state(conn: sqlite3.Connection, plan: Plan) -> None:
         (event.internal_id, event.received_at, event.name, encode(event)) for event in plan.events.values()
     ]
     write_rows(conn, SQL.put_events, events)
-    write_rows(conn, SQL.put_keys, [(key.function_id, key.key, key.expires_at) for key in plan.keys.values()])
+    write_rows(conn, SQL.put_keys, [(*where, key.expires_at, key.run_id) for where, key in plan.keys.items()])
     runs: list[Row] = [
         (run.run_id, run.function_id, run.app_id, run.status.value, run.version, run.queued_at, encode(run))
         for run in plan.runs.values()
@@ -80,6 +83,17 @@ def _write_holds(conn: sqlite3.Connection, draft: Draft) -> None:
     if draft.let_go:
         conn.execute(SQL.drop_holds, (json.dumps(sorted(draft.let_go)),))
     write_rows(conn, SQL.put_holds, [(run_id, bucket) for run_id, found in draft.holds.items() for bucket in found])
+
+
+def _write_admissions(conn: sqlite3.Connection, plan: Plan) -> None:
+    kept: list[Row] = [
+        (bucket, encode(state), idle_at(state)) for bucket, state in plan.admissions.items() if state is not None
+    ]
+    conn.execute(SQL.forget_admissions, (plan.now, 2 * len(plan.admissions)))
+    write_rows(conn, SQL.put_admissions, kept)
+    if len(kept) < len(plan.admissions):
+        gone = [bucket for bucket, state in plan.admissions.items() if state is None]
+        conn.execute(SQL.drop_admissions, (json.dumps(gone),))
 
 
 def _reserve(conn: sqlite3.Connection, draft: Draft) -> None:
