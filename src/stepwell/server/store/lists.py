@@ -7,7 +7,7 @@ from stepwell.server.store.base import EventQuery, RunQuery
 
 
 def list_runs(runs: Iterable[Run], query: RunQuery) -> list[Run]:
-    """See :meth:`Store.list_runs`."""
+    """See :meth:`Store.list_runs`; ``runs`` are those of the event that is asked for."""
     newest = sorted(runs, key=lambda run: run.run_id, reverse=True)
     return [run for run in newest if _wanted(run, query)][: query.limit]
 
@@ -25,7 +25,6 @@ def _wanted(run: Run, query: RunQuery) -> bool:
         and query.status in (None, run.status)
         and query.function_id in (None, run.function_id)
         and query.app_id in (None, run.app_id)
-        and (query.event_id is None or query.event_id in run.event_ids)
     )
 
 

@@ -313,7 +313,7 @@ class MemoryStore:
     async def list_runs(self, query: RunQuery) -> list[Run]:
         """See :meth:`Store.list_runs`."""
         found = self._runs.values() if query.event_id is None else self._linked(query.event_id)
-        return list_runs(found, replace(query, event_id=None))
+        return list_runs(found, query)
 
     def _linked(self, event_id: str) -> list[Run]:
         return [self._runs[run_id] for run_id in self._links.get(event_id, ()) if run_id in self._runs]
