@@ -27,6 +27,7 @@ def _options(data: dict[str, Any]) -> FetchOptions:
         headers=[(name, value) for name, value in data.get("headers", [])],
         id="request",
         retry=Retry(attempts=data.get("attempts", ATTEMPTS)),
+        stream=True,
     )
     if data.get("body") is not None:
         options["content"] = base64.b64decode(data["body"])

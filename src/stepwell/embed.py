@@ -227,8 +227,8 @@ class Embedded:
         if self._platform is not None:
             self._host.submit(self._platform.engine.poke(run_id))
 
-    async def _body(self, ref: str) -> bytes:
-        data = await self._host.ask(self._host_engine().body(ref))
+    async def _body(self, ref: str, start: int, end: int) -> bytes:
+        data = await self._host.ask(self._host_engine().body(ref, start, end))
         if data is None:
             raise LookupError(f"the recorded body {ref} is gone: it was pruned with its run")
         return data

@@ -11,7 +11,9 @@ from stepwell.sdk.fetching import FetchOptions, UrlOrRequest
 from stepwell.sdk.scope import SCOPE, RunScope, StepBody
 from stepwell.sdk.secrets import mentioned
 
-_OURS = frozenset({"id", "retry", "idempotency_key", "at_most_once", "deadline", "poll", "callback", "max_body"})
+_OURS = frozenset(
+    {"id", "retry", "idempotency_key", "at_most_once", "deadline", "poll", "callback", "max_body", "stream"}
+)
 PLAIN = "plain"
 
 

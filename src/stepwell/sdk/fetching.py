@@ -63,6 +63,7 @@ class FetchOptions(TypedDict, total=False):
     poll: bool
     callback: bool
     max_body: int | str | None
+    stream: bool
     deadline: float | timedelta | str | None
 
 
@@ -85,6 +86,7 @@ class Asked:
     policy: FetchPolicy
     step_id: str
     explicit: bool
+    stream: bool = False
 
     def body(self) -> FetchRequest:
         """The request with its body read."""
@@ -125,7 +127,7 @@ def prepare(url: UrlOrRequest, options: FetchOptions | Mapping[str, Any]) -> Ask
     policy = make_policy(given)
     explicit = given.get("id")
     step_id = explicit or default_id(request.method, request.url.netloc, request.url.path)
-    return Asked(request, policy, step_id, explicit is not None)
+    return Asked(request, policy, step_id, explicit is not None, given.get("stream", False))
 
 
 def default_id(method: str, netloc: bytes, path: str) -> str:
@@ -163,18 +165,28 @@ def response(found: FetchResponse, request: httpx2.Request) -> httpx2.Response:
     """The response as httpx2 has it: exact headers and bytes, decoded as it decodes them."""
     import httpx2
 
+    made = response_unread(found, request, httpx2.ByteStream(found.body))
+    made.read()
+    return made
+
+
+def response_unread(
+    found: FetchResponse, request: httpx2.Request, body: httpx2.SyncByteStream | httpx2.AsyncByteStream
+) -> httpx2.Response:
+    """The same with a body that is still to be read."""
+    import httpx2
+
     history = [_hop(hop.status, hop.headers, httpx2.Request(request.method, hop.url)) for hop in found.history]
     same = str(request.url) == found.url
     final = request if same else httpx2.Request(request.method, found.url, headers=request.headers)
     made = httpx2.Response(
         found.status,
         headers=raw_headers(found.headers),
-        stream=httpx2.ByteStream(found.body),
+        stream=body,
         request=final,
         history=history,
         extensions={"http_version": f"HTTP/{found.http_version}".encode("ascii")},
     )
-    made.read()
     made.elapsed = timedelta(milliseconds=found.elapsed_ms)
     return made
 

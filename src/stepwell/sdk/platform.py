@@ -75,9 +75,13 @@ class Platform:
             )
         return reply.data.run_id
 
-    async def body(self, ref: str) -> bytes:
-        """A fetched body that is kept beside the run's state."""
-        return await self._json(f"{self._config.api_url}/v1/bodies/{quote(ref)}")
+    async def body(self, ref: str, start: int, end: int) -> bytes:
+        """Bytes ``start:end`` of a fetched body that is kept beside the run's state. Raises ``PlatformError``."""
+        url = f"{self._config.api_url}/v1/bodies/{quote(ref)}"
+        answer = await self._ask("GET", url, None, {"range": f"bytes={start}-{end - 1}"})
+        if answer.status_code != 206:
+            raise PlatformError(f"the platform answered {url} with status {answer.status_code}")
+        return answer.content
 
     async def _json(self, url: str) -> bytes:
         answer = await self._ask("GET", url, None, {})

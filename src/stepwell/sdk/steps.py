@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from stepwell.sdk import edits, fetching, values
 from stepwell.sdk.ai import AI, AISync
+from stepwell.sdk.drivers.preview import Preview, Recorded
 from stepwell.sdk.generics import D
 from stepwell.sdk.invoking import Data, Timeout, full_id, invoke_call
 from stepwell.sdk.signals import OnConflict, Signal, came, signal_call
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from stepwell.sdk.client import EventLike
     from stepwell.sdk.drivers.execution import Execution
-    from stepwell.sdk.drivers.preview import Preview
     from stepwell.sdk.drivers.threads import SyncRun
     from stepwell.sdk.events import Event, EventType
     from stepwell.sdk.functions import Function
@@ -90,8 +90,9 @@ class Step:
         ``url``: an absolute URL or a ready ``Request``. Beyond httpx's keywords: ``id`` (the step's id; default: method,
         host and path), ``retry`` (a :class:`Retry`), ``idempotency_key`` (``""`` for none), ``at_most_once``,
         ``deadline`` (seconds, over all attempts), ``poll`` (follow a 202 until the job is done), ``callback`` (the result is
-        the request that the upstream makes to the URL that takes the place of ``stepwell.CALLBACK_URL``). Raises
-        ``FetchError`` when there was no response.
+        the request that the upstream makes to the URL that takes the place of ``stepwell.CALLBACK_URL``), ``max_body`` (bytes
+        or a text such as ``"1GiB"``: a larger response is an error), ``stream`` (the body is read from the record, part by
+        part, with ``aiter_bytes()`` and its like). Raises ``FetchError`` when there was no response.
         """
         self._run.check()
         asked = fetching.prepare(url, options)
@@ -165,24 +166,40 @@ class Step:
         self._run.check()
         return self._exchange(self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit), asked)
 
-    async def exchange_live(self, asked: fetching.Sendable) -> FetchResponse | Preview:
-        """As :meth:`exchange`; a response whose body takes its time may come before the body has arrived."""
+    async def exchange_live(self, asked: fetching.Sendable) -> FetchResponse | Preview | Recorded:
+        """As :meth:`exchange`; a response whose body takes its time may come before the body has arrived.
+
+        A large one comes with its body still in the platform's care.
+        """
         self._run.check()
         call = self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit)
         call.live = True
-        found = await self._exchange(call, asked)
-        return found if call.preview is None else call.preview
+        found, ref = await self._recorded(call, asked)
+        if call.preview is not None:
+            return call.preview
+        return found if ref is None else Recorded(self._run, found, ref)
 
     async def _fetch(self, call: StepCall, asked: fetching.Asked) -> httpx2.Response:
-        return fetching.response(await self._exchange(call, asked), asked.request)
+        if not asked.stream:
+            return fetching.response(await self._exchange(call, asked), asked.request)
+        found, ref = await self._recorded(call, asked)
+        return fetching.response_unread(found, asked.request, self._body(found, ref))
+
+    def _body(self, found: FetchResponse, ref: str | None) -> httpx2.AsyncByteStream:
+        from stepwell.sdk.streamed import AsyncBody, whole_body
+
+        return whole_body(found.body) if ref is None else AsyncBody(lambda: self._run.parts(ref, found.stored or 0))
 
     async def _exchange(self, call: StepCall, asked: fetching.Sendable) -> FetchResponse:
+        found, ref = await self._recorded(call, asked)
+        return found if ref is None else replace(found, body=await self._run.load(ref, found.stored or 0), stored=None)
+
+    async def _recorded(self, call: StepCall, asked: fetching.Sendable) -> tuple[FetchResponse, str | None]:
         call.opts = fetching.render(await asked.body_async())
         memo = await self._run.memo(call)
         if call.preview is not None:
-            return call.preview.head
-        found, ref = fetching.read_memo(memo)
-        return found if ref is None else replace(found, body=await self._run.load(ref))
+            return call.preview.head, None
+        return fetching.read_memo(memo)
 
 
 class StepSync:
@@ -224,7 +241,15 @@ class StepSync:
         """As :meth:`Step.fetch`."""
         self._run.check()
         asked = fetching.prepare(url, options)
-        return fetching.response(self.exchange(asked), asked.request)
+        if not asked.stream:
+            return fetching.response(self.exchange(asked), asked.request)
+        found, ref = self._recorded(asked)
+        return fetching.response_unread(found, asked.request, self._body(found, ref))
+
+    def _body(self, found: FetchResponse, ref: str | None) -> httpx2.SyncByteStream:
+        from stepwell.sdk.streamed import SyncBody, whole_body
+
+        return whole_body(found.body) if ref is None else SyncBody(lambda: self._run.parts(ref, found.stored or 0))
 
     def invoke(
         self, step_id: str, *, function: Function[T], data: Data | None = None, timeout: Timeout | None = None
@@ -268,11 +293,14 @@ class StepSync:
 
     def exchange(self, asked: fetching.Sendable) -> FetchResponse:
         """As :meth:`Step.exchange`."""
+        found, ref = self._recorded(asked)
+        return found if ref is None else replace(found, body=self._run.load(ref, found.stored or 0), stored=None)
+
+    def _recorded(self, asked: fetching.Sendable) -> tuple[FetchResponse, str | None]:
         self._run.check()
         call = self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit)
         call.opts = fetching.render(asked.body())
-        found, ref = fetching.read_memo(self._run.memo(call))
-        return found if ref is None else replace(found, body=self._run.load(ref))
+        return fetching.read_memo(self._run.memo(call))
 
     def send_event(self, step_id: str, events: EventLike | Sequence[EventLike]) -> list[str]:
         """As :meth:`Step.send_event`."""

@@ -173,8 +173,8 @@ class _Run:
         self._pokes.add(poke)
         poke.add_done_callback(self._pokes.discard)
 
-    async def _body(self, ref: str) -> bytes:
-        data = await self.engine.body(ref)
+    async def _body(self, ref: str, start: int, end: int) -> bytes:
+        data = await self.engine.body(ref, start, end)
         if data is None:
             raise LookupError(f"the recorded body {ref} is gone")
         return data

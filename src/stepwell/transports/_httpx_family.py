@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from stepwell.errors import FetchError
-from stepwell.sdk.drivers.preview import Preview
+from stepwell.sdk.drivers.preview import Preview, Recorded
 from stepwell.sdk.fetching import Retry
 from stepwell.sdk.secrets import filled
 from stepwell.sdk.steps import Step
@@ -99,9 +99,9 @@ class AsyncDurable(Durable[AsyncTransport[RequestT, ResponseT], ResponseT], Gene
             found = await _exchange(step, asked)
         except FetchError as error:
             raise self._translated(error) from error
-        return self._make_live(found) if isinstance(found, Preview) else self._make_response(found)
+        return self._make_response(found) if isinstance(found, FetchResponse) else self._make_live(found)
 
-    def _make_live(self, found: Preview) -> ResponseT:
+    def _make_live(self, found: Preview | Recorded) -> ResponseT:
         raise NotImplementedError
 
     async def aclose(self) -> None:
@@ -131,11 +131,14 @@ class SyncDurable(Durable[SyncTransport[RequestT, ResponseT], ResponseT], Generi
 
 
 class LiveBody:
-    """A body that still arrives. Its end, and closing it early, wait for the record; ``done`` gets its elapsed time."""
+    """A body that still arrives, or that is read from the record part by part.
+
+    Its end, and closing it early, wait for the record; ``done`` gets its elapsed time.
+    """
 
     done: Callable[[timedelta], None]
 
-    def __init__(self, preview: Preview) -> None:
+    def __init__(self, preview: Preview | Recorded) -> None:
         self._preview = preview
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -145,10 +148,10 @@ class LiveBody:
 
     async def aclose(self) -> None:
         """Wait for the record."""
-        self.done(timedelta(milliseconds=(await self._preview.record()).elapsed_ms))
+        self.done(timedelta(milliseconds=await self._preview.elapsed_ms()))
 
 
-async def _exchange(step: Any, asked: Outgoing) -> FetchResponse | Preview:
+async def _exchange(step: Any, asked: Outgoing) -> FetchResponse | Preview | Recorded:
     """Also for an async client in ``asyncio.run`` of a ``def`` function, whose steps do not wait but unwind."""
     if isinstance(step, Step):
         return await step.exchange_live(asked)

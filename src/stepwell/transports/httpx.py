@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import httpx
 
-from stepwell.sdk.drivers.preview import Preview
+from stepwell.sdk.drivers.preview import Preview, Recorded
 from stepwell.sdk.fetching import raw_headers
 from stepwell.transports._httpx_family import AsyncDurable, Durable, LiveBody, SyncDurable
 from stepwell.wire.fetch import FetchResponse
@@ -45,7 +45,7 @@ class _Own:
         )
         return stream.response
 
-    def _make_live(self, found: Preview) -> httpx.Response:
+    def _make_live(self, found: Preview | Recorded) -> httpx.Response:
         stream = _Live(found)
         head = found.head
         made = httpx.Response(

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import httpx2
 
-from stepwell.sdk.drivers.preview import Preview
+from stepwell.sdk.drivers.preview import Preview, Recorded
 from stepwell.sdk.fetching import raw_headers
 from stepwell.transports._httpx_family import AsyncDurable, Durable, LiveBody, SyncDurable
 from stepwell.wire.fetch import FetchResponse
@@ -29,7 +29,7 @@ class _Own:
         made.elapsed = timedelta(milliseconds=found.elapsed_ms)
         return made
 
-    def _make_live(self, found: Preview) -> httpx2.Response:
+    def _make_live(self, found: Preview | Recorded) -> httpx2.Response:
         stream = _Live(found)
         head = found.head
         made = httpx2.Response(

@@ -14,7 +14,7 @@ from stepwell.sdk.context import Context as UserContext
 from stepwell.sdk.context import make_context
 from stepwell.sdk.drivers import hooks, middle, replays, threads
 from stepwell.sdk.drivers.bodies import abandoned, run_body
-from stepwell.sdk.drivers.execution import Execution, LoadBody
+from stepwell.sdk.drivers.execution import Execution
 from stepwell.sdk.drivers.giveup import GIVE_UP_S, give_up
 from stepwell.sdk.drivers.kept import MAX_KEPT, Kept
 from stepwell.sdk.drivers.pool import Pool
@@ -25,6 +25,7 @@ from stepwell.sdk.functions import Function
 from stepwell.sdk.machine import State, StepCall
 from stepwell.sdk.scope import forget
 from stepwell.sdk.steps import Step
+from stepwell.sdk.stored import LoadBody
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
 from stepwell.wire.constants import REQUEST_VERSION
 from stepwell.wire.ops import Opcode

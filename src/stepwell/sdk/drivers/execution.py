@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from stepwell.sdk.drivers.waits import Owned, Wait
 from stepwell.sdk.failures import without_exit
 from stepwell.sdk.machine import Machine, State, StepCall
 from stepwell.sdk.scope import SCOPE, RunScope, forget
+from stepwell.sdk.stored import LoadBody, loader, parts, whole
 from stepwell.wire.calls import CallRequest
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from stepwell.sdk.functions import Function
 
 _MAX_ABANDONED_CALLS = 100
-LoadBody = Callable[[str], Awaitable[bytes]]
 
 
 class StepFuture(asyncio.Future[bytes]):
@@ -163,11 +163,18 @@ class Execution(RunScope):
             return memo
         return await self._park(call)
 
-    async def load(self, ref: str) -> bytes:
+    async def load(self, ref: str, size: int) -> bytes:
         """A body that is kept beside the run's state."""
-        if self._load_body is None:
-            raise StepUsageError("the response's body is kept by the platform, and this executor has no way to load it")
-        return await self.outside(self._load_body(ref))
+        return await self.outside(whole(loader(self._load_body), ref, size))
+
+    def parts(self, ref: str, size: int, start: int = 0) -> AsyncGenerator[bytes, None]:
+        """The same, part by part."""
+        load = loader(self._load_body)
+
+        async def outside(ref: str, start: int, end: int) -> bytes:
+            return await self.outside(load(ref, start, end))
+
+        return parts(outside, ref, size, start)
 
     async def outside(self, work: Awaitable[Any]) -> Any:
         """Wait for the SDK's own input and output, which is none of the function's."""

@@ -13,8 +13,6 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable
 from typing import Any, Protocol
 
-from msgspec.structs import replace
-
 from stepwell.errors import FetchError, RunAbandoned
 from stepwell.sdk.fetching import read_memo
 from stepwell.wire.fetch import FetchResponse
@@ -40,13 +38,13 @@ class Reader(Protocol):
     @property
     def abandoned(self) -> bool: ...  # noqa: D102
     async def outside(self, work: Awaitable[Any]) -> Any: ...  # noqa: D102
-    async def load(self, ref: str) -> bytes: ...  # noqa: D102
+    def parts(self, ref: str, size: int, start: int = 0) -> AsyncGenerator[bytes, None]: ...  # noqa: D102
 
 
 class Preview:
     """One such response: ``head`` now, the body piece by piece, the record in the end."""
 
-    __slots__ = ("_execution", "_memo", "_over", "_record", "hashed", "live")
+    __slots__ = ("_execution", "_memo", "_over", "hashed", "live")
 
     def __init__(self, execution: Reader, hashed: str, live: Live) -> None:
         self._execution = execution
@@ -54,7 +52,6 @@ class Preview:
         self.live = live
         self._memo: bytes | None = None
         self._over = asyncio.Event()
-        self._record: FetchResponse | None = None
 
     @property
     def head(self) -> FetchResponse:
@@ -67,19 +64,23 @@ class Preview:
         while piece := await self._execution.outside(self.live.read(offset)):
             offset += len(piece)
             yield piece
-        rest = (await self.record()).body[offset:]
-        if rest:
-            yield rest
+        found, ref = await self._record()
+        if ref is not None:
+            async for part in self._execution.parts(ref, found.stored or 0, offset):
+                yield part
+        elif found.body[offset:]:
+            yield found.body[offset:]
 
-    async def record(self) -> FetchResponse:
+    async def elapsed_ms(self) -> float:
+        """How long the request took, once that is on record."""
+        return (await self._record())[0].elapsed_ms
+
+    async def _record(self) -> tuple[FetchResponse, str | None]:
         """The recorded response, once it is made. Raises ``RunAbandoned`` when the execution has been given up."""
         await self.over()
         if self._memo is None:
             raise RunAbandoned
-        if self._record is None:
-            found, ref = read_memo(self._memo)
-            self._record = found if ref is None else replace(found, body=await self._execution.load(ref))
-        return self._record
+        return read_memo(self._memo)
 
     async def over(self) -> None:
         """Wait until the record is made, or the execution has been given up."""
@@ -107,3 +108,22 @@ class Preview:
             self.live.broken or "its record is another one",
         )
         return False
+
+
+class Recorded:
+    """A recorded response with a body that is kept beside the run's state, to be read as a :class:`Preview` is."""
+
+    __slots__ = ("_execution", "_ref", "head")
+
+    def __init__(self, execution: Reader, head: FetchResponse, ref: str) -> None:
+        self._execution = execution
+        self._ref = ref
+        self.head = head
+
+    def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The body, part by part."""
+        return self._execution.parts(self._ref, self.head.stored or 0)
+
+    async def elapsed_ms(self) -> float:
+        """How long the request took."""
+        return self.head.elapsed_ms

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextvars import Context
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from stepwell.sdk.group import GroupSync
 from stepwell.sdk.machine import Machine, StepCall
 from stepwell.sdk.scope import SCOPE, RunScope
 from stepwell.sdk.steps import StepSync
+from stepwell.sdk.stored import LoadBody, loader, parts, whole
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
 from stepwell.wire.constants import REQUEST_VERSION
 from stepwell.wire.ops import Opcode
 
 if TYPE_CHECKING:
-    from stepwell.sdk.drivers.execution import LoadBody
     from stepwell.sdk.functions import Function
 
 T = TypeVar("T")
@@ -148,12 +148,18 @@ class SyncRun(RunScope):
             raise failed
         return tuple(results)
 
-    def load(self, ref: str) -> bytes:
+    def load(self, ref: str, size: int) -> bytes:
         """A body that is kept beside the run's state."""
-        if self._load_body is None:
-            raise RuntimeError("the response's body is kept by the platform, and this executor has no way to load it")
-        loading: Any = self._load_body(ref)
-        return asyncio.run_coroutine_threadsafe(loading, self._loop).result(_TIMEOUT_S)
+        return self._outside(whole(loader(self._load_body), ref, size))
+
+    def parts(self, ref: str, size: int) -> Iterator[bytes]:
+        """The same, part by part."""
+        found = parts(loader(self._load_body), ref, size)
+        while part := self._outside(anext(found, b"")):
+            yield part
+
+    def _outside(self, loading: Any) -> bytes:
+        return asyncio.run_coroutine_threadsafe(_awaited(loading), self._loop).result(_TIMEOUT_S)
 
     @property
     def unasked(self) -> int:
@@ -259,3 +265,7 @@ def _caller() -> str:
     while frame is not None and f"{__package__}".split(".")[0] in str(frame.f_globals.get("__name__", "")).split("."):
         frame = frame.f_back
     return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+async def _awaited(loading: Awaitable[bytes]) -> bytes:
+    return await loading

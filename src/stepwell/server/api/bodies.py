@@ -12,6 +12,8 @@ from stepwell.server.api.problems import Problem
 from stepwell.server.settings import Settings
 
 CHUNK = 1 << 20
+_MAX_RANGE = 8 * CHUNK
+"""A longer range is answered with its beginning: who asks looks at Content-Range (RFC 9110, 15.3.7)."""
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})")
 _HEADERS = {
     "Accept-Ranges": "bytes",
@@ -45,7 +47,8 @@ class Bodies:
         return await self._partial(ref, start, end, first)
 
     async def _partial(self, ref: str, start: int, end: int | None, first: bytes) -> Response:
-        if end is None or end - start > CHUNK:
+        end = start + _MAX_RANGE if end is None else min(end, start + _MAX_RANGE)
+        if end - start > CHUNK:
             first = b"".join([piece async for piece in self._stream(ref, start, end, first)])
         headers = {**_HEADERS, "Content-Range": f"bytes {start}-{start + len(first) - 1}/*"}
         return Response(first, 206, headers, _OCTETS)
