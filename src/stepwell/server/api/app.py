@@ -21,6 +21,7 @@ from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.health import Health
 from stepwell.server.api.ingest import Ingest
 from stepwell.server.api.invoke import Invoke
+from stepwell.server.api.openapi.document import route as openapi
 from stepwell.server.api.problems import Problem, unavailable
 from stepwell.server.api.register import Register
 from stepwell.server.api.reruns import Reruns
@@ -149,6 +150,7 @@ def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int]) -> S
         Route("/e/{key:path}", _hot, methods=["POST"]),
         *(Route(f"{prefix}{{run_id:str}}/async", _hot, methods=["POST"]) for prefix in _CHECKPOINTS),
         Route("/fn/register", register.post, methods=["POST", "PUT"]),
+        openapi(),
         Route("/health", health.health),
         Route("/dev", health.dev),
         Route("/v1/bodies/{ref:path}", bodies.get),
