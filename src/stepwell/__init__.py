@@ -25,7 +25,8 @@ from stepwell.sdk.context import Context, ContextSync
 from stepwell.sdk.events import Event, EventType
 from stepwell.sdk.fetch import fetch
 from stepwell.sdk.fetching import Retry
-from stepwell.sdk.functions import Cancel, Concurrency, Function, Throttle
+from stepwell.sdk.flow import Concurrency, Priority, Throttle, Timeouts
+from stepwell.sdk.functions import Cancel, Function
 from stepwell.sdk.group import Group, GroupSync
 from stepwell.sdk.middleware import (
     Middleware,
@@ -39,7 +40,7 @@ from stepwell.sdk.middleware import (
 from stepwell.sdk.secrets import secret
 from stepwell.sdk.signals import Signal
 from stepwell.sdk.steps import Step, StepSync
-from stepwell.sdk.triggers import TriggerEvent
+from stepwell.sdk.triggers import TriggerCron, TriggerEvent
 from stepwell.wire.constants import CALLBACK_URL
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ __all__ = [
     "MiddlewareError",
     "MiddlewareSync",
     "NonRetriableError",
+    "Priority",
     "Retry",
     "RetryAfterError",
     "RunAbandoned",
@@ -80,8 +82,10 @@ __all__ = [
     "Suspend",
     "SuspensionSwallowed",
     "Throttle",
+    "Timeouts",
     "TransformOutputResult",
     "TransformOutputStepInfo",
+    "TriggerCron",
     "TriggerEvent",
     "ValueNotSerializable",
     "ai",

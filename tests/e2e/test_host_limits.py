@@ -79,7 +79,7 @@ async def test_concurrency_of_a_host_counts_all_runs(tmp_path: Path) -> None:
 async def test_a_rate_holds_over_a_restart(tmp_path: Path, kind: str) -> None:
     async with Upstream().serving() as up:
         rules = {up.host: {"rate": "10/s", "burst": 2}} if kind == "host" else {}
-        throttle = {"fetch_throttle": Throttle(limit=10, period=1, burst=2)} if kind == "function" else {}
+        throttle = {"fetch_throttle": Throttle(limit=10, period="1s", burst=3)} if kind == "function" else {}
         db = f"sqlite:///{tmp_path}/a.db"
         async with embedded(fetching(up, 12, **throttle), db=db, hosts=rules, drain=1) as platform:
             event = await platform.send("go")

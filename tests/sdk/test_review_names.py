@@ -25,14 +25,15 @@ def test_step_methods(ours: Any, theirs: Any, method: str) -> None:
 
 
 def test_what_both_have_is_spelt_alike() -> None:
-    beyond = {"fetch_throttle"}
+    beyond = {"fetch_throttle", "run_concurrency"}
     assert set(names(stepwell.Client.create_function)) - beyond <= set(names(inngest.Inngest.create_function))
     assert set(names(stepwell.Client)) <= set(names(inngest.Inngest))
     assert names(stepwell.NonRetriableError) == names(inngest.NonRetriableError)
     assert names(stepwell.RetryAfterError) == names(inngest.RetryAfterError)
     assert names(stepwell.StepError)[:3] == names(inngest.StepError)
     assert set(inngest.TriggerEvent.model_fields) | {"schema"} == set(names(stepwell.TriggerEvent))
-    assert set(inngest.Concurrency.model_fields) == set(names(stepwell.Concurrency))
+    for name in ("Concurrency", "Priority", "Throttle", "Timeouts", "TriggerCron"):
+        assert set(getattr(inngest, name).model_fields) == set(names(getattr(stepwell, name)))
     assert set(inngest.Event.model_fields) <= set(names(stepwell.Event))
 
 

@@ -11,12 +11,13 @@ from stepwell.sdk import sending, signals
 from stepwell.sdk.chain import Chain, HookFailed, sending_chain
 from stepwell.sdk.config import Config, read_config
 from stepwell.sdk.events import Event, EventType
-from stepwell.sdk.functions import Cancel, Concurrency, Function, Throttle
+from stepwell.sdk.flow import Limits, Priority, Throttle, Timeouts
+from stepwell.sdk.functions import Cancel, Function
 from stepwell.sdk.generics import D
 from stepwell.sdk.handlers import Handler
 from stepwell.sdk.middleware import MakeMiddleware, SendEventsResult
 from stepwell.sdk.scope import SCOPE, StepBody
-from stepwell.sdk.triggers import TriggerEvent, read_triggers
+from stepwell.sdk.triggers import TriggerCron, TriggerEvent, read_triggers
 
 if TYPE_CHECKING:
     from stepwell.sdk.handlers import Declare
@@ -90,10 +91,14 @@ class Client:
         self,
         *,
         fn_id: str,
-        trigger: TriggerEvent[D] | EventType[D] | Sequence[TriggerEvent[D] | EventType[D]],
+        trigger: TriggerEvent[D] | EventType[D] | TriggerCron | Sequence[TriggerEvent[D] | EventType[D] | TriggerCron],
         name: str | None = None,
         retries: int | None = None,
-        concurrency: Sequence[Concurrency] | Concurrency | int | None = None,
+        concurrency: Limits = None,
+        run_concurrency: Limits = None,
+        throttle: Throttle | None = None,
+        priority: Priority | None = None,
+        timeouts: Timeouts | None = None,
         fetch_throttle: Throttle | None = None,
         cancel: Sequence[Cancel] = (),
         on_failure: Handler | None = None,
@@ -102,17 +107,18 @@ class Client:
     ) -> Declare[D]:
         """Declare a function of this app; a decorator.
 
-        ``retries``: 0 to 20 tries after the first one of each step and of the function's own code; default 4. A number as
-        ``concurrency`` is a plain limit. ``fetch_throttle`` paces the function's requests, over all of its runs.
-        ``cancel``: events that end a run. Without a trigger (``[]``) the function can only be invoked. ``on_failure`` is a
-        function of its own, ``<fn_id>-failure``, that runs when a run has failed: its event is ``inngest/function.failed``,
-        with ``error``, ``event`` and ``run_id`` in the data. ``output_type``: what ``step.invoke`` reads the result back as;
-        default: the return annotation. ``middleware`` is the function's own, inside of the client's. Raises ``ConfigError``.
+        ``retries``: 0 to 20 tries after the first one of each step and of the function's own code; default 4. ``concurrency``
+        counts the function's steps and requests, ``run_concurrency`` its runs from start to end; a number is a plain limit.
+        ``throttle`` paces the starts of runs, ``fetch_throttle`` the requests of all of them. ``priority``: which runs go
+        before others. ``timeouts``: when a run is cancelled. ``cancel``: events that end a run. Without a trigger (``[]``)
+        the function can only be invoked. ``on_failure`` is a function of its own, ``<fn_id>-failure``, that runs when a run
+        has failed: its event is ``inngest/function.failed``, with ``error``, ``event`` and ``run_id`` in the data.
+        ``output_type``: what ``step.invoke`` reads the result back as; default: the return annotation. ``middleware`` is the
+        function's own, inside of the client's. Raises ``ConfigError``.
         """
 
         def decorate(handler: Handler) -> Function[Any]:
             triggers = read_triggers(fn_id, trigger)
-            limits = _limits(concurrency)
             function = Function(
                 self,
                 handler,
@@ -120,7 +126,11 @@ class Client:
                 triggers=triggers,
                 name=name,
                 retries=retries,
-                concurrency=limits,
+                concurrency=concurrency,
+                run_concurrency=run_concurrency,
+                throttle=throttle,
+                priority=priority,
+                timeouts=timeouts,
                 fetch_throttle=fetch_throttle,
                 cancel=cancel,
                 output_type=output_type,
@@ -200,11 +210,3 @@ def _blocking(name: str, work: Coroutine[Any, Any, T], error: type[StepwellError
         return asyncio.run(work)
     work.close()
     raise error(f"{name}_sync was called where an event loop runs, which it would block: await client.{name}(...)")
-
-
-def _limits(concurrency: Sequence[Concurrency] | Concurrency | int | None) -> list[Concurrency]:
-    if concurrency is None:
-        return []
-    if isinstance(concurrency, int):
-        return [Concurrency(concurrency)]
-    return [concurrency] if isinstance(concurrency, Concurrency) else list(concurrency)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Coroutine, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic
 
 import msgspec
 
@@ -15,37 +14,26 @@ from stepwell.sdk import values
 from stepwell.sdk.context import Context, ContextSync
 from stepwell.sdk.drivers.bodies import is_async
 from stepwell.sdk.events import Event
+from stepwell.sdk.flow import (
+    Limits,
+    Priority,
+    Throttle,
+    Timeouts,
+    read_limits,
+    read_run_limits,
+    read_throttle,
+    read_timeouts,
+)
 from stepwell.sdk.generics import T_co
 from stepwell.sdk.handlers import Handler
 from stepwell.sdk.middleware import MakeMiddleware
-from stepwell.sdk.triggers import TriggerEvent, typed
+from stepwell.sdk.triggers import TriggerCron, TriggerEvent, typed, wire_trigger
 from stepwell.wire import function_config as wire
 from stepwell.wire.constants import DEFAULT_RETRIES, DISCOVERY, MAX_RETRIES
-from stepwell.wire.durations import to_ms
 from stepwell.wire.function_render import render_function
 
 if TYPE_CHECKING:
     from stepwell.sdk.client import Client
-
-
-class Concurrency(msgspec.Struct, frozen=True):
-    """At most ``limit`` steps and requests at once, for each value of ``key``, an expression such as ``event.data.user``."""
-
-    limit: int
-    key: str | None = None
-    scope: Literal["fn", "env", "account"] | None = "fn"
-
-
-class Throttle(msgspec.Struct, frozen=True):
-    """``limit`` in each ``period``, and ``burst`` more at once, for each value of ``key``, an expression over the event.
-
-    ``period``: seconds, a ``timedelta`` or a text such as ``"1m"``.
-    """
-
-    limit: int
-    period: float | timedelta | str
-    burst: int = 0
-    key: str | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True):
@@ -72,11 +60,15 @@ class Function(Generic[T_co]):
         handler: Handler,
         *,
         fn_id: str,
-        triggers: Sequence[TriggerEvent[Any]],
+        triggers: Sequence[TriggerEvent[Any] | TriggerCron],
         name: str | None = None,
         retries: int | None = None,
-        concurrency: Sequence[Concurrency] = (),
+        concurrency: Limits = None,
+        run_concurrency: Limits = None,
         cancel: Sequence[Cancel] = (),
+        throttle: Throttle | None = None,
+        priority: Priority | None = None,
+        timeouts: Timeouts | None = None,
         fetch_throttle: Throttle | None = None,
         output_type: Any = None,
         middleware: Sequence[MakeMiddleware] = (),
@@ -86,13 +78,6 @@ class Function(Generic[T_co]):
             raise ConfigError(f"function {fn_id!r} has retries={retries}: 0 to {MAX_RETRIES} are possible")
         if not fn_id or not isinstance(fn_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError("a function needs a fn_id: a name that stays when its code changes")
-        for each in concurrency:
-            if each.limit < 1:
-                raise ConfigError(
-                    f"function {fn_id!r} has concurrency limit {each.limit}: 1 is the least; leave it out for none"
-                )
-        if len(concurrency) > 2:
-            raise ConfigError(f"function {fn_id!r} has {len(concurrency)} concurrency entries: two are possible")
         self.client = client
         self.handler = handler
         self.fn_id = fn_id
@@ -100,9 +85,13 @@ class Function(Generic[T_co]):
         self.name = name or fn_id
         self.triggers = tuple(triggers)
         self.retries = retries
-        self.concurrency = tuple(concurrency)
+        self.concurrency = read_limits(fn_id, "concurrency", concurrency)
+        self.run_concurrency = read_run_limits(fn_id, run_concurrency)
         self.cancel = tuple(cancel)
-        self.fetch_throttle = _throttle(fn_id, fetch_throttle)
+        self.throttle = read_throttle(fn_id, "throttle", throttle)
+        self.priority = priority
+        self.timeouts = read_timeouts(fn_id, timeouts)
+        self.fetch_throttle = read_throttle(fn_id, "fetch_throttle", fetch_throttle)
         self.kind = values.declared(handler) if output_type is None else values.concrete(output_type)
         self.middleware = (*client.middleware, *middleware)
         self.is_sync = not is_async(handler)
@@ -116,15 +105,16 @@ class Function(Generic[T_co]):
             id=self.id,
             name=self.name,
             url=calls,
-            triggers=tuple(wire.Trigger(event=each.event, expression=each.expression) for each in self.triggers),
+            triggers=tuple(wire_trigger(self.fn_id, each) for each in self.triggers),
             retries=self.retries,
             cancel=tuple(
                 wire.Cancel(event=each.event, condition=each.if_exp, timeout=each.timeout) for each in self.cancel
             ),
-            concurrency=tuple(
-                wire.Concurrency(limit=each.limit, key=each.key, scope=wire.Scope(each.scope or "fn"))
-                for each in self.concurrency
-            ),
+            concurrency=self.concurrency,
+            run_concurrency=self.run_concurrency,
+            throttle=self.throttle,
+            priority=None if self.priority is None else self.priority.run,
+            timeouts=self.timeouts,
             fetch_throttle=self.fetch_throttle,
         )
         return render_function(found)
@@ -140,18 +130,6 @@ class Function(Generic[T_co]):
     def call_sync(self, context: ContextSync[Any]) -> Any:
         """Call a sync function."""
         return self.handler(context, context.step) if self._takes_step else self.handler(context)
-
-
-def _throttle(fn_id: str, given: Throttle | None) -> wire.Throttle | None:
-    if given is None:
-        return None
-    try:
-        period = to_ms(given.period)
-    except (TypeError, ValueError) as problem:
-        raise ConfigError(f"function {fn_id!r} has a fetch_throttle without a period: {problem}") from None
-    if period < 1 or given.limit < 1 or given.burst < 0:
-        raise ConfigError(f"function {fn_id!r}: a fetch_throttle needs a limit of 1 or more, and a period above 0")
-    return wire.Throttle(limit=given.limit, period_ms=period, burst=given.burst, key=given.key)
 
 
 def _positionals(handler: Handler) -> int:

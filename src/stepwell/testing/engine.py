@@ -14,6 +14,7 @@ from stepwell.core.inputs import Env
 from stepwell.core.outputs import Commit
 from stepwell.sdk import values
 from stepwell.sdk.functions import Function
+from stepwell.sdk.triggers import TriggerCron
 from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.runtime.engine import Engine
 from stepwell.server.store.base import ClaimRequest, Transacted
@@ -22,7 +23,7 @@ from stepwell.testing.clock import FakeClock
 from stepwell.testing.messages import SentRequest, sent
 from stepwell.wire.calls import Answer, CallRequest
 from stepwell.wire.constants import IN_PROCESS_URL
-from stepwell.wire.events import IncomingEvent, parse_events
+from stepwell.wire.events import INVOKED, IncomingEvent, invoking_event, parse_events
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest
 from stepwell.wire.functions import Registration, parse_registration
 
@@ -91,11 +92,12 @@ class NoCaller:
 
 
 def registration(function: Function, event_name: str) -> Registration:
-    """One function as its app registers it. One that can only be invoked is started by ``event_name``."""
+    """One function as its app registers it. One that is invoked or has a cron is started by ``event_name`` too."""
     url = f"{IN_PROCESS_URL}{function.client.app_id}"
     config = function.config(url)
-    if not function.triggers:
-        config["triggers"] = [{"event": event_name}]
+    if not function.triggers or any(isinstance(trigger, TriggerCron) for trigger in function.triggers):
+        others = [trigger for trigger in config["triggers"] if trigger.get("event") != event_name]
+        config["triggers"] = [*others, {"event": event_name}]
     body = {
         "appName": function.client.app_id,
         "url": url,
@@ -107,9 +109,14 @@ def registration(function: Function, event_name: str) -> Registration:
     return parse_registration(msgspec.json.encode(body))
 
 
-def incoming(event: dict[str, Any], now: int) -> IncomingEvent:
-    """The event as the platform takes it; it may have a name of the platform's own. Raises BadEvents."""
+def incoming(event: dict[str, Any], function_id: str, now: int) -> IncomingEvent:
+    """The event as the platform takes it; it may have a name of the platform's own. Raises BadEvents.
+
+    An invocation is one of ``function_id``.
+    """
     body = values.encode({**event, "name": "own"}, "the event has")
+    if event["name"] == INVOKED:
+        return invoking_event(body, function_id, now)
     (found,) = parse_events(body, "application/json", now)
     whole = msgspec.json.decode(found.body, type=dict[str, Any])
     return found._replace(name=event["name"], body=msgspec.json.encode({**whole, "name": event["name"]}))

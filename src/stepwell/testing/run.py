@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +14,7 @@ from stepwell.sdk import values
 from stepwell.sdk.drivers.aio import Executor
 from stepwell.sdk.events import Event
 from stepwell.sdk.functions import Function
+from stepwell.sdk.triggers import TriggerCron, TriggerEvent
 from stepwell.testing.clock import FakeClock
 from stepwell.testing.http import ScriptedHttp
 from stepwell.testing.outcome import RunOutcome, run_outcome
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from stepwell.testing.engine import Tap, TestEngine
 
 _INVOKED = "inngest/function.invoked"
+_TIMER = "inngest/scheduled.timer"
 EventLike = Event[Any] | Mapping[str, Any]
 
 
@@ -44,7 +46,8 @@ def run_function(
 
     Args:
         function: what ``@client.create_function`` returned.
-        event: the event that starts it; its ``name`` may be left out. Default: one of the function's first trigger.
+        event: the event that starts it; its ``name`` may be left out. Default: one of the function's first trigger; for a
+            cron, the event of a tick that comes at the beginning of the run.
         data: the event's data, where nothing else of the event matters.
         http: what answers durable requests: a ``ScriptedHttp`` or a ``Cassette``. Default: every request is unexpected.
         steps: stand-ins for step.run, step.invoke, step.wait_for_event (an ``Event``) and step.wait_for_signal (its data),
@@ -88,7 +91,7 @@ async def arun_function(
     run = _Run(function, http or ScriptedHttp(), steps or {}, FakeClock(start))
     with caught(function.client) as sent:
         try:
-            view = await run.play(_event(function, event, data), always_replay, timeout)
+            view = await run.play(_event(function, event, data, run.clock), always_replay, timeout)
         finally:
             await run.close()
     found = run_outcome(view, run.tap.requests, sent, run.clock.elapsed)
@@ -106,7 +109,7 @@ class _Run:
         self.function = function
         self.clock = clock
         self.tap: Tap = Tap(http)
-        self.engine: TestEngine = TestEngine(SkippingStore(clock), self.tap, NoCaller(), clock=clock)
+        self.engine: TestEngine = TestEngine(SkippingStore(clock), self.tap, NoCaller(), clock=clock, crons=False)
         self.executor: Executor | None = None
         self.overriding: Overriding | None = None
         self._steps = steps
@@ -119,7 +122,9 @@ class _Run:
         await self.engine.open()
         await self.engine.register(registration(self.function, event["name"]), self._caller(always_replay))
         await self.engine.start()
-        (event_id,) = await self.engine.ingest([incoming(event, self.clock.now())], self.engine.new_ids(1))
+        (event_id,) = await self.engine.ingest(
+            [incoming(event, self.function.id, self.clock.now())], self.engine.new_ids(1)
+        )
         runs = await self.engine.runs_of(event_id)
         if not runs:
             raise ValueError(self._not_started(event["name"]))
@@ -180,13 +185,19 @@ class _Run:
         return data
 
     def _not_started(self, name: str) -> str:
-        triggers = [
-            f"{each.event!r}" + (f" if {each.expression}" if each.expression else "") for each in self.function.triggers
-        ]
-        return f"the event {name!r} does not start {self.function.id}: it is started by {', '.join(triggers)}"
+        triggers = ", ".join(map(_words, self.function.triggers))
+        return f"the event {name!r} does not start {self.function.id}: it is started by {triggers}"
 
 
-def _event(function: Function, event: EventLike | None, data: Mapping[str, Any] | None) -> dict[str, Any]:
+def _words(trigger: TriggerEvent[Any] | TriggerCron) -> str:
+    if isinstance(trigger, TriggerCron):
+        return f"cron {trigger.cron!r}"
+    return f"{trigger.event!r}" + (f" if {trigger.expression}" if trigger.expression else "")
+
+
+def _event(
+    function: Function, event: EventLike | None, data: Mapping[str, Any] | None, clock: FakeClock
+) -> dict[str, Any]:
     if event is not None and data is not None:
         raise TypeError("give event= or data=, not both")
     given: Any = {"data": dict(data or {})} if event is None else event
@@ -195,6 +206,15 @@ def _event(function: Function, event: EventLike | None, data: Mapping[str, Any] 
     if unknown:
         raise TypeError(f"an event has no member {', '.join(sorted(map(repr, unknown)))}: is it the data, for data= ?")
     if not members.get("name"):
-        triggers = function.triggers
-        members["name"] = triggers[0].event.replace("*", "test") if triggers else _INVOKED
+        first = function.triggers[0] if function.triggers else None
+        if isinstance(first, TriggerCron):
+            members |= {"name": _TIMER, "data": _tick(first, clock) | (members.get("data") or {})}
+        else:
+            members["name"] = first.event.replace("*", "test") if first is not None else _INVOKED
     return members
+
+
+def _tick(trigger: TriggerCron, clock: FakeClock) -> dict[str, str]:
+    """What the platform says of a tick that comes now."""
+    now = datetime.fromtimestamp(clock.now() // 1000, UTC).isoformat().replace("+00:00", "Z")
+    return {"cron": trigger.cron, "scheduledAt": now, "fireAt": now}

@@ -33,7 +33,7 @@ class Concurrency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Throttle(msgspec.Struct, frozen=True, kw_only=True):
-    """``limit`` in each period, and ``burst`` more at once."""
+    """``limit`` in each period, evenly spread, and up to ``burst`` at once (0 as 1)."""
 
     limit: int
     period_ms: int

@@ -9,7 +9,7 @@ from stepwell.core.cel import compile as compile_expression
 from stepwell.core.cel.values import text
 from stepwell.core.model import Limit, Pace
 from stepwell.core.triggers import EVENT_ONLY
-from stepwell.wire.functions import Concurrency, FunctionConfig, Scope
+from stepwell.wire.functions import Concurrency, FunctionConfig, Scope, Throttle
 from stepwell.wire.jsons import decode
 from stepwell.wire.signing import canonical
 
@@ -37,7 +37,12 @@ def paces_for(function: FunctionConfig, event: bytes | Mapping[str, Any]) -> tup
     bucket = f"fetch:{function.id}:"
     if found.key is not None:
         bucket += key_hash(key_value(found.key, decode(event) if isinstance(event, bytes) else event))
-    return (Pace(bucket, found.limit, found.period_ms, found.burst),)
+    return (pace_of(bucket, found),)
+
+
+def pace_of(bucket: str, rule: Throttle) -> Pace:
+    """A throttle's burst says how many may go at once, not how many more; 1, the SDKs' default, is none."""
+    return Pace(bucket, rule.limit, rule.period_ms, max(0, rule.burst - 1))
 
 
 def key_value(expression: str, event: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from stepwell.core.flow.keys import key_hash, key_value, limits_for, paces_for
+from stepwell.core.flow.keys import key_hash, key_value, limits_for, pace_of, paces_for
 from stepwell.core.model import Limit, Pace
 from stepwell.wire.function_config import Concurrency, FunctionConfig, Throttle
 from stepwell.wire.jsons import decode
@@ -56,9 +56,8 @@ def _asks(function: FunctionConfig) -> bool:
 
 
 def _throttle(slug: str, rule: Throttle, event: Any) -> Pace:
-    """A burst of 1 is none (the SDKs' default): it says how many may start at once, not how many more."""
     key = "" if rule.key is None else key_hash(key_value(rule.key, event))
-    return Pace(f"throttle:{slug}:{key}", rule.limit, rule.period_ms, max(0, rule.burst - 1))
+    return pace_of(f"throttle:{slug}:{key}", rule)
 
 
 def _holds(slug: str, entries: tuple[Concurrency, ...], event: Any) -> tuple[Limit, ...]:

@@ -45,7 +45,10 @@ logger = logging.getLogger("stepwell.engine")
 
 
 class Engine:
-    """One engine on one store. All methods belong to the loop that called ``open``, then ``start``."""
+    """One engine on one store. All methods belong to the loop that called ``open``, then ``start``.
+
+    ``crons``: whether runs start at the times of schedules.
+    """
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Engine:
         capacity: int = 2_000,
         hosts: HostRules = NO_RULES,
         public_url: str = "",
+        crons: bool = True,
     ) -> None:
         self.store = store
         self._recent = Recent()
@@ -68,6 +72,7 @@ class Engine:
         self._flat_retry_ms = retry_interval_ms
         self._hosts = hosts
         self._public_url = public_url
+        self._ticking = crons
         self._fetcher = fetcher
         self._http = http
         self.registry = Registry(http)
@@ -105,7 +110,8 @@ class Engine:
         if freed:
             logger.info("took up %d work items of an earlier process", freed)
         self._committer.start()
-        self.crons.start()
+        if self._ticking:
+            self.crons.start()
 
     async def drain(self, seconds: float = 30.0) -> bool:
         """Take no new work, let what is in flight end within ``seconds``, abort the rest. Whether all of it ended."""
