@@ -11,9 +11,8 @@ from stepwell.sdk.fetching import FetchOptions, UrlOrRequest
 from stepwell.sdk.scope import SCOPE, RunScope, StepBody
 from stepwell.sdk.secrets import mentioned
 
-_OURS = frozenset(
-    {"id", "retry", "idempotency_key", "at_most_once", "deadline", "poll", "callback", "max_body", "stream"}
-)
+_OF_HTTPX = frozenset({"method", "params", "headers", "json", "data", "content", "files", "cookies", "auth", "timeout"})
+_OURS = frozenset(FetchOptions.__annotations__) - _OF_HTTPX - {"follow_redirects"}
 PLAIN = "plain"
 
 

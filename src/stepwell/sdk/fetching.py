@@ -59,6 +59,7 @@ class FetchOptions(TypedDict, total=False):
     id: str
     retry: Retry | int
     idempotency_key: str | None
+    idempotency_header: str
     at_most_once: bool
     poll: bool
     callback: bool
@@ -273,6 +274,7 @@ def make_policy(given: Mapping[str, Any]) -> FetchPolicy:
         timeouts=_timeouts(given),
         follow_redirects=given.get("follow_redirects", True),
         idempotency_key=given.get("idempotency_key"),
+        idempotency_header=given.get("idempotency_header", "Idempotency-Key"),
         at_most_once=given.get("at_most_once", False),
         poll=given.get("poll", False),
         callback=given.get("callback", False),
