@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN  := $(VENV)/bin
 NODE := examples/typescript
+SDKS := tests/conformance/sdks/npm
 PIP  := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 help:
@@ -33,11 +34,15 @@ $(NODE)/node_modules/.stamp: $(NODE)/package.json $(NODE)/package-lock.json
 	@echo 'installing the npm packages of the TypeScript examples'
 	@cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.stamp
 
+$(SDKS)/node_modules/.stamp: $(SDKS)/package.json $(SDKS)/package-lock.json
+	@echo 'installing the official npm SDKs for the conformance tests'
+	@cd $(SDKS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.stamp
+
 setup: $(VENV)/.dev
 
 # Without Node 20 the TypeScript parts are left out, with a line that says so; on CI that is a failure.
 node:
-	@if sh scripts/has_node.sh; then $(MAKE) -s $(NODE)/node_modules/.stamp; \
+	@if sh scripts/has_node.sh; then $(MAKE) -s $(NODE)/node_modules/.stamp $(SDKS)/node_modules/.stamp; \
 	elif [ "$$CI" = true ]; then echo 'Node 20 or newer is needed where CI=true: install it' >&2; exit 1; \
 	else echo 'no Node 20 or newer found: the TypeScript examples and their tests are skipped'; fi
 
@@ -67,4 +72,4 @@ lock: setup
 	@$(BIN)/python scripts/lock.py
 
 clean:
-	rm -rf $(VENV) $(NODE)/node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache .stepwell
+	rm -rf $(VENV) $(NODE)/node_modules $(SDKS)/node_modules .pytest_cache .ruff_cache .hypothesis .import_linter_cache .stepwell

@@ -1,4 +1,4 @@
-"""Write both lock files: constraints.txt from the packages in .venv, package-lock.json from npm.
+"""Write both lock files: constraints.txt from the packages in .venv, each package-lock.json from npm.
 
 Neither may name a host: an install takes its packages from wherever the machine is set up to take them from.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-NPM = ROOT / "examples" / "typescript"
+NPM = [ROOT / "examples" / "typescript", ROOT / "tests" / "conformance" / "sdks" / "npm"]
 KEPT = ("version", "integrity", "dependencies", "optionalDependencies", "peerDependencies", "peerDependenciesMeta")
 KEPT += ("bin", "bundleDependencies", "cpu", "dev", "devDependencies", "devOptional", "engines", "inBundle", "libc")
 KEPT += ("license", "link", "name", "optional", "os", "peer", "hasInstallScript", "hasShrinkwrap", "deprecated")
@@ -37,9 +37,10 @@ def main() -> None:
     (ROOT / "constraints.txt").write_text(freeze(), encoding="utf-8")
     if "--python-only" in sys.argv:
         return
-    subprocess.run(["npm", "install", "--package-lock-only", "--ignore-scripts"], cwd=NPM, check=True)
-    path = NPM / "package-lock.json"
-    path.write_text(npm_lock(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for folder in NPM:
+        subprocess.run(["npm", "install", "--package-lock-only", "--ignore-scripts"], cwd=folder, check=True)
+        path = folder / "package-lock.json"
+        path.write_text(npm_lock(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-NODE_MODULES = Path(__file__).parent.parent / "examples" / "typescript" / "node_modules"
-MISSING = "Node 20+ or the npm packages of examples/typescript are missing: run `make test`, which installs them"
+ROOT = Path(__file__).parent.parent
+NODE_MODULES = [ROOT / folder / "node_modules" for folder in ("examples/typescript", "tests/conformance/sdks/npm")]
+MISSING = "Node 20+ or the npm packages of the tests are missing: run `make test`, which installs them"
 
 # Who starts us in the background may have SIGINT ignored, and children inherit that: the tests of Ctrl-C need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -23,7 +24,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 def has_node() -> bool:
     """Whether the TypeScript examples can be run."""
-    return shutil.which("node") is not None and NODE_MODULES.is_dir()
+    return shutil.which("node") is not None and all(map(Path.is_dir, NODE_MODULES))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

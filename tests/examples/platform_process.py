@@ -13,7 +13,7 @@ import httpx2
 
 ROOT = Path(__file__).parent.parent.parent
 STEPWELL = str(Path(sys.executable).parent / "stepwell")
-ENDED = {"Completed", "Failed", "Cancelled"}
+ENDED = {"Completed", "Failed", "Cancelled", "Skipped"}
 
 
 def free_port() -> int:

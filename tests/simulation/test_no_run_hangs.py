@@ -33,11 +33,26 @@ def function_configs(draw: st.DrawFn) -> list[dict[str, Any]]:
         chosen = draw(st.lists(st.sampled_from(sorted(OPTIONS)), unique=True, max_size=2))
         config: dict[str, Any] = {"id": f"a-f{number}", "triggers": [{"event": NAMES[number]}]}
         found.append(config | {name: OPTIONS[name] for name in chosen})
+        if draw(st.integers(0, 3)) == 0:
+            found[-1] = {"id": f"a-f{number}", "triggers": found[-1]["triggers"], **draw(st.sampled_from(SPECIAL))}
     return found
 
 
+SPECIAL: list[dict[str, Any]] = [
+    {"batchEvents": {"maxSize": 2, "timeout": "10s", "key": "event.data.n", "if": "event.data.n > 0"}},
+    {"singleton": {"mode": "skip"}},
+    {"concurrency": {"fn": [{"limit": 1}]}},
+]
+
 OPTIONS: dict[str, Any] = {
     "concurrency": {"limit": 1, "key": "event.data.n"},
+    "throttle": {"limit": 1, "period": "10s"},
+    "rateLimit": {"limit": 1, "period": "1m", "key": "event.data.n"},
+    "idempotency": "event.data.n",
+    "debounce": {"period": "5s", "key": "event.data.n", "timeout": "20s"},
+    "singleton": {"mode": "cancel", "key": "event.data.n"},
+    "priority": {"run": "event.data.n"},
+    "timeouts": {"start": "30s", "finish": "2h"},
     "cancel": [{"event": "stop", "if": "async.data.n == event.data.n"}],
 }
 
@@ -148,6 +163,10 @@ class NoRunHangs(RuleBasedStateMachine):
         run = self._run(number)
         kept = [one for one in found if one.op in {"StepRun", "StepPlanned"}]
         self.world.tell(self.world.engine.checkpoint(run, kept, generation))
+
+    @rule(name=st.sampled_from(["s", "t"]))
+    def a_signal_comes(self, name: str) -> None:
+        self.world.tell(self.world.engine.signal(name, b"1"))
 
     @precondition(lambda self: self.world.runs())
     @rule(number=st.integers(0, 50), what=st.sampled_from(["cancel", "poke"]))
