@@ -41,7 +41,7 @@ def test_help_loads_next_to_nothing(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    for command in ("dev", "serve", "fetch", "send", "runs", "version"):
+    for command in ("dev", "serve", "fetch", "send", "runs", "rerun", "doctor", "version"):
         assert f"  {command} " in done.stdout
 
 

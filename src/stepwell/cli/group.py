@@ -18,6 +18,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "stepwell.cli.rekey:rekey",
         "Seal a database anew with the newest encryption key, so that older ones can go.",
     ),
+    "doctor": ("stepwell.cli.doctor:doctor", "Check the settings, the keys, the port, the database and the apps."),
     "version": ("stepwell.cli.group:version", "Print the version."),
 }
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
+from urllib.parse import quote
 
 import httpx2
 
@@ -63,6 +64,19 @@ class Platform:
     async def rerun(self, run_id: str, wanted: Json) -> Json:
         """Begin a run anew: the ids of both."""
         return cast("Json", (await self._ask("POST", f"/v1/runs/{run_id}/rerun", json=wanted))["data"])
+
+    async def apps(self) -> list[Json]:
+        """Every app that is registered."""
+        return cast("list[Json]", (await self._ask("GET", "/v1/apps"))["data"])
+
+    async def functions(self, app: str) -> list[str]:
+        """The ids of an app's functions."""
+        try:
+            response = await self._client.get(f"/v1/apps/{quote(app, safe='')}/functions")
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+        found: object = response.json() if response.status_code == 200 else []
+        return [str(each["id"]) for each in cast("list[Json]", found)]
 
     async def body(self, ref: str) -> bytes:
         """A body that is kept beside the state."""

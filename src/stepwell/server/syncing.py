@@ -52,6 +52,18 @@ async def sync_app(session: aiohttp.ClientSession, url: str, settings: Settings,
     return _read(url, await _put(session, url, settings, OUT_OF_BAND, settings.signing_key))
 
 
+async def ask_app(session: aiohttp.ClientSession, url: str, settings: Settings) -> Registration | None:
+    """What the app at ``url`` would register, without having it do so; None when it is an app that does not say.
+
+    Raises :class:`NotAnApp`.
+    """
+    reply = await _put(session, url, settings, IN_BAND, settings.signing_key)
+    if H_SDK in reply.headers and reply.headers.get(H_SYNC_KIND) != IN_BAND:
+        return None
+    _check(url, settings, reply)
+    return _read(url, reply).registration
+
+
 async def _put(session: aiohttp.ClientSession, url: str, settings: Settings, mode: str, key: str | None) -> _Reply:
     body = msgspec.json.encode({"url": url}) if mode == IN_BAND else b""
     headers = {H_SERVER_KIND: settings.kind, H_SYNC_KIND: mode, "content-type": "application/json"}
