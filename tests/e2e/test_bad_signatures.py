@@ -81,9 +81,7 @@ async def test_somebody_else_calls_the_app(name: str, method: str) -> None:
     async with sdk_app(app(KEY)) as url:
         headers = {**SIGNATURES[name](body), "x-inngest-sync-kind": "in_band"}
         status, _, said = await api(Address(url), method, "?fnId=signed-f&stepId=step", data=body, headers=headers)
-        assert status == 401
-        assert said["code"] == "sig_verification_failed"
-        assert "not signed with this app's signing key" in said["message"]
+        assert (status, said) == (401, {"message": "Unauthorized"})
 
 
 class Address:

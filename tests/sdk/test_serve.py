@@ -115,8 +115,7 @@ async def test_signatures() -> None:
         headers = {"x-inngest-signature": header} if header else {}
         status, answered, content = await handler.handle("POST", URL + QUERY, headers, body)
         assert status == 401
-        assert "x-inngest-signature" not in answered
-        assert json.loads(content)["code"] == "sig_verification_failed"
+        assert (answered, json.loads(content)) == ({"content-type": "application/json"}, {"message": "Unauthorized"})
     status, answered, content = await handler.handle(
         "POST", URL + QUERY, {"x-inngest-signature": sign(body, KEY, now)}, body
     )
@@ -132,7 +131,9 @@ async def test_fallback_key(monkeypatch: pytest.MonkeyPatch) -> None:
     handler = Handler(app(is_production=True, signing_key=KEY))
     body = call()
     headers = {"x-inngest-signature": sign(body, OTHER, int(time.time()))}
-    assert (await handler.handle("POST", URL + QUERY, headers, body))[0] == 206
+    status, answered, content = await handler.handle("POST", URL + QUERY, headers, body)
+    assert status == 206
+    assert verify(content, answered["x-inngest-signature"], OTHER, int(time.time())), "signed as the call was"
     await handler.close()
 
 
@@ -147,10 +148,23 @@ async def test_inspection(dev: Handler) -> None:
     shown = json.loads(body)
     assert (status, shown["mode"], shown["function_count"], shown["app_id"]) == (200, "dev", 1, "shop")
     secret = Handler(app(is_production=True, signing_key=KEY))
-    shown = json.loads((await secret.handle("GET", URL, {}, b""))[2])
-    assert shown["authentication_succeeded"] is False
-    assert "functions" not in shown
+    assert (await secret.handle("GET", URL, {}, b""))[::2] == (401, b'{"message":"Unauthorized"}')
+    headers = {"x-inngest-signature": sign(b"", KEY, int(time.time()))}
+    shown = json.loads((await secret.handle("GET", URL, headers, b""))[2])
+    assert (shown["authentication_succeeded"], shown["mode"], shown["app_id"]) == (True, "cloud", "shop")
     assert KEY not in json.dumps(shown)
+    assert KEY[13:] not in json.dumps(shown)
+    elsewhere = await secret.handle("GET", URL, {**headers, "x-inngest-server-kind": "dev"}, b"")
+    assert elsewhere[::2] == (403, b"{}")
+
+
+async def test_in_band_registration_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INNGEST_ALLOW_IN_BAND_SYNC", "0")
+    handler = Handler(app(is_production=False, api_base_url="http://127.0.0.1:9"))
+    monkeypatch.setattr("stepwell.sdk.platform._DELAY_S", 0)
+    status, headers, _ = await handler.handle("PUT", URL, {"x-inngest-sync-kind": "in_band"}, b"{}")
+    assert status == 500  # it tried to register itself
+    assert headers.get("x-inngest-sync-kind") != "in_band"
 
 
 async def test_in_band_registration(dev: Handler) -> None:

@@ -101,7 +101,7 @@ def test_long_sleep_alone_is_one_durable_step() -> None:
         engine = Engine(f)
         return await engine.run(), [(op.op, op.name, op.display_name) for op in engine.answers[0].ops]
 
-    assert on_loop(main) == ("rested", [("Sleep", "3600s", "asyncio.sleep")])
+    assert on_loop(main) == ("rested", [("Sleep", "1h", "asyncio.sleep")])
 
 
 def test_anyio_fail_after_and_task_group() -> None:

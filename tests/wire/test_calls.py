@@ -382,3 +382,11 @@ def test_what_is_no_edited_input(memo: str) -> None:
     body = f'{{"ctx":{{"run_id":"R","stack":{{"stack":["aa"],"current":1}}}},"steps":{{"aa":{memo}}}}}'
     back = parse_call(body.encode(), "a-f")
     assert (back.inputs, back.steps) == ({}, {"aa": memo.encode()})
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_refuses_a_signature_need_not_say_that_it_is_an_sdk(status: int) -> None:
+    answer = parse_answer(status, {"content-type": "application/json"}, b'{"message":"Unauthorized"}')
+    assert answer.transport
+    assert answer.error is not None
+    assert "both sides need the same signing key" in answer.error.message

@@ -17,6 +17,7 @@ _TRUE = {"1", "true", "yes", "on"}
 class Config:
     """Where the platform is, and the keys. ``dev``: signatures are neither made nor checked.
 
+    ``in_band``: whether the app may be registered by its answer to the platform, rather than by a request of its own.
     ``serve_origin``, ``serve_path``: where the platform reaches the app, if that is not what the app's requests say.
     """
 
@@ -29,6 +30,7 @@ class Config:
     env: str | None = None
     serve_origin: str | None = None
     serve_path: str | None = None
+    in_band: bool = True
 
 
 def read_config(
@@ -61,6 +63,7 @@ def read_config(
         env=env or _variable(source, "ENV"),
         serve_origin=check_origin(origin) if origin else None,
         serve_path=check_path(path) if path else None,
+        in_band=(_variable(source, "ALLOW_IN_BAND_SYNC") or "1").lower() not in _FALSE,
     )
 
 

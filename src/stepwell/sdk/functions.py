@@ -26,6 +26,7 @@ from stepwell.sdk.flow import (
 )
 from stepwell.sdk.generics import T_co
 from stepwell.sdk.handlers import Handler
+from stepwell.sdk.invoking import Timeout, timeout_text
 from stepwell.sdk.middleware import MakeMiddleware
 from stepwell.sdk.triggers import TriggerCron, TriggerEvent, typed, wire_trigger
 from stepwell.wire import function_config as wire
@@ -40,12 +41,12 @@ class Cancel(msgspec.Struct, frozen=True):
     """Ends a run when an event comes that ``if_exp`` holds for (default: any of that name).
 
     ``if_exp`` has ``event``, the one that started the run, and ``async``, the one that came. ``timeout``: how long after
-    its start the run can be ended so, such as ``"1h"``; default: always.
+    its start the run can be ended so: ``"1h"``, a ``timedelta`` or milliseconds; default: always.
     """
 
     event: str
     if_exp: str | None = None
-    timeout: str | None = None
+    timeout: Timeout | None = None
 
 
 class Function(Generic[T_co]):
@@ -108,7 +109,8 @@ class Function(Generic[T_co]):
             triggers=tuple(wire_trigger(self.fn_id, each) for each in self.triggers),
             retries=self.retries,
             cancel=tuple(
-                wire.Cancel(event=each.event, condition=each.if_exp, timeout=each.timeout) for each in self.cancel
+                wire.Cancel(event=each.event, condition=each.if_exp, timeout=_written(each.timeout))
+                for each in self.cancel
             ),
             concurrency=self.concurrency,
             run_concurrency=self.run_concurrency,
@@ -130,6 +132,11 @@ class Function(Generic[T_co]):
     def call_sync(self, context: ContextSync[Any]) -> Any:
         """Call a sync function."""
         return self.handler(context, context.step) if self._takes_step else self.handler(context)
+
+
+def _written(timeout: Timeout | None) -> str | None:
+    """A text stays as it is: it may be a date."""
+    return timeout if timeout is None or isinstance(timeout, str) else timeout_text(timeout)
 
 
 def _positionals(handler: Handler) -> int:

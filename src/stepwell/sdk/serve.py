@@ -72,17 +72,18 @@ class Handler:
         ``raw_request``: the request as the framework has it, for middleware.
         """
         config = self._client.config
-        trusted = None
+        trusted, key = None, None
         if not config.dev:
             if not config.signing_key:
                 return self._error(500, "signing_key_missing", "the app runs in production mode without a signing key: "
                                    "set STEPWELL_SIGNING_KEY, or STEPWELL_DEV=1 for development")  # fmt: skip
             header = headers.get(wire.H_SIGNATURE)
             now = int(time.time())
-            trusted = signing.verify(body, header, config.signing_key, now, fallback=config.signing_key_fallback)
+            key = signing.signer(body, header, config.signing_key, now, fallback=config.signing_key_fallback)
+            trusted = key is not None
         reply = await self._route(method.upper(), url, headers, body, trusted, raw_request)
-        if trusted and config.signing_key:
-            reply[1][wire.H_SIGNATURE] = signing.sign(reply[2], config.signing_key, int(time.time()))
+        if key is not None:
+            reply[1][wire.H_SIGNATURE] = signing.sign(reply[2], key, int(time.time()))
         return reply
 
     async def close(self) -> None:
@@ -94,17 +95,30 @@ class Handler:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, trusted: bool | None, raw_request: object
     ) -> Reply:
         query = {key: found[-1] for key, found in parse_qs(urlsplit(url).query).items()}
+        if method in ("GET", "POST") and trusted is False:
+            return _unauthorized()
         if method == "GET":
-            return self._json(200, inspection(self._client, self.functions, trusted))
+            return self._inspect(url, headers, trusted)
         if method == "POST":
-            if trusted is False:
-                return self._unsigned()
             if query.get("probe") == "trust":
                 return 200, self._headers(), _EMPTY
             return await self._call(query, body, raw_request)
         if method == "PUT":
             return await self._sync(url, query, headers, body, trusted)
         return self._error(405, "method_not_allowed", f"{method} has no meaning here: POST, PUT and GET have")
+
+    # ------------------------------------------------------------------------------------------------------------- GET
+
+    def _inspect(self, url: str, headers: Mapping[str, str], trusted: bool | None) -> Reply:
+        if self._misfit(headers):
+            return 403, self._headers(), b"{}"
+        served = self._public(forwarded_url(url, headers, trusted=True))
+        return self._json(200, inspection(self._client, self.functions, served, self._framework, trusted))
+
+    def _misfit(self, headers: Mapping[str, str]) -> str | None:
+        """The mode of the platform that asks, where it is not the app's own."""
+        kind = headers.get(wire.H_SERVER_KIND)
+        return kind if kind and kind != ("dev" if self._client.config.dev else "cloud") else None
 
     # ------------------------------------------------------------------------------------------------------------ POST
 
@@ -135,17 +149,17 @@ class Handler:
         self, url: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes, trusted: bool | None
     ) -> Reply:
         kind, mode = headers.get(wire.H_SERVER_KIND), "dev" if self._client.config.dev else "cloud"
-        if kind and kind != mode:
+        if self._misfit(headers):
             return self._error(
                 400,
                 "server_kind_mismatch",
                 f"a platform in {kind} mode called an app in {mode} mode: set STEPWELL_DEV to match",
             )
-        if headers.get(wire.H_SYNC_KIND) == "in_band":
+        if headers.get(wire.H_SYNC_KIND) == "in_band" and self._client.config.in_band:
             if trusted is False:
-                return self._unsigned()
+                return _unauthorized()
             served = self._public(_asked_url(body) or forwarded_url(url, headers, trusted=True))
-            reply = self._json(200, in_band(self._client, self.functions, served, self._framework))
+            reply = self._json(200, in_band(self._client, self.functions, served, self._framework, trusted))
             reply[1][wire.H_SYNC_KIND] = "in_band"
             return reply
         served = self._public(forwarded_url(url, headers, trusted=trusted is not False))
@@ -189,8 +203,10 @@ class Handler:
     def _error(self, status: int, code: str, message: str) -> Reply:
         return self._json(status, {"code": code, "message": message, "name": "StepwellError"})
 
-    def _unsigned(self) -> Reply:
-        return self._error(401, "sig_verification_failed", "the request is not signed with this app's signing key")
+
+def _unauthorized() -> Reply:
+    """What who can not sign gets: not even what answers."""
+    return 401, {"content-type": "application/json"}, b'{"message":"Unauthorized"}'
 
 
 def _asked_url(body: bytes) -> str | None:

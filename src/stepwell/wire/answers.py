@@ -34,7 +34,7 @@ def parse_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer
         return _broken(text, headers, no_retry=True)
     if status == 201:
         return _streamed(headers, body)
-    if H_SDK not in headers:
+    if H_SDK not in headers and status not in (401, 403):  # SDKs do not say what they are to whom they do not trust
         return _broken(_not_an_sdk(status, headers, body), headers)
     if status == 200:
         return _returned(headers, body)

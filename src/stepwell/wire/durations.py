@@ -17,6 +17,7 @@ _UNITS_NS: Final = {
     "d": 86_400 * 1_000_000_000,
     "w": 604_800 * 1_000_000_000,
 }
+_WHOLE: Final = [(unit, _UNITS_NS[unit] // 1_000_000) for unit in ("w", "d", "h", "m", "s", "ms")]
 _PART: Final = re.compile(r"(\d+)(?:\.(\d+))?(ns|us|µs|μs|ms|s|m|h|d|w)", re.ASCII)
 _MAX_TEXT: Final = 100
 _MIN_DATE_TEXT: Final = 10
@@ -60,10 +61,11 @@ def parse_duration_or_date(text: str, now_ms: int) -> int:
 
 
 def format_duration(ms: int) -> str:
-    """The protocol's form of a duration: whole seconds as ``90s``, else milliseconds; nothing or less is ``0s``."""
+    """The protocol's form of a duration: in the largest unit that has whole ones, as ``90s``; nothing or less is ``0s``."""
     if ms <= 0:
         return "0s"
-    return f"{ms}ms" if ms % 1000 else f"{ms // 1000}s"
+    unit, size = next((unit, size) for unit, size in _WHOLE if ms % size == 0)
+    return f"{ms // size}{unit}"
 
 
 def to_ms(value: float | timedelta | str) -> int:

@@ -25,16 +25,22 @@ def verify(
     body: bytes, header: str | None, key: str, now_s: int, fallback: str | None = None, leeway_s: int = LEEWAY_S
 ) -> bool:
     """Whether ``header`` signs ``body`` with ``key`` or ``fallback``, at most ``leeway_s`` from now. Constant time."""
+    return signer(body, header, key, now_s, fallback, leeway_s) is not None
+
+
+def signer(
+    body: bytes, header: str | None, key: str, now_s: int, fallback: str | None = None, leeway_s: int = LEEWAY_S
+) -> str | None:
+    """As :func:`verify`: which of the two keys it was; None for neither."""
     found = _HEADER.fullmatch(header or "")
     if found is None:
-        return False
+        return None
     at = int(found.group(1))
     if abs(now_s - at) > leeway_s:
-        return False
-    good = hmac.compare_digest(_mac(body, key, at), found.group(2))
-    if fallback:
-        good |= hmac.compare_digest(_mac(body, fallback, at), found.group(2))
-    return good
+        return None
+    first = hmac.compare_digest(_mac(body, key, at), found.group(2))
+    second = fallback is not None and hmac.compare_digest(_mac(body, fallback, at), found.group(2))
+    return key if first else fallback if second else None
 
 
 def hashed_key(key: str) -> str:

@@ -22,6 +22,7 @@ with warnings.catch_warnings():
 
 PATH = "/api/inngest"
 BASE = "http://app.test"
+EVENT = {"id": "e1", "name": "go", "data": {"n": 1}, "user": {}, "ts": 1700000000000}
 RUN_ID = "01JQDAE4RQF8MBCR55T5AK4KXS"
 Functions = Callable[["Lib", Any], list[Any]]
 
@@ -49,7 +50,7 @@ def _official(app: fastapi.FastAPI, client: Any, functions: list[Any]) -> None:
 
 
 def _ours(app: fastapi.FastAPI, client: Any, functions: list[Any]) -> None:
-    stepwell.frameworks.fastapi.serve(app, client, functions, path=PATH)
+    stepwell.frameworks.fastapi.serve(app, client, functions, serve_path=PATH)
 
 
 OFFICIAL = Lib("official", inngest, inngest.Inngest, _official)
@@ -66,7 +67,7 @@ def body(
 ) -> dict[str, Any]:
     """The body of a call request; ``steps`` by the user's ids. ``use_api`` and ``version`` are the body's, the rest ctx's."""
     found = {hashed(key): memo for key, memo in (steps or {}).items()}
-    event = event or {"id": "e1", "name": "go", "data": {"n": 1}, "user": {}, "ts": 1700000000000}
+    event = event or EVENT
     use_api = members.pop("use_api", False)
     context = {
         "run_id": RUN_ID,
