@@ -29,6 +29,7 @@ from stepwell.sdk.flow import Concurrency, Priority, Throttle, Timeouts
 from stepwell.sdk.functions import Cancel, Function
 from stepwell.sdk.group import Group, GroupSync
 from stepwell.sdk.middleware import (
+    NO_OUTPUT,
     Middleware,
     MiddlewareSync,
     SendEventsResult,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CALLBACK_URL",
+    "NO_OUTPUT",
     "Cancel",
     "Client",
     "Concurrency",
