@@ -27,7 +27,7 @@ from stepwell.sdk.fetch import fetch
 from stepwell.sdk.fetching import Retry
 from stepwell.sdk.flow import Concurrency, Priority, Throttle, Timeouts
 from stepwell.sdk.functions import Cancel, Function
-from stepwell.sdk.group import Group, GroupSync
+from stepwell.sdk.group import Group, GroupSync, ParallelMode
 from stepwell.sdk.middleware import (
     NO_OUTPUT,
     Middleware,
@@ -67,6 +67,7 @@ __all__ = [
     "MiddlewareError",
     "MiddlewareSync",
     "NonRetriableError",
+    "ParallelMode",
     "Priority",
     "Retry",
     "RetryAfterError",

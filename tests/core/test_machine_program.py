@@ -4,6 +4,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stepwell.core.endings import ENDING
 from stepwell.core.inputs import Answered, Env, Fetched, Fired, Input
 from stepwell.core.machine import step
 from stepwell.core.model import Item, ItemRef, RunStatus, RunView, StoredEvent, WorkKind
@@ -57,7 +58,8 @@ class World:
         assert run.discovering == ("step" in self.items)
         own = [s for s in self.view.steps.values() if s.own_item and not s.ended]
         if not run.status.ended:
-            assert run.pending == len(own) == len([k for k in self.items if k != "step"])
+            assert run.pending == len(own) == len([k for k in self.items if k not in ("step", ENDING)])
+            assert run.asking == (ENDING in self.items)
             assert self.items, "the run would hang: nothing is left to do"
 
     def claim(self, key: str) -> Item:
@@ -104,6 +106,8 @@ class World:
             return Fired(item)
         if item.kind is WorkKind.FETCH:
             return Fetched(item, FetchResponse(status=200, url="http://h/", body=b"ok"), self.now)
+        if item.key == ENDING:  # this program goes on until all of its steps have ended
+            return Answered(item, sent, Answer(kind=AnswerKind.ERROR, error=ErrorInfo(name="StepNotFound")), self.now)
         if not item.is_discovery:
             strand, place = map(int, item.key.split("."))
             op = self.ran(item.key, self.strands[strand][place], item.attempt)

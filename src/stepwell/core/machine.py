@@ -6,6 +6,7 @@ from dataclasses import replace as replace_input
 import msgspec
 from msgspec.structs import replace
 
+from stepwell.core import endings
 from stepwell.core.callbacks import timed_out as not_called_back
 from stepwell.core.draft import Draft
 from stepwell.core.fetchsteps import called_back, fetched
@@ -161,9 +162,12 @@ def _answered(draft: Draft, given: Answered) -> None:
     _note_call(draft, given)
     if item.is_discovery:
         given = _discovered(draft, given)
+    elif item.key == endings.ENDING:
+        endings.told(draft, given)
+        return
     elif _has_ended(draft, item.key):
         return
-    if answer.kind is AnswerKind.RETURNED and item.is_discovery:
+    if answer.kind is AnswerKind.RETURNED:  # also where a step was asked for that lost a race
         draft.complete(answer.data)
     elif answer.kind is AnswerKind.OPS:
         _ops(draft, given)
@@ -201,6 +205,7 @@ def _ops(draft: Draft, given: Answered) -> None:
     if not item.is_discovery and not any(op.id == item.key for op in answer.ops):
         _call_failed(draft, given, _no_step(item.key))
         return
+    losers = endings.only_losers(draft, answer.ops)
     try:
         apply_ops(draft, item, answer.ops, answer.no_retry, answer.retry_after)
     except UnknownOp as problem:
@@ -212,16 +217,21 @@ def _ops(draft: Draft, given: Answered) -> None:
         if not _has_ended(draft, item.key) and not draft.will_do(item.key):
             _call_failed(draft, given, _no_step(item.key))
     elif not draft.run.discovering:
-        _go_on(draft, given)
+        _go_on(draft, given, losers)
 
 
-def _go_on(draft: Draft, given: Answered) -> None:
-    """Have the app called again at once when it has more to say, or something to hear that this call did not carry."""
+def _go_on(draft: Draft, given: Answered, losers: bool) -> None:
+    """Have the app called again at once when it has more to say, or something to hear that this call did not carry.
+
+    ``losers``: it has named steps of a race that go on, and nothing else.
+    """
     idle = draft.run.pending == 0
     if draft.run.poked or unseen(draft, given.sent) or (idle and draft.stack_after(given.sent)):
         draft.put_discovery()
     elif idle:
         _stuck(draft, given)
+    elif losers and given.sent:
+        endings.ask(draft)
 
 
 def _stuck(draft: Draft, given: Answered) -> None:

@@ -174,6 +174,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a discovery item exists, queued or in flight."""
     poked: bool = False
     """Whether the app asked to be called while it was being called: its answer may be older than what it wants to say."""
+    asking: bool = False
+    """Whether the app is asked if the function has ended while steps of a race go on (``core.endings``)."""
     progressed: bool = False
     """Whether steps were checkpointed during the discovery in flight."""
     queued_at: int = 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
     from stepwell.sdk.drivers.threads import SyncRun
@@ -12,11 +13,28 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class ParallelMode(StrEnum):
+    """When the function goes on after steps in parallel: once all of them have ended, or after each."""
+
+    WAIT = "wait"
+    RACE = "race"
+
+
+Mode = ParallelMode | Literal["wait", "race"]
+
+
 class Group:
     """For ``async def`` functions; ``asyncio.gather`` and ``TaskGroup`` do as well."""
 
-    async def parallel(self, callables: Sequence[Callable[[], Awaitable[T]]]) -> tuple[T, ...]:
-        """Run step calls in parallel; their results in the order given. The first error is raised."""
+    async def parallel(
+        self, callables: Sequence[Callable[[], Awaitable[T]]], parallel_mode: Mode = ParallelMode.WAIT
+    ) -> tuple[T, ...]:
+        """Run step calls in parallel; their results in the order given. The first error is raised.
+
+        ``parallel_mode`` makes no difference here: the steps of each callable go on by themselves. To go on with the first
+        that ends, use ``asyncio.wait`` or ``asyncio.as_completed``.
+        """
+        ParallelMode(parallel_mode)
         return tuple(await asyncio.gather(*(_call(callable_) for callable_ in callables)))
 
 
@@ -26,12 +44,13 @@ class GroupSync:
     def __init__(self, run: SyncRun) -> None:
         self._run = run
 
-    def parallel(self, callables: Sequence[Callable[[], T]]) -> tuple[T, ...]:
+    def parallel(self, callables: Sequence[Callable[[], T]], parallel_mode: Mode = ParallelMode.WAIT) -> tuple[T, ...]:
         """Run step calls in parallel; their results in the order given. The first error is raised.
 
-        Each callable makes step calls; give steps in different callables ids of their own.
+        Each callable makes step calls; give steps in different callables ids of their own. Where a callable makes several
+        calls, "wait" has the second one of each wait for the first ones of all, and with "race" it does not.
         """
-        return self._run.parallel(callables)
+        return self._run.parallel(callables, race=ParallelMode(parallel_mode) is ParallelMode.RACE)
 
 
 async def _call(callable_: Callable[[], Awaitable[T]]) -> T:

@@ -49,7 +49,7 @@ class SyncRun(RunScope):
     """One pass over a ``def`` function."""
 
     __slots__ = ("_calls", "_chain", "_context", "_done", "_function", "_load_body", "_loop", "_outcome", "_passed", "_pool",
-                 "_raised", "_request", "_swallowed", "_where", "machine", "tools")  # fmt: skip
+                 "_raised", "_request", "_swallowed", "_where", "machine", "race", "tools")  # fmt: skip
 
     def __init__(
         self,
@@ -73,6 +73,8 @@ class SyncRun(RunScope):
         self._swallowed = 0
         self._outcome: Future[Any] = Future()
         self.machine = Machine(function.id)
+        self.race = False
+        """Whether the platform shall call after each step that ends, rather than once all have."""
         self.step = self.tools = StepSync(self, function)
         self.thread = 0
         self._context: ContextSync[Any] | None = None
@@ -126,8 +128,9 @@ class SyncRun(RunScope):
         self._raised = Suspend(call.label)
         raise self._raised
 
-    def parallel(self, callables: Sequence[Callable[[], T]]) -> tuple[T, ...]:
+    def parallel(self, callables: Sequence[Callable[[], T]], *, race: bool) -> tuple[T, ...]:
         """Each callable as far as it comes; then the results, or the end of this pass with all that they wait for."""
+        self.race = self.race or race
         results: list[T] = []
         suspended: Suspend | None = None
         failed: Exception | None = None
@@ -245,7 +248,7 @@ async def execute(
     if len(found) == 1 and found[0].op is Opcode.STEP_RUN and not request.disable_immediate:
         only = edits.apply(found[0], request)
         return await run_body(only, pool, request.attempt, request.max_attempts, chain)
-    ops = [edits.apply(call, request).report(race=False) for call in found]
+    ops = [edits.apply(call, request).report(run.race) for call in found]
     answer = Answer(kind=AnswerKind.OPS, ops=ops, req_version=REQUEST_VERSION)
     return answer if chain is None else await middle.reported(chain, answer, found)
 
