@@ -6,7 +6,7 @@ import httpx2
 import msgspec
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Attempt, Item, Run, RunStatus, RunView, Step, StepStatus, StoredEvent
+from stepwell.core.model import Attempt, Cancellation, Item, Run, RunStatus, RunView, Step, StepStatus, StoredEvent
 from stepwell.core.reruns import CannotRerun
 from stepwell.server.api.app import create_app
 from stepwell.server.settings import Settings
@@ -25,6 +25,24 @@ def new_ulid(number: int, at: int = NOW) -> str:
     return ulid(at, number.to_bytes(10, "big"))
 
 
+class FakeCancellations:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.found: list[Cancellation] = []
+
+    async def add(self, cancellation: Cancellation) -> None:
+        self.found.insert(0, cancellation)
+
+    async def all(self) -> list[Cancellation]:
+        return self.found
+
+    async def drop(self, cancellation_id: str) -> bool:
+        before = len(self.found)
+        self.found = [one for one in self.found if one.cancellation_id != cancellation_id]
+        return len(self.found) < before
+
+
 class FakeEngine:
     """Keeps what it is given; ``broken`` makes every verb fail as a store does."""
 
@@ -40,6 +58,7 @@ class FakeEngine:
         self.waited: list[float] = []
         self.reruns: list[tuple[str, str | None, Sequence[object] | None]] = []
         self.items: dict[str, list[Item]] = {}
+        self.cancelling = FakeCancellations()
         self._made = 0
 
     def add_run(self, number: int = 1, status: RunStatus = RunStatus.RUNNING, **fields: object) -> RunView:

@@ -41,7 +41,7 @@ def test_help_loads_next_to_nothing(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    for command in ("dev", "serve", "fetch", "send", "runs", "rerun", "doctor", "version"):
+    for command in ("dev", "serve", "fetch", "send", "runs", "rerun", "cancel", "doctor", "version"):
         assert f"  {command} " in done.stdout
 
 
@@ -73,6 +73,10 @@ def test_version(tmp_path: Path) -> None:
         (["send", "x"], 1, "No platform answers"),
         (["runs"], 1, "stepwell dev"),
         (["runs", "x"], 2, "not a run id"),
+        (["cancel"], 2, "Say which runs"),
+        (["cancel", "x"], 2, "not a run id"),
+        (["cancel", "x", "--app", "a"], 2, "not both"),
+        (["cancel", "01HZZZZZZZZZZZZZZZZZZZZZZZ"], 1, "No platform answers"),
         (["fetch"], 2, "Give a URL"),
         (["fetch", "ftp://a"], 2, "not an http"),
         (["fetch", "http://a", "--timeout", "x"], 2, "duration"),

@@ -20,6 +20,7 @@ from stepwell.server.store.rekeying import Rekeyed, rekey_file
 from stepwell.server.store.sealed import SealedStore
 from stepwell.server.store.sqlite import SQLiteStore
 from stepwell.testing.platform.body_conformance import append, claimed, keep
+from stepwell.testing.platform.cancellation_conformance import a_cancellation
 from stepwell.testing.platform.store_conformance import a_run, a_step, an_event, an_item
 
 OLD, NEW, OTHER = "11" * 32, "22" * 32, "33" * 32
@@ -56,6 +57,7 @@ def everything(number: int) -> Commit:
             Wait(run_id=run, step_id="w", name="n", expression=SECRET.decode(), event=SECRET),
             Wait(run_id=run, step_id="v", name="n", expression=None, path="data.x", value=SECRET),
         ),
+        cancellations=(a_cancellation(number, SECRET.decode()), a_cancellation(number + MANY)),
         bodies=(Body(f"{run}.s", run, SECRET * (20_000 if number == 0 else 1)),),
     )
 
@@ -72,6 +74,8 @@ async def check(folder: Path, ref: str, *keys: str) -> None:
             first = views[run].steps[a_step(run, 0, 0).step_id]
             assert (first.memo, first.info, first.input) == (SECRET, SECRET, SECRET)
             assert [item.payload for item in await store.list_items(run)] == [SECRET]
+        conditions = [found.condition for found in await store.cancellations()]
+        assert (conditions.count(SECRET.decode()), conditions.count(None)) == (MANY, MANY)
         event = await store.get_event("E7")
         assert event is not None
         assert event.body == SECRET
@@ -139,7 +143,7 @@ async def test_the_key_file_gets_a_new_key_and_keeps_it_alone(tmp_path: Path) ->
 async def test_what_was_never_sealed_is_sealed(tmp_path: Path) -> None:
     plain = SQLiteStore(tmp_path / "s.db")
     await plain.open()
-    await plain.transact([replace(everything(number), waits=()) for number in range(3)])
+    await plain.transact([replace(everything(number), waits=(), cancellations=()) for number in range(3)])
     await plain.close()
     await rekey(tmp_path, NEW)
     assert SECRET not in (tmp_path / "s.db").read_bytes()

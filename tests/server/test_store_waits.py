@@ -16,6 +16,7 @@ from stepwell.server.store.codec import encode
 from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.sqlite import SQLiteStore
 from stepwell.server.store.sqlite.connect import APPLICATION_ID
+from stepwell.testing.platform.cancellation_conformance import CancellationConformance, a_cancellation
 from stepwell.testing.platform.waits_conformance import WaitsConformance, a_delivery
 
 OLD, NEW = "11" * 32, "22" * 32
@@ -34,7 +35,7 @@ def ids(waits: list[Wait]) -> list[str]:
     return [wait.run_id for wait in waits]
 
 
-class TestSealedStore(WaitsConformance):
+class TestSealedStore(WaitsConformance, CancellationConformance):
     """The same meaning as without a key."""
 
     @pytest.fixture
@@ -55,6 +56,14 @@ async def test_what_a_wait_says_is_not_readable_in_the_file(tmp_path: Path) -> N
     found = await store.find_waits(WaitQuery(name="paid", at=(("data.password-2", b"spassword-3"),)))
     assert [replace(wait, seq=0) for wait in found] == [A, B, C]
     await store.close()
+
+
+async def test_what_a_cancellation_says_is_not_readable_in_the_file(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'w.db'}")
+    await store.open()
+    await store.transact([Commit(now=1, cancellations=(a_cancellation(1, "event.data.x == 'password'"),))])
+    await store.close()
+    assert not [path for path in tmp_path.iterdir() if b"password" in path.read_bytes()]
 
 
 async def test_waits_of_an_older_key_are_found(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "send": ("stepwell.cli.send:send", "Send an event."),
     "runs": ("stepwell.cli.runs:runs", "List runs, or show one as a timed tree of its steps."),
     "rerun": ("stepwell.cli.rerun:rerun", "Run a run again, from its start or from a step."),
+    "cancel": ("stepwell.cli.cancel:cancel", "End runs: by id, or many of a function by an expression."),
     "rekey": (
         "stepwell.cli.rekey:rekey",
         "Seal a database anew with the newest encryption key, so that older ones can go.",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Item, Run, RunView, StoredEvent
+from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent
 from stepwell.server.clock import SystemClock
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, Store, StoreError
 from stepwell.server.streams import Streams
@@ -15,12 +15,32 @@ from stepwell.wire.ops import Op
 _NEEDS_ONE = "No platform runs on this database; start one with `stepwell dev`."
 
 
+class OfflineCancellations:
+    """Those that were asked for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def add(self, cancellation: Cancellation) -> None:
+        """Needs an engine."""
+        raise StoreError(_NEEDS_ONE)
+
+    async def all(self) -> list[Cancellation]:
+        """As they were left."""
+        return await self._store.cancellations()
+
+    async def drop(self, cancellation_id: str) -> bool:
+        """Needs an engine."""
+        raise StoreError(_NEEDS_ONE)
+
+
 class OfflineEngine:
     """Answers the API's questions from the store alone."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._streams = Streams()
+        self.cancelling = OfflineCancellations(store)
 
     @property
     def streams(self) -> Streams:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote
 
 import httpx2
@@ -52,6 +52,16 @@ class Platform:
         """Runs, newest first."""
         return cast("list[Json]", (await self._ask("GET", "/v1/runs", params=query))["data"])
 
+    async def cancel(self, run_id: str) -> None:
+        """End a run."""
+        response = await self._response("DELETE", f"/v1/runs/{run_id}")
+        if response.status_code >= 400:
+            _answer(response)
+
+    async def cancel_many(self, asked: Json) -> Json:
+        """End many (protocol 1.7); what was made of the request."""
+        return cast("Json", (await self._ask("POST", "/v1/cancellations", json=asked))["data"])
+
     async def runs_of(self, event_id: str) -> list[Json]:
         """The runs that an event started; none as well when there is no such event."""
         try:
@@ -96,11 +106,13 @@ class Platform:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Json:
+        return _answer(await self._response(method, path, json=json, params=params, headers=headers))
+
+    async def _response(self, method: str, path: str, **asked: Any) -> httpx2.Response:
         try:
-            response = await self._client.request(method, path, json=json, params=params, headers=headers)
+            return await self._client.request(method, path, **asked)
         except httpx2.TransportError as error:
             raise self._unreachable(error) from error
-        return _answer(response)
 
     def _unreachable(self, error: Exception) -> NotRunning:
         if isinstance(error, httpx2.TimeoutException):

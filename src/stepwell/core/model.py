@@ -41,8 +41,8 @@ class StepStatus(StrEnum):
 
 class WorkKind(StrEnum):
     """What a work item asks for: call the app, perform a request, wake up, take the result that came for a step, end the
-    run (because somebody wants it, or with the error in the payload), hand an event to what waits for it, or begin a run that
-    waited for more events."""
+    run (because somebody wants it, or with the error in the payload), hand an event to what waits for it, begin a run that
+    waited for more events, or end the next runs of those that a cancellation means."""
 
     CALL = "call"
     FETCH = "fetch"
@@ -52,6 +52,7 @@ class WorkKind(StrEnum):
     FAIL = "fail"
     DELIVER = "deliver"
     START = "start"
+    CANCEL_RUNS = "cancel_runs"
 
 
 class Limit(msgspec.Struct, frozen=True, gc=False):
@@ -302,6 +303,19 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     replace: bool = False
     seq: int = 0
     """Its place in the order in which waits and items were stored; the store gives it."""
+
+
+class Cancellation(msgspec.Struct, frozen=True, kw_only=True):
+    """The runs of a function that shall end: those queued after ``started_after`` (ms) and at ``started_before`` or earlier
+    whose event meets ``condition``, an expression of ``event``."""
+
+    cancellation_id: str
+    created_at: int
+    app_id: str
+    function_id: str
+    started_before: int
+    started_after: int | None = None
+    condition: str | None = None
 
 
 class Body(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from stepwell.core.model import Body, Item, ItemRef, Pace, Run, RunKey, Step, StoredEvent, Wait
+from stepwell.core.model import Body, Cancellation, Item, ItemRef, Pace, Run, RunKey, Step, StoredEvent, Wait
 
 
 class Observed(msgspec.Struct, frozen=True):
@@ -72,6 +72,8 @@ class Commit(msgspec.Struct, kw_only=True):
     unwait: tuple[tuple[str, str], ...] = ()
     take: tuple[tuple[str, str], ...] = ()
     """Waits that this commit ends, once and for all: they must be there."""
+    cancellations: tuple[Cancellation, ...] = ()
+    """To be stored."""
     more: tuple["Commit", ...] = ()
     """Commits that follow from this one: looked at only once this one has passed, each with its own checks."""
     otherwise: "Commit | None" = None

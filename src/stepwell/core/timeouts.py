@@ -1,5 +1,6 @@
 """The time-outs of a whole run: how long it may wait for its first call, and how long it may then take (protocol 5.8)."""
 
+from stepwell.core.cancellations import cancellation_of, reason
 from stepwell.core.draft import Draft
 from stepwell.core.model import Item, Run, RunStatus, WorkKind
 from stepwell.core.waits import SINGLETON
@@ -36,7 +37,8 @@ def over(run: Run, item: Item) -> str | None:
         )
     if item.key == SINGLETON:
         return "a newer run of this singleton has taken its place"
-    return "cancelled by an event"
+    many = cancellation_of(item.key)
+    return "cancelled by an event" if many is None else reason(many)
 
 
 def _timer(run: Run, key: str, due_at: int) -> Item:

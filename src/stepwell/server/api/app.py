@@ -15,6 +15,7 @@ from stepwell.server.api.apps import Apps
 from stepwell.server.api.bodies import Bodies
 from stepwell.server.api.body import ClientGone
 from stepwell.server.api.callbacks import Callbacks
+from stepwell.server.api.cancellations import Cancellations
 from stepwell.server.api.checkpoint import Checkpoint
 from stepwell.server.api.events import Events
 from stepwell.server.api.facade import EngineFacade
@@ -159,6 +160,7 @@ def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int]) -> S
         Signals(engine, settings).route(),
         Invoke(engine, settings, now).route(),
         *Sinks(settings).routes(),
+        *Cancellations(engine, settings, now).routes(),
         *Runs(engine, settings).routes(),
         Reruns(engine, settings).route(),
         *State(engine, settings).routes(),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Item, Run, RunView, StoredEvent
+from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery
 from stepwell.server.streams import Streams
 from stepwell.wire.events import IncomingEvent
@@ -17,12 +17,33 @@ CHECKPOINT_STALE = "stale"
 CHECKPOINT_UNKNOWN = "unknown"
 
 
+class CancellationsFacade(Protocol):
+    """Many runs ended at once."""
+
+    async def add(self, cancellation: Cancellation) -> None:
+        """Store it, and begin."""
+        ...
+
+    async def all(self) -> list[Cancellation]:
+        """Every one, the newest first."""
+        ...
+
+    async def drop(self, cancellation_id: str) -> bool:
+        """Forget it; False when it is unknown."""
+        ...
+
+
 class EngineFacade(Protocol):
     """The engine, as the API sees it. Every verb may raise ``StoreError`` when the store can not do its work."""
 
     @property
     def streams(self) -> Streams:
         """The bodies that arrive right now."""
+        ...
+
+    @property
+    def cancelling(self) -> CancellationsFacade:
+        """Many runs ended at once."""
         ...
 
     async def ingest(self, events: Sequence[IncomingEvent], ids: Sequence[str]) -> list[str]:

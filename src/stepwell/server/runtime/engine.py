@@ -22,6 +22,7 @@ from stepwell.server.caller.base import Caller
 from stepwell.server.clock import Clock, SystemClock
 from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.runtime.actors import Actors
+from stepwell.server.runtime.cancelling import Cancelling
 from stepwell.server.runtime.committer import Committer, Unstorable
 from stepwell.server.runtime.crons import Crons
 from stepwell.server.runtime.deliveries import Deliveries
@@ -80,12 +81,15 @@ class Engine:
         self._waiting = Waiting(store)
         self._starter = Starter(self.registry, self._waiting, self.new_id)
         self._deliveries = Deliveries(store, self._clock)
-        self.worker = Worker(store, fetcher, self.registry, self._clock, self.new_id, self._deliveries, capacity)
+        self.cancelling = Cancelling(store, self._clock)
+        self.worker = Worker(
+            store, fetcher, self.registry, self._clock, self.new_id, self._deliveries, self.cancelling, capacity
+        )
         self.streams = self.worker.streams
         self._committer = Committer(store, self._clock, owner, self.worker.room, self.worker.take)
         self._actors = Actors(store, self._committer, self._env, self._ended, self._starter.with_consequences)
         self.worker.actors = self._actors
-        self.worker.committer = self._deliveries.committer = self._committer
+        self.worker.committer = self._deliveries.committer = self.cancelling.committer = self._committer
         self._gatherings = Gatherings(store, self._starter, self._env)
         self.worker.ready = self._gatherings.ready
         self._leases = Leases(store, self._clock, owner, self._committer)
@@ -97,6 +101,7 @@ class Engine:
         """Open the store and read the apps. Events can not come in yet. Raises StoreError."""
         await self.store.open()
         await self._waiting.load()
+        await self.cancelling.load()
         for record in await self.store.load_apps():
             try:
                 self.registry.put(record, None)

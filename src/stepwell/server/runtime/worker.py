@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from stepwell.core.fetchsteps import attempt_of, late, lost
-from stepwell.core.inputs import Answered, Began, Fetched, Fired, Held, Input, Ready
+from stepwell.core.inputs import Answered, Began, Cancelled, Fetched, Fired, Held, Input, Ready
 from stepwell.core.model import Item, ItemRef, Run, RunView, WorkKind
 from stepwell.core.outputs import Commit
 from stepwell.core.reruns import edited_inputs
@@ -15,6 +15,7 @@ from stepwell.server.clock import Clock
 from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.fetcher.tee import Tee, TeeingFetcher
 from stepwell.server.runtime.actors import Actor, Actors, Work, broken
+from stepwell.server.runtime.cancelling import Cancelling
 from stepwell.server.runtime.committer import Committer
 from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.runtime.spill import AT_ONCE, Spill
@@ -49,6 +50,7 @@ class Worker:
         clock: Clock,
         new_id: Callable[[], str],
         deliveries: Deliveries,
+        cancelling: Cancelling,
         capacity: int = 2_000,
     ) -> None:
         self._store = store
@@ -56,6 +58,7 @@ class Worker:
         self._fetcher = fetcher
         self._teeing = fetcher if isinstance(fetcher, TeeingFetcher) else None
         self._deliveries = deliveries
+        self._cancelling = cancelling
         self._routes = routes
         self._clock = clock
         self._new_id = new_id
@@ -82,6 +85,8 @@ class Worker:
             actor = self.actors.peek(item.run_id)
             if item.kind is WorkKind.DELIVER:
                 self._deliver(item)
+            elif item.kind is WorkKind.CANCEL_RUNS:
+                self._spawn(self._cancelling.work(item), item)
             elif actor is None:
                 cold.append(item)
             else:
@@ -146,6 +151,10 @@ class Worker:
             return
         if item.kind in (WorkKind.TIMER, WorkKind.RESUME, WorkKind.FAIL, WorkKind.CANCEL):
             self.actors.give(actor, Fired(item))
+            return
+        reason = self._cancelling.reason(actor.view)
+        if reason is not None:
+            self.actors.give(actor, Cancelled(reason))
             return
         task = self._spawn(self._run(actor, item), item)
         actor.inflight[item.key] = Work(item, task)

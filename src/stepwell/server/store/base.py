@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent, Wait
+from stepwell.core.model import Cancellation, Item, ItemRef, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 
 PIECE_BYTES = 512 * 1024
@@ -73,6 +73,8 @@ class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str | None = None
     """Internal id of an event: runs that it triggered."""
     app_id: str | None = None
+    active: bool = False
+    """Only those that have not ended; together with ``function_id``."""
 
 
 class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,6 +208,14 @@ class Store(Protocol):
 
     async def find_signal(self, signal: str) -> Wait | None:
         """What waits for a signal."""
+        ...
+
+    async def cancellations(self) -> list[Cancellation]:
+        """Every cancellation of many runs, the newest first by id."""
+        ...
+
+    async def drop_cancellation(self, cancellation_id: str) -> bool:
+        """Delete one; False when there is none of that id."""
         ...
 
     async def waiting_names(self) -> set[str]:

@@ -25,6 +25,7 @@ def _wanted(run: Run, query: RunQuery) -> bool:
         and query.status in (None, run.status)
         and query.function_id in (None, run.function_id)
         and query.app_id in (None, run.app_id)
+        and not (query.active and run.status.ended)
     )
 
 

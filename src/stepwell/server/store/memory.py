@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from stepwell.core.flow.admission import State, idle_at, judge
 from stepwell.core.flow.gates import WAKE_MS, FlowState, Shut, observe, opening, shut_by, taken, wanted
-from stepwell.core.model import Item, ItemRef, Run, RunKey, RunView, Step, StoredEvent, Wait
+from stepwell.core.model import Cancellation, Item, ItemRef, Run, RunKey, RunView, Step, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.core.runs import holds
 from stepwell.server.store.base import (
@@ -70,6 +70,7 @@ class MemoryStore:
         self._keep_admissions = 256
         self._links: dict[str, set[str]] = {}
         """Run ids by the internal id of an event."""
+        self._cancellations: dict[str, Cancellation] = {}
         self._waiting: list[_Place] = []
         """Places of the unclaimed items, sorted."""
         self._seq = 0
@@ -173,6 +174,8 @@ class MemoryStore:
         for claim in commit.keep:
             if claim in self._arriving:
                 self._bodies[claim.body] = b"".join(self._arriving[claim].values())
+        for cancellation in commit.cancellations:
+            self._cancellations[cancellation.cancellation_id] = cancellation
         for where in gone(commit):
             self._waits.drop(where)
         for wait in commit.waits:
@@ -365,6 +368,14 @@ class MemoryStore:
     async def find_signal(self, signal: str) -> Wait | None:
         """See :meth:`Store.find_signal`."""
         return self._waits.signal(signal)
+
+    async def cancellations(self) -> list[Cancellation]:
+        """See :meth:`Store.cancellations`."""
+        return [self._cancellations[one] for one in sorted(self._cancellations, reverse=True)]
+
+    async def drop_cancellation(self, cancellation_id: str) -> bool:
+        """See :meth:`Store.drop_cancellation`."""
+        return self._cancellations.pop(cancellation_id, None) is not None
 
     async def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""

@@ -1,9 +1,10 @@
 """Records sealed anew, with the newest key. None: it is sealed with that one already."""
 
+from base64 import b64decode
 from collections.abc import Callable
 from typing import TypeVar
 
-from stepwell.core.model import Item, Run, Step, StoredEvent, Wait
+from stepwell.core.model import Cancellation, Item, Run, Step, StoredEvent, Wait
 from stepwell.server.crypto import pieces
 from stepwell.server.crypto.seal import Sealer, sealed_with
 from stepwell.server.store.base import PIECE_BYTES
@@ -18,7 +19,7 @@ from stepwell.server.store.sealed_records import (
     seal_run,
     seal_step,
 )
-from stepwell.server.store.sealed_waits import open_wait, seal_wait, wait_keys
+from stepwell.server.store.sealed_waits import open_cancellation, open_wait, seal_cancellation, seal_wait, wait_keys
 
 _T = TypeVar("_T")
 
@@ -50,6 +51,13 @@ def wait(keys: Sealer, found: Wait) -> Wait | None:
     if all(name == keys.key for name in wait_keys(found)):
         return None
     return seal_wait(keys, open_wait(keys, found))
+
+
+def cancellation(keys: Sealer, found: Cancellation) -> Cancellation | None:
+    """A cancellation of many runs."""
+    if found.condition is None or sealed_with(b64decode(found.condition)) == keys.key:
+        return None
+    return seal_cancellation(keys, open_cancellation(keys, found))
 
 
 def body(keys: Sealer, ref: str, data: bytes) -> bytes | None:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Body, Item, ItemRef, Run, RunView, StoredEvent, Wait
+from stepwell.core.model import Body, Cancellation, Item, ItemRef, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Admission, Commit, RateLimited, Single
 from stepwell.server.crypto import pieces
 from stepwell.server.crypto.keys import KeyFile, KeyProblem, parse_keys
@@ -42,7 +42,7 @@ from stepwell.server.store.sealed_records import (
     seal_run,
     seal_step,
 )
-from stepwell.server.store.sealed_waits import open_wait, places, seal_wait
+from stepwell.server.store.sealed_waits import open_cancellation, open_wait, places, seal_cancellation, seal_wait
 
 _T = TypeVar("_T")
 
@@ -230,6 +230,15 @@ class SealedStore:
         found = await self.inner.find_signal(signal)
         return found and _opening(lambda: open_wait(self._keys, found))
 
+    async def cancellations(self) -> list[Cancellation]:
+        """See :meth:`Store.cancellations`."""
+        found = await self.inner.cancellations()
+        return _opening(lambda: [open_cancellation(self._keys, one) for one in found])
+
+    async def drop_cancellation(self, cancellation_id: str) -> bool:
+        """See :meth:`Store.drop_cancellation`."""
+        return await self.inner.drop_cancellation(cancellation_id)
+
     async def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""
         return await self.inner.waiting_names()
@@ -282,6 +291,8 @@ def _seal_commit(keys: Sealer, commit: Commit) -> Commit:
         changes["waits"] = tuple(seal_wait(keys, wait) for wait in commit.waits)
     if commit.admit:
         changes["admit"] = tuple(_seal_admission(keys, admission) for admission in commit.admit)
+    if commit.cancellations:
+        changes["cancellations"] = tuple(seal_cancellation(keys, one) for one in commit.cancellations)
     if commit.more:
         changes["more"] = tuple(_seal_commit(keys, following) for following in commit.more)
     if commit.otherwise is not None:

@@ -1,11 +1,14 @@
-"""Waits as a store sees them that may not read them: found by keyed hashes of what an event must have, and where."""
+"""Waits as a store sees them that may not read them: found by keyed hashes of what an event must have, and where.
+
+And cancellations, whose expressions are sealed alike.
+"""
 
 from base64 import b64decode, b64encode
 
 import msgspec
 from msgspec.structs import replace
 
-from stepwell.core.model import Wait
+from stepwell.core.model import Cancellation, Wait
 from stepwell.server.crypto.seal import Sealer, sealed_with
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -43,6 +46,18 @@ def places(keys: Sealer, path: str, value: bytes) -> list[tuple[str, bytes]]:
     name = path.encode("utf-8", "surrogatepass")
     paths, values = keys.digests(b"path\0" + name), keys.digests(b"value\0" + name + b"\0" + value)
     return [(digest.hex(), value) for digest, value in zip(paths, values, strict=True)]
+
+
+def seal_cancellation(keys: Sealer, cancellation: Cancellation) -> Cancellation:
+    """Its expression may name people."""
+    text, place = cancellation.condition, cancellation.cancellation_id.encode()
+    return replace(cancellation, condition=text and _seal(keys, text.encode(), place))
+
+
+def open_cancellation(keys: Sealer, cancellation: Cancellation) -> Cancellation:
+    """As it was. Raises :class:`CannotOpen`."""
+    text, place = cancellation.condition, cancellation.cancellation_id.encode()
+    return replace(cancellation, condition=text and keys.open(b64decode(text), place).decode())
 
 
 def _seal(keys: Sealer, data: bytes, place: bytes) -> str:

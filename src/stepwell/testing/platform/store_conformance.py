@@ -17,6 +17,7 @@ from stepwell.core.model import (
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, Outcome, RunQuery, Store, Transacted
 from stepwell.testing.platform.body_conformance import BodyConformance
+from stepwell.testing.platform.cancellation_conformance import CancellationConformance
 from stepwell.testing.platform.hold_conformance import HoldConformance
 from stepwell.testing.platform.lists_conformance import ListsConformance
 from stepwell.testing.platform.pace_conformance import PaceConformance
@@ -358,6 +359,13 @@ class _Queue:
 
 
 class StoreConformance(
-    _State, _Queue, BodyConformance, PaceConformance, HoldConformance, ListsConformance, WaitsConformance
+    _State,
+    _Queue,
+    BodyConformance,
+    PaceConformance,
+    HoldConformance,
+    ListsConformance,
+    WaitsConformance,
+    CancellationConformance,
 ):
     """All tests of a store's verbs; the fixture ``store`` yields an opened, empty store."""

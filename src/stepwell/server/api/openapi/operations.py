@@ -170,6 +170,31 @@ OPERATIONS: Final = (
     ),
     Operation(
         "get",
+        "/v1/cancellations",
+        "listCancellations",
+        "Every cancellation of many runs, the newest first",
+        {200: envelope(array(ref("Cancellation")))},
+        (401,),
+    ),
+    Operation(
+        "post",
+        "/v1/cancellations",
+        "cancelRuns",
+        "End the runs of a function that began in a time and whose event meets an expression",
+        {200: envelope(ref("Cancellation"))},
+        (400, 401, 404, 408, 413),
+        body=ref("NewCancellation"),
+    ),
+    Operation(
+        "delete",
+        "/v1/cancellations/{cancellation_id}",
+        "dropCancellation",
+        "Forget a cancellation: runs that it has not ended go on",
+        {200: envelope(obj("ok", ok=FLAG))},
+        (400, 401, 404),
+    ),
+    Operation(
+        "get",
         "/v0/runs/{run_id}/actions",
         "getState",
         "The results that a call left out",
@@ -274,4 +299,4 @@ def parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _of_path(name: str) -> Schema:
-    return ULID if name in ("run_id", "event_id") else {**TEXT, "minLength": 1}
+    return ULID if name in ("run_id", "event_id", "cancellation_id") else {**TEXT, "minLength": 1}

@@ -36,6 +36,7 @@ ANY: Final[Schema] = {}
 TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 MAYBE_TIME: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
 MAYBE_TEXT: Final[Schema] = {"type": ["string", "null"]}
+MOMENT: Final[Schema] = {"type": ["string", "integer"], "description": "RFC 3339, or milliseconds since the epoch."}
 ULID: Final[Schema] = {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$"}
 MAYBE_ULID: Final[Schema] = {**ULID, "type": ["string", "null"]}
 UUID: Final[Schema] = {"type": "string", "format": "uuid"}
@@ -95,6 +96,27 @@ SCHEMAS: Final[dict[str, Schema]] = {
         last_error=TEXT,
         retry_at=MAYBE_TIME,
         waiting=ref("Waiting"),
+    ),
+    "NewCancellation": obj(
+        "app_id function_id started_before",
+        app_id=TEXT,
+        function_id={"type": "string", "description": "Without the app's name."},
+        started_after=MOMENT,
+        started_before={**MOMENT, "description": "At most five seconds ahead."},
+        **{"if": {"type": "string", "description": "An expression of `event`."}},
+    ),
+    "Cancellation": obj(
+        "id created_at environment_id function_id function_internal_id started_after started_before kind cause",
+        id=ULID,
+        created_at=TIME,
+        environment_id=UUID,
+        function_id=TEXT,
+        function_internal_id=UUID,
+        started_after=MAYBE_TIME,
+        started_before=TIME,
+        kind=TEXT,
+        cause={"type": "null"},
+        **{"if": TEXT},
     ),
     "Waiting": obj("for until", **{"for": TEXT, "until": MAYBE_TIME}),
     "Step": obj(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from stepwell.core.flow.admission import State, judge
 from stepwell.core.flow.gates import observe
-from stepwell.core.model import Body, Item, ItemRef, Run, RunKey, Step, StoredEvent
+from stepwell.core.model import Body, Cancellation, Item, ItemRef, Run, RunKey, Step, StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.core.runs import holds
 from stepwell.server.store.base import Outcome
@@ -60,6 +60,7 @@ class Plan:
     runs: dict[str, Run] = field(default_factory=dict[str, Run])
     links: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     steps: dict[tuple[str, str], Step] = field(default_factory=dict[tuple[str, str], Step])
+    cancellations: list[Cancellation] = field(default_factory=list[Cancellation])
     bodies: dict[str, Body] = field(default_factory=dict[str, Body])
     drops: set[str] = field(default_factory=set[str])
     deleted: list[int] = field(default_factory=list[int])
@@ -137,6 +138,7 @@ class Plan:
         for body in commit.bodies:
             self.bodies[body.ref] = body
         self.draft.kept.update(commit.keep)
+        self.cancellations += commit.cancellations
         for where in gone(commit):
             self.known.waits.drop(where)
         for wait in commit.waits:

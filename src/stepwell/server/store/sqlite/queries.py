@@ -55,6 +55,9 @@ class Queries:
     find_signal: str
     item_seq: str
     waiting_names: str
+    put_cancellations: str
+    cancellations: str
+    drop_cancellation: str
     flows: str
     put_flows: str
     drop_flows: str
@@ -76,6 +79,7 @@ class Queries:
     list_runs: str
     list_runs_of_status: str
     list_runs_of_function: str
+    list_active_runs: str
     list_runs_of_app: str
     list_events: str
     list_events_of_name: str
@@ -103,6 +107,8 @@ class Queries:
     reseal_item: str
     sealed_waits: str
     reseal_wait: str
+    sealed_cancellations: str
+    reseal_cancellation: str
     sealed_bodies: str
     reseal_body: str
     sealed_pieces: str

@@ -87,6 +87,16 @@ WITH RECURSIVE found (name) AS (
 )
 SELECT name FROM found WHERE name IS NOT NULL;
 
+-- name: put_cancellations
+INSERT INTO cancellations (cancellation_id, data) VALUES (?, ?)
+ON CONFLICT (cancellation_id) DO UPDATE SET data = excluded.data;
+
+-- name: cancellations
+SELECT data FROM cancellations ORDER BY cancellation_id DESC;
+
+-- name: drop_cancellation
+DELETE FROM cancellations WHERE cancellation_id = ?;
+
 -- name: drop_items
 DELETE FROM items WHERE run_id IN (SELECT value FROM json_each(?));
 
@@ -208,6 +218,12 @@ SELECT data FROM runs WHERE function_id = :function_id AND run_id < :before AND 
     AND (:status IS NULL OR status = :status) AND (:app_id IS NULL OR app_id = :app_id)
 ORDER BY run_id DESC LIMIT :limit;
 
+-- name: list_active_runs
+SELECT data FROM runs WHERE function_id = :function_id AND status IN ('queued', 'running')
+    AND run_id < :before AND run_id > :after AND (:app_id IS NULL OR app_id = :app_id)
+    AND (:status IS NULL OR status = :status)
+ORDER BY run_id DESC LIMIT :limit;
+
 -- name: list_runs_of_app
 SELECT data FROM runs WHERE app_id = :app_id AND run_id < :before AND run_id > :after
     AND (:status IS NULL OR status = :status)
@@ -270,7 +286,8 @@ SELECT count(*), count(owner) FROM items;
 
 -- name: sealed_rows
 SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM runs) + (SELECT count(*) FROM steps)
-    + (SELECT count(*) FROM items) + (SELECT count(*) FROM waits) + (SELECT count(*) FROM bodies)
+    + (SELECT count(*) FROM items) + (SELECT count(*) FROM waits) + (SELECT count(*) FROM cancellations)
+    + (SELECT count(*) FROM bodies)
     + (SELECT count(*) FROM body_pieces);
 
 -- name: sealed_events
@@ -296,6 +313,12 @@ SELECT seq, data FROM items WHERE seq > ? ORDER BY seq LIMIT ?;
 
 -- name: reseal_item
 UPDATE items SET data = ? WHERE seq = ?;
+
+-- name: sealed_cancellations
+SELECT rowid, data FROM cancellations WHERE rowid > ? ORDER BY rowid LIMIT ?;
+
+-- name: reseal_cancellation
+UPDATE cancellations SET data = ? WHERE rowid = ?;
 
 -- name: sealed_waits
 SELECT seq, data FROM waits WHERE seq > ? ORDER BY seq LIMIT ?;

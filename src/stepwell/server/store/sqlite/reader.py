@@ -6,12 +6,13 @@ from contextlib import contextmanager
 
 import msgspec
 
-from stepwell.core.model import Item, Run, RunView, StoredEvent, Wait
+from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent, Wait
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WaitQuery
 from stepwell.server.store.codec import build_view, decode_event, decode_run, decode_step, stored_item
 from stepwell.server.store.sqlite.queries import SQL
 from stepwell.server.store.sqlite.waits import find_waits, stored_wait
 
+_decode_cancellation = msgspec.msgpack.Decoder(Cancellation).decode
 _decode_app = msgspec.msgpack.Decoder(AppRecord).decode
 
 _AFTER_ALL = "\U0010ffff"
@@ -76,7 +77,7 @@ class Reader:
         if query.event_id is not None:
             sql = SQL.list_runs_of_event
         elif query.function_id is not None:
-            sql = SQL.list_runs_of_function
+            sql = SQL.list_active_runs if query.active else SQL.list_runs_of_function
         elif query.app_id is not None:
             sql = SQL.list_runs_of_app
         elif query.status is not None:
@@ -119,6 +120,10 @@ class Reader:
         """See :meth:`Store.find_signal`."""
         row = self._conn.execute(SQL.find_signal, (signal,)).fetchone()
         return stored_wait(*row) if row else None
+
+    def cancellations(self) -> list[Cancellation]:
+        """See :meth:`Store.cancellations`."""
+        return [_decode_cancellation(data) for (data,) in self._conn.execute(SQL.cancellations)]
 
     def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from stepwell.core.model import Wait
+from stepwell.core.model import Cancellation, Wait
 from stepwell.server.crypto.seal import CannotOpen, Sealer
 from stepwell.server.store import reseal
 from stepwell.server.store.base import StoreError
@@ -21,6 +21,7 @@ from stepwell.server.store.sqlite.lock import FileLock
 from stepwell.server.store.sqlite.queries import SQL, Row
 
 _ROWS = 200
+_decode_cancellation = msgspec.msgpack.Decoder(Cancellation).decode
 _decode_wait = msgspec.msgpack.Decoder(Wait).decode
 
 Fresh = Callable[[Row], Row | None]
@@ -96,6 +97,12 @@ def _tables(keys: Sealer) -> list[tuple[str, str, int, Fresh]]:
         (SQL.sealed_steps, SQL.reseal_step, _ROWS, _record(keys, decode_step, reseal.step)),
         (SQL.sealed_items, SQL.reseal_item, _ROWS, _record(keys, decode_item, reseal.item)),
         (SQL.sealed_waits, SQL.reseal_wait, _ROWS, lambda row: _wait(keys, *row)),
+        (
+            SQL.sealed_cancellations,
+            SQL.reseal_cancellation,
+            _ROWS,
+            _record(keys, _decode_cancellation, reseal.cancellation),
+        ),
         (SQL.sealed_bodies, SQL.reseal_body, 1, lambda row: _body(keys, *row)),
         (SQL.sealed_pieces, SQL.reseal_piece, 8, lambda row: _piece(keys, *row)),
     ]

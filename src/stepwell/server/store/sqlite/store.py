@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Item, ItemRef, Run, RunView, StoredEvent, Wait
+from stepwell.core.model import Cancellation, Item, ItemRef, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import (
     AppRecord,
@@ -159,6 +159,14 @@ class SQLiteStore:
     async def find_signal(self, signal: str) -> Wait | None:
         """See :meth:`Store.find_signal`."""
         return await self._reader.do(Reader.find_signal, signal)
+
+    async def cancellations(self) -> list[Cancellation]:
+        """See :meth:`Store.cancellations`."""
+        return await self._reader.do(Reader.cancellations)
+
+    async def drop_cancellation(self, cancellation_id: str) -> bool:
+        """See :meth:`Store.drop_cancellation`."""
+        return await self._writer.do(Writer.drop_cancellation, cancellation_id)
 
     async def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""

@@ -41,6 +41,7 @@ def _write_state(conn: sqlite3.Connection, plan: Plan) -> None:
     write_rows(conn, SQL.put_links, plan.links)
     write_rows(conn, SQL.put_steps, [(*where, encode(step)) for where, step in plan.steps.items()])
     write_waits(conn, plan.known.waits)
+    write_rows(conn, SQL.put_cancellations, [(one.cancellation_id, encode(one)) for one in plan.cancellations])
     write_rows(conn, SQL.put_bodies, [(body.ref, body.run_id, body.data) for body in plan.bodies.values()])
 
 

@@ -127,6 +127,11 @@ class Writer:
         if items:
             self._conn.execute(SQL.free_items, (rescues, json.dumps([held.seq for _, held in items])))
 
+    def drop_cancellation(self, cancellation_id: str) -> bool:
+        """See :meth:`Store.drop_cancellation`."""
+        with self._transaction():
+            return self._conn.execute(SQL.drop_cancellation, (cancellation_id,)).rowcount > 0
+
     def save_app(self, app: AppRecord) -> None:
         """See :meth:`Store.save_app`."""
         with self._transaction():
