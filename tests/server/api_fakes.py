@@ -135,7 +135,8 @@ class FakeEngine:
 
     async def runs(self, query: RunQuery) -> list[Run]:
         self.check()
-        return list_runs([view.run for view in self.views.values()], query)
+        runs = [view.run for view in self.views.values()]
+        return list_runs([run for run in runs if query.event_id is None or query.event_id in run.event_ids], query)
 
     async def event(self, internal_id: str) -> StoredEvent | None:
         self.check()
