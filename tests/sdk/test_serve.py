@@ -115,7 +115,8 @@ async def test_signatures() -> None:
         headers = {"x-inngest-signature": header} if header else {}
         status, answered, content = await handler.handle("POST", URL + QUERY, headers, body)
         assert status == 401
-        assert (answered, json.loads(content)) == ({"content-type": "application/json"}, {"message": "Unauthorized"})
+        assert answered == {"content-type": "application/json", "x-inngest-sdk-handled": "true"}
+        assert json.loads(content) == {"message": "Unauthorized"}
     status, answered, content = await handler.handle(
         "POST", URL + QUERY, {"x-inngest-signature": sign(body, KEY, now)}, body
     )

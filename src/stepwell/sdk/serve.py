@@ -206,7 +206,7 @@ class Handler:
 
 def _unauthorized() -> Reply:
     """What who can not sign gets: not even what answers."""
-    return 401, {"content-type": "application/json"}, b'{"message":"Unauthorized"}'
+    return 401, {"content-type": "application/json", wire.H_HANDLED: "true"}, b'{"message":"Unauthorized"}'
 
 
 def _asked_url(body: bytes) -> str | None:

@@ -8,7 +8,7 @@ import aiohttp
 import msgspec
 
 from stepwell.server.settings import Settings
-from stepwell.wire.constants import H_SDK, H_SERVER_KIND, H_SIGNATURE, H_SYNC_KIND, MAX_ANSWER_BYTES
+from stepwell.wire.constants import H_HANDLED, H_SDK, H_SERVER_KIND, H_SIGNATURE, H_SYNC_KIND, MAX_ANSWER_BYTES
 from stepwell.wire.functions import BadRegistration, Registration, parse_registration
 from stepwell.wire.signing import sign, verify
 
@@ -92,7 +92,7 @@ def _check(url: str, settings: Settings, reply: _Reply) -> None:
 
 
 def _read(url: str, reply: _Reply) -> Synced:
-    if H_SDK not in reply.headers:
+    if H_SDK not in reply.headers and H_HANDLED not in reply.headers:
         raise NotAnApp(f"What answers at {url} (HTTP {reply.status}) is not an app; check the path.")
     if not 200 <= reply.status < 300:
         raise NotAnApp(f"The app at {url} could not sync (HTTP {reply.status}): {_why(reply.body)}")

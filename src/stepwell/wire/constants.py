@@ -12,6 +12,8 @@ REQUEST_VERSION: Final = 2
 UNKNOWN_VERSION: Final = -1
 
 H_SDK: Final = "x-inngest-sdk"
+H_HANDLED: Final = "x-inngest-sdk-handled"
+"""On every answer of an SDK, also on those that say nothing else of it."""
 H_SIGNATURE: Final = "x-inngest-signature"
 H_REQ_VERSION: Final = "x-inngest-req-version"
 H_NO_RETRY: Final = "x-inngest-no-retry"

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from stepwell.wire.calls import CallRequest
 from stepwell.wire.constants import (
     H_GENERATION,
+    H_HANDLED,
     H_JOB_ID,
     H_REQ_VERSION,
     H_REQUEST_ID,
@@ -52,5 +53,6 @@ def sdk_headers(req_version: int | None = None) -> dict[str, str]:
     return {
         "content-type": JSON,
         H_SDK: f"{SDK_NAME}:v{VERSION}",
+        H_HANDLED: "true",
         H_REQ_VERSION: str(REQUEST_VERSION if req_version is None else req_version),
     }

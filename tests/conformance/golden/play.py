@@ -17,7 +17,7 @@ from tests.conformance.golden.libs import EVENT, Lib, connect, hashed, without_v
 from tests.conformance.golden.requests import FALLBACK, KEY, Ask
 
 FIXED = ("content-type", "retry-after", "x-inngest-env", "x-inngest-expected-server-kind", "x-inngest-no-retry",
-         "x-inngest-req-version", "x-inngest-sync-kind")  # fmt: skip
+         "x-inngest-req-version", "x-inngest-sdk-handled", "x-inngest-sync-kind")  # fmt: skip
 """The headers that the protocol fixes."""
 STATE: dict[str, Any] = {
     "actions": {hashed("one"): {"data": 7}},

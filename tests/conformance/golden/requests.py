@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stepwell.wire.signing import canonical, sign
@@ -100,6 +100,8 @@ def _waits() -> Iterator[tuple[str, Ask]]:
     yield "an invocation without data", _call("invokes-plainly")
     yield "an invocation by id", _call("invokes-by-id")
     yield "events sent", _call("sends")
+    branch = {"is_production": False, "env": "branch"}
+    yield "events sent to an environment", replace(_call("sends"), settings=branch)
     yield "events that were sent", _call("sends", {"send": {"data": ["1", "2"]}})
 
 
@@ -191,6 +193,8 @@ def _syncs() -> Iterator[tuple[str, Ask]]:
     yield "an in-band sync that is not allowed", put(key=KEY, environ=refused)
     yield "a sync", put(headers={})
     yield "a sync in dev mode", put(headers={}, settings={})
+    kind = {"x-inngest-server-kind": "cloud"}
+    yield "a sync with an environment", put(headers=kind, key=KEY, settings={**CLOUD, "env": "branch"})
     yield "a sync with a deploy id", Ask("PUT", f"{PATH}?deployId=d1", settings={})
     for kind, mode in (("cloud", {}), ("dev", CLOUD)):
         headers = {"x-inngest-server-kind": kind}
