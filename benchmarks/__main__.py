@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import process, scenarios
+from benchmarks import large, process, scenarios
 from stepwell.server.host import new_loop
 
 Scenario = Callable[[str], Awaitable[float]]
@@ -24,6 +24,9 @@ ROWS: list[tuple[str, str, str, str, Scenario]] = [
     ("one run, event in to run done, in process", "ms", "5", "2", scenarios.latency),
     ("one run of one fetch, event in to run done, over HTTP", "ms", "15", "6", scenarios.http_latency),
     ("300 sequential steps of one run, over HTTP", "/s", "300", "900", scenarios.http_sequential),
+    ("100 MB downloaded by one durable fetch and read, in process", "MB/s", "", "", large.durable_speed),
+    ("the same 100 MB by plain aiohttp", "MB/s", "", "", large.plain_speed),
+    ("extra memory of the durable 100 MB", "MB", "40", "20", large.durable_memory),
     ("idle memory of `stepwell dev`", "MB", "80", "60", process.idle_memory),
     ("start of `stepwell dev` to healthy", "s", "1", "0.5", process.start_time),
 ]
@@ -60,10 +63,11 @@ def table(peer: str, rounds: int, only: str) -> list[str]:
         span = f"{_show(min(figures))}–{_show(max(figures))}"
         lines.append(f"| {name} | {_show(medians[name])} {unit} | {span} | {floor} | {aim} |")
         print(lines[-1], flush=True)
-    ours, plain = medians.get(ROWS[4][0]), medians.get(ROWS[5][0])
-    if ours and plain:
-        lines.append(f"| durable fetch, share of the plain client's rate | {ours / plain:.0%} | | | |")
-        print(lines[-1])
+    for what, ours, plain in (("fetch", 4, 5), ("100 MB", 9, 10)):
+        durable, bare = medians.get(ROWS[ours][0]), medians.get(ROWS[plain][0])
+        if durable and bare:
+            lines.append(f"| durable {what}, share of the plain client's rate | {durable / bare:.0%} | | | |")
+            print(lines[-1])
     return lines
 
 

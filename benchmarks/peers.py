@@ -10,6 +10,8 @@ from stepwell.server.host import new_loop
 from stepwell.wire.ids import step_hash
 
 BODY = b"x" * 1024
+LARGE_BYTES = 100_000_000
+_PART = bytes(range(256)) * 1024
 _HEADERS = [(b"content-type", b"application/json"), (b"x-inngest-sdk", b"bench:v1"), (b"x-inngest-req-version", b"2")]
 _IDS = [step_hash("s", index) for index in range(1_001)]
 
@@ -20,8 +22,11 @@ class _Call(msgspec.Struct):
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """``/up`` is the upstream; ``/fn`` the endpoint, whose functions are named in the query."""
+    """``/up`` is the upstream, ``/large`` one with 100 MB; ``/fn`` the endpoint, whose functions are named in the query."""
     if scope["type"] != "http":
+        return
+    if scope["path"] == "/large":
+        await _large(send)
         return
     if scope["path"] == "/up":
         await _answer(send, 200, BODY, [(b"content-type", b"text/plain")])
@@ -48,6 +53,16 @@ def _function(query: str, call: _Call) -> tuple[int, bytes]:
         return 200, b'"done"'
     op = {"op": "StepRun", "id": _IDS[done], "displayName": "s", "data": {"n": done}}
     return 206, msgspec.json.encode([op])
+
+
+async def _large(send: Any) -> None:
+    length = (b"content-length", str(LARGE_BYTES).encode())
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    left = LARGE_BYTES
+    while left:
+        part = _PART[:left]
+        left -= len(part)
+        await send({"type": "http.response.body", "body": part, "more_body": left > 0})
 
 
 async def _answer(send: Any, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
