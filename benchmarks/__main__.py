@@ -26,6 +26,7 @@ ROWS: list[tuple[str, str, str, str, Scenario]] = [
     ("300 sequential steps of one run, over HTTP", "/s", "300", "900", scenarios.http_sequential),
     ("100 MB downloaded by one durable fetch and read, in process", "MB/s", "", "", large.durable_speed),
     ("the same 100 MB by plain aiohttp", "MB/s", "", "", large.plain_speed),
+    ("the same by plain aiohttp into a file, synced", "MB/s", "", "", large.saved_speed),
     ("extra memory of the durable 100 MB", "MB", "40", "20", large.durable_memory),
     ("idle memory of `stepwell dev`", "MB", "80", "60", process.idle_memory),
     ("start of `stepwell dev` to healthy", "s", "1", "0.5", process.start_time),

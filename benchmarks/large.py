@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import aiohttp
 import stepwell
 from benchmarks.peers import LARGE_BYTES
 from benchmarks.scenarios import client, fresh
+from stepwell.embed import Embedded
 
 _WAIT_S = 300.0
 _MEGABYTE = 1e6
@@ -38,6 +41,16 @@ async def plain_speed(peer: str) -> float:
     return LARGE_BYTES / _MEGABYTE / (time.perf_counter() - began)
 
 
+async def saved_speed(peer: str) -> float:
+    """MB/s of plain aiohttp that keeps the body as durably as we do: in a file that is on the disk in the end."""
+    with tempfile.TemporaryFile() as file:
+        began = time.perf_counter()
+        await _plain(f"{peer}/large", file.write)
+        file.flush()
+        os.fsync(file.fileno())
+        return LARGE_BYTES / _MEGABYTE / (time.perf_counter() - began)
+
+
 async def durable_memory(peer: str) -> float:
     """Peak resident memory of the platform and the function, one process, beyond what it had before; MB."""
     async with fresh() as platform:
@@ -45,20 +58,18 @@ async def durable_memory(peer: str) -> float:
         return await _extra(lambda: _run(platform, f"{peer}/large"))
 
 
-async def _run(platform: object, url: str) -> None:
-    from stepwell.embed import Embedded
-
-    assert isinstance(platform, Embedded)
+async def _run(platform: Embedded, url: str) -> None:
     (result,) = await platform.send_and_wait("large", {"url": url}, timeout=_WAIT_S)
     assert result.status == "completed", result
     assert result.output in (1024, LARGE_BYTES), result
 
 
-async def _plain(url: str) -> None:
+async def _plain(url: str, keep: Callable[[bytes], object] = len) -> None:
     size = 0
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         async for part in response.content.iter_any():
             size += len(part)
+            keep(part)
     assert size == LARGE_BYTES
 
 

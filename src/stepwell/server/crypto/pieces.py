@@ -7,6 +7,7 @@ A value that is not known whole when it is sealed is a row of such values, which
 holds as many bytes as the first.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -26,8 +27,9 @@ def seal(sealer: Sealer, data: bytes, place: bytes, magic: bytes = MAGIC) -> byt
     head = magic + key + salt + count + len(data).to_bytes(8, "big")
     cipher = sealer.cipher(key, salt, b"pieces")
     out = [head]
+    view = memoryview(data)
     for number, start in enumerate(range(0, len(data), _PIECE)):
-        out.append(cipher.encrypt(count + number.to_bytes(4, "big"), data[start : start + _PIECE], head + place))
+        out.append(cipher.encrypt(count + number.to_bytes(4, "big"), view[start : start + _PIECE], head + place))
     return b"".join(out)
 
 
@@ -42,8 +44,9 @@ class Part:
     skip: int
     size: int
 
-    def open(self, sealer: Sealer, sealed: bytes, place: bytes) -> bytes:
+    def open(self, sealer: Sealer, sealed: bytes | memoryview, place: bytes) -> bytes:
         """The asked part. Raises :class:`CannotOpen`."""
+        sealed = memoryview(sealed)
         head = self.head
         cipher = sealer.cipher(head[4:8], head[8:24], b"pieces")
         out: list[bytes] = []
@@ -80,3 +83,21 @@ def length_of(head: bytes) -> int:
 def sealed_size(length: int) -> int:
     """How long a value of ``length`` bytes is once it is sealed."""
     return HEAD + length + 16 * -(-length // _PIECE)
+
+
+def open_row(
+    sealer: Sealer, sealed: bytes, length: int, start: int, end: int | None, place: Callable[[int], bytes]
+) -> bytes:
+    """Bytes ``start:end`` of a row whose values hold ``length`` bytes each; ``sealed`` begins with the one of ``start``.
+
+    ``place`` says what the value from a byte on belongs to. Raises :class:`CannotOpen`.
+    """
+    view, size = memoryview(sealed), sealed_size(length)
+    found: list[bytes] = []
+    for number, at in enumerate(range(0, len(sealed), size), start // length):
+        base = number * length
+        wanted = part(bytes(view[at : at + HEAD]), max(0, start - base), None if end is None else end - base)
+        if wanted is None:
+            raise CannotOpen("a stored body is damaged: a piece of it is not sealed", "")
+        found.append(wanted.open(sealer, view[at + wanted.start : at + wanted.end], place(base)))
+    return b"".join(found)

@@ -26,7 +26,7 @@ class Spill:
         self._store = store
         self._claim = claim
         self._gate = gate
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._held = 0
         self._start = 0
         self._last: asyncio.Task[None] | None = None
@@ -36,10 +36,17 @@ class Spill:
         self._parts.append(data)
         self._held += len(data)
         while self._held >= PIECE_BYTES:
-            held = b"".join(self._parts)
-            rest = held[PIECE_BYTES:]
-            self._parts, self._held = [rest], len(rest)
-            await self._put(held[:PIECE_BYTES])
+            await self._put(self._cut())
+
+    def _cut(self) -> bytes:
+        """The next piece, copied once."""
+        self._held -= PIECE_BYTES
+        last = self._parts[-1]  # one chunk at a time: only this one can reach beyond the piece
+        at = len(last) - self._held
+        self._parts[-1] = memoryview(last)[:at]
+        piece = b"".join(self._parts)
+        self._parts = [memoryview(last)[at:]] if self._held else []
+        return piece
 
     async def end(self) -> int:
         """The body is whole, and stored to its last byte: its size. Raises ``NotStored``."""

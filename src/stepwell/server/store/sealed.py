@@ -6,6 +6,7 @@ before there was a key are read as they are.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -165,18 +166,18 @@ class SealedStore:
 
     async def _load_row(self, ref: str, length: int, start: int, end: int | None) -> bytes:
         """Part of a body that was stored in pieces of ``length`` bytes."""
-        found: list[bytes] = []
-        while end is None or start < end:
-            first = start // length * length
-            base = start // length * pieces.sealed_size(length)
-            head = await self.inner.load_body(ref, base, base + pieces.HEAD)
-            wanted = head and pieces.part(head, start - first, None if end is None else end - first)
-            data = await self._load_part(ref, wanted, base, piece_place(ref, first)) if wanted else None
-            if not data:
-                break
-            found.append(data)
-            start += len(data)
-        return found[0] if len(found) == 1 else b"".join(found)
+        if end is not None and end <= start:
+            return b""
+        first, size = start // length, pieces.sealed_size(length)
+        if end is not None and (end - 1) // length == first:
+            head = await self.inner.load_body(ref, first * size, first * size + pieces.HEAD)
+            wanted = head and pieces.part(head, start - first * length, end - first * length)
+            place = piece_place(ref, first * length)
+            return (await self._load_part(ref, wanted, first * size, place) if wanted else None) or b""
+        stop = None if end is None else -(-end // length) * size
+        sealed = await self.inner.load_body(ref, first * size, stop) or b""
+        opened = partial(pieces.open_row, self._keys, sealed, length, start, end, partial(piece_place, ref))
+        return await asyncio.to_thread(_opening, opened)
 
     async def _load_part(self, ref: str, part: pieces.Part, base: int, place: bytes) -> bytes | None:
         """``part`` of the sealed value that is stored from ``base`` on."""
