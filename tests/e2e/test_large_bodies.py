@@ -1,12 +1,16 @@
 """Large responses on a real file: stored while they arrive, exact to the byte, and nothing is left of those that failed."""
 
+import asyncio
+import base64
 import hashlib
+import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 import stepwell
@@ -81,6 +85,7 @@ def fetching(url: str, **options: Any) -> Handler:
     return f
 
 
+DIGEST = digest(BODY)
 KEPT = {"bodies": 1, "body_pieces": -(-len(BODY) // PIECE_BYTES), "arriving": 0}
 NOTHING = {"bodies": 0, "body_pieces": 0, "arriving": 0}
 
@@ -178,3 +183,34 @@ async def test_a_run_that_is_cancelled_leaves_no_piece(tmp_path: Path) -> None:
             await running._host.ask(running._host_engine().cancel(view.run.run_id))
             assert (await finish(running, event)).status == "cancelled"
     assert tables(tmp_path) == NOTHING
+
+
+async def test_a_reader_who_comes_late_gets_all_of_it_from_the_record(tmp_path: Path) -> None:
+    """The window of what still arrives is 1 MiB: its beginning has left it."""
+    gate = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        at = 5 * PIECE_BYTES
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY[:at])
+        async with asyncio.timeout(20):
+            await gate.wait()
+        await exchange.send(BODY[at:])
+
+    client = stepwell.Client("app")
+    async with hostile(slow) as server:
+        client.create_function(fn_id="f", trigger=stepwell.TriggerEvent(event="go"))(fetching(server.url, id="get"))
+        async with platform(tmp_path, client) as running:
+            event = await running.send("go", {})
+            await until(lambda: tables(tmp_path)["body_pieces"] == 5)
+            view = await running.view_of(event)
+            assert view is not None
+            found: list[bytes] = []
+            url = f"{running.url}/v1/runs/{view.run.run_id}/steps/get/stream"
+            async with aiohttp.ClientSession() as session, session.get(url) as response:
+                async for line in response.content:
+                    if line.startswith(b": still here"):
+                        gate.set()
+                    if line.startswith(b"data: ") and (data := json.loads(line[6:])).keys() & {"b64", "text"}:
+                        found.append(base64.b64decode(data["b64"]) if "b64" in data else data["text"].encode())
+            assert (await finish(running, event)).output == [200, DIGEST]
+    assert digest(b"".join(found)) == DIGEST

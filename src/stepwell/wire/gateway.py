@@ -1,7 +1,7 @@
 """The options of a Gateway op: read from any SDK, written by ours (protocol 4.1 and 4.2).
 
 Ours adds a ``stepwell`` member, which wins over the rest and keeps what the protocol's members lose: order and
-repeats of headers, exact bytes of the body, the policy.
+repeats of headers, bytes of a body that is no text, the policy.
 """
 
 import base64
@@ -40,6 +40,8 @@ class BadGateway(ValueError):
 
 
 class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Bytes that are no text, or the text itself."""
+
     text: str | None = None
     b64: str | None = None
 
@@ -59,7 +61,7 @@ def parse_gateway(opts: bytes) -> FetchRequest:
     """
     options = _options(opts)
     rich = _rich(options.get("stepwell"))
-    body = _body(options.get("body")) if rich is None else _unpack(rich.body)
+    body = _body(options.get("body")) if rich is None or rich.body is None else _unpack(rich.body)
     headers = _headers(options.get("headers")) if rich is None else rich.headers
     try:
         url, credentials = clean_url(_text(options, "url"))
@@ -81,13 +83,13 @@ def render_gateway(request: FetchRequest) -> bytes:
     for name, value in request.headers:
         lower = name.lower()
         joined[lower] = f"{joined[lower]}, {value}" if lower in joined else value
-    body = _pack(request.body)
+    text, body = _pack(request.body)
     return msgspec.json.encode(
         {
             "url": request.url,
             "method": request.method,
             "headers": joined,
-            "body": body.text if body else None,
+            "body": text,
             "stepwell": _Rich(headers=request.headers, body=body, policy=request.policy),
         }
     )
@@ -163,13 +165,14 @@ def _from_object(raw: dict[str, Any]) -> Any:
     return list(raw.values()) if list(raw) == [str(index) for index in range(len(raw))] else None
 
 
-def _pack(body: bytes | None) -> _Body | None:
+def _pack(body: bytes | None) -> tuple[str | None, _Body | None]:
+    """A text for the protocol's own member, or else for ours the bytes: the body travels once."""
     if body is None:
-        return None
+        return None, None
     try:
-        return _Body(text=body.decode())
+        return body.decode(), None
     except UnicodeDecodeError:
-        return _Body(b64=base64.b64encode(body).decode())
+        return None, _Body(b64=base64.b64encode(body).decode())
 
 
 def _unpack(body: _Body | None) -> bytes | None:

@@ -11,7 +11,6 @@ from starlette.responses import Response, StreamingResponse
 
 from stepwell.core.model import RunView, Step
 from stepwell.server.api.auth import require_bearer
-from stepwell.server.api.bodies import CHUNK
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.masks import mask_gateway
 from stepwell.server.api.problems import Problem
@@ -25,6 +24,8 @@ from stepwell.wire.ops import Opcode
 
 HEARTBEAT_S = 15.0
 """A comment is sent after so long a silence, so that proxies keep the connection."""
+CHUNK = 128 * 1024
+"""Bytes in one event: lines of a stream are read whole."""
 _SOON_S = 0.5
 _PLACE = re.compile(r"(\d{1,15})-(\d{1,15})")
 _OFFSET = re.compile(r"\d{1,15}")
@@ -136,7 +137,7 @@ async def _follow(reader: _Reader, channel: Channel) -> AsyncIterator[bytes]:
         yield _head(channel.mark, channel.head)
         reader.mark = channel.mark
     while not channel.lost(reader.offset):
-        piece = await channel.read(reader.offset, HEARTBEAT_S)
+        piece = (await channel.read(reader.offset, HEARTBEAT_S))[:CHUNK]
         if piece:
             reader.offset += len(piece)
             yield _chunk(channel.mark, reader.offset, piece)
