@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stepwell.errors import ConfigError, SendEventsError, StepwellError
 from stepwell.sdk import sending, signals
 from stepwell.sdk.chain import Chain, HookFailed, sending_chain
-from stepwell.sdk.config import Config, read_config
+from stepwell.sdk.config import Config, read_config, read_level
 from stepwell.sdk.events import Event, EventType
 from stepwell.sdk.flow import Limits, Priority, Throttle, Timeouts
 from stepwell.sdk.functions import Cancel, Function
@@ -41,7 +42,8 @@ class Client:
         event_key: default ``STEPWELL_EVENT_KEY``.
         signing_key: default ``STEPWELL_SIGNING_KEY``.
         env: the environment's name, where the platform has several.
-        logger: what ``ctx.logger`` writes to.
+        logger: what ``ctx.logger`` writes to; default: one of the SDK's own, at the level of ``STEPWELL_LOG_LEVEL``.
+        request_timeout: of each request to the platform: a ``timedelta`` or milliseconds.
         middleware: classes (or functions that make instances) whose hooks run around every call and every send.
 
     Each variable may be spelt ``INNGEST_*`` as well. They are read when they are needed first.
@@ -60,12 +62,13 @@ class Client:
         env: str | None = None,
         logger: logging.Logger | None = None,
         middleware: Sequence[MakeMiddleware] = (),
+        request_timeout: int | timedelta | None = None,
     ) -> None:
         if not app_id:
             raise ConfigError("a client needs an app_id: the name of your app")
         self.app_id = app_id
         self.app_version = app_version
-        self.logger = logger or logging.getLogger("stepwell.functions")
+        self.logger = logger or _own_logger()
         self.middleware = tuple(middleware)
         self.functions: list[Function[Any]] = []
         self._config: Config | None = None
@@ -76,9 +79,14 @@ class Client:
             "event_key": event_key,
             "signing_key": signing_key,
             "env": env,
+            "request_timeout": request_timeout,
         }
         self._send_override: SendOverride | None = None
         self._signal_override: SignalOverride | None = None
+
+    def set_logger(self, logger: logging.Logger) -> None:
+        """Have ``ctx.logger`` write to another one, also in functions that have been declared."""
+        self.logger = logger
 
     @property
     def config(self) -> Config:
@@ -198,6 +206,14 @@ class Client:
     def send_signal_sync(self, signal: str, data: Any = None) -> str | None:
         """As :meth:`send_signal`, for code without an event loop."""
         return _blocking("send_signal", self.send_signal(signal, data), StepwellError)
+
+
+def _own_logger() -> logging.Logger:
+    logger = logging.getLogger("stepwell.functions")
+    level = read_level()
+    if level is not None:
+        logger.setLevel(level)
+    return logger
 
 
 def _blocking(name: str, work: Coroutine[Any, Any, T], error: type[StepwellError]) -> T:

@@ -1,8 +1,10 @@
 """Settings of the user's side: arguments, then ``STEPWELL_*``, then the protocol's ``INNGEST_*`` variables."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from stepwell.errors import ConfigError
 from stepwell.sdk.public_url import check_origin, check_path
@@ -31,6 +33,23 @@ class Config:
     serve_origin: str | None = None
     serve_path: str | None = None
     in_band: bool = True
+    timeout_s: float | None = None
+    """For each request to the platform; None: what each of them has by default."""
+
+
+_LEVELS = {"silent": logging.CRITICAL + 1, "fatal": logging.CRITICAL, "trace": logging.DEBUG}
+"""Words for levels that Python has not, and the protocol's other SDKs have."""
+
+
+def read_level(environ: Mapping[str, str] | None = None) -> int | None:
+    """The level that ``STEPWELL_LOG_LEVEL`` names; None when it does not. Raises ``ConfigError``."""
+    text = _variable(os.environ if environ is None else environ, "LOG_LEVEL")
+    if text is None:
+        return None
+    level = _LEVELS.get(text.lower()) or logging.getLevelNamesMapping().get(text.upper())
+    if level is None:
+        raise ConfigError(f"STEPWELL_LOG_LEVEL is {text[:40]!r}: use debug, info, warning, error, fatal or silent")
+    return level
 
 
 def read_config(
@@ -42,6 +61,7 @@ def read_config(
     event_key: str | None = None,
     signing_key: str | None = None,
     env: str | None = None,
+    request_timeout: int | timedelta | None = None,
 ) -> Config:
     """The settings in force. Raises ``ConfigError``: without dev mode, the platform's address must be given."""
     source = os.environ if environ is None else environ
@@ -64,7 +84,16 @@ def read_config(
         serve_origin=check_origin(origin) if origin else None,
         serve_path=check_path(path) if path else None,
         in_band=(_variable(source, "ALLOW_IN_BAND_SYNC") or "1").lower() not in _FALSE,
+        timeout_s=_seconds(request_timeout),
     )
+
+
+def _seconds(timeout: int | timedelta | None) -> float | None:
+    """A number is milliseconds, as in the other SDKs of the protocol."""
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout and timeout / 1000
+    if seconds is not None and not seconds > 0:
+        raise ConfigError(f"request_timeout is {timeout!r}: give milliseconds or a timedelta, more than 0")
+    return seconds
 
 
 def _is_dev(is_production: bool | None, dev_text: str, key: str | None) -> bool:

@@ -96,8 +96,12 @@ class Function(Generic[T_co]):
         self.kind = values.declared(handler) if output_type is None else values.concrete(output_type)
         self.middleware = (*client.middleware, *middleware)
         self.is_sync = not is_async(handler)
-        self.logger: logging.Logger = client.logger
         self._takes_step = _positionals(handler) > 1
+
+    @property
+    def logger(self) -> logging.Logger:
+        """What ``ctx.logger`` writes to."""
+        return self.client.logger
 
     def config(self, url: str) -> dict[str, Any]:
         """The registration form, for an app that is served at ``url`` (empty: called in process)."""

@@ -93,7 +93,7 @@ class Platform:
         import httpx2
 
         trouble = ""
-        async with httpx2.AsyncClient(timeout=_TIMEOUT_S) as client:
+        async with httpx2.AsyncClient(timeout=self._config.timeout_s or _TIMEOUT_S) as client:
             for attempt in range(ATTEMPTS):
                 if attempt:
                     await asyncio.sleep(_DELAY_S * 2**attempt)

@@ -60,7 +60,7 @@ async def send(config: Config, body: bytes) -> list[str]:
         headers[H_ENV] = config.env
     url = f"{config.event_url}/e/{config.event_key}"
     trouble = ""
-    async with httpx2.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as client:
+    async with httpx2.AsyncClient(timeout=config.timeout_s or _TIMEOUT_S, follow_redirects=False) as client:
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(_BASE_DELAY_S * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
