@@ -227,3 +227,15 @@ async def test_what_sdks_report_is_taken(tmp_path: Path) -> None:
         assert (await api(running, "POST", "/v1/traces/userland", data=b"\x00otlp"))[0] == 401
         assert (await api(running, "POST", "/v1/traces/userland", data=b"\x00otlp", headers=AUTH))[0] == 200
         assert (await api(running, "POST", "/v0/telemetry", json={"eventName": "x"}))[0] == 200
+
+
+async def test_the_401_of_the_npm_sdk_is_known_although_it_names_no_sdk(tmp_path: Path) -> None:
+    async def answer(call: Call, request: web.Request) -> web.StreamResponse:
+        return web.json_response(
+            {"code": "internal_server_error"}, status=401, headers={"x-inngest-sdk-handled": "true"}
+        )
+
+    async with bare(tmp_path, answer, retries=0, **CLOUD) as rig:
+        result = await rig.run()
+        assert "status 401: the app did not accept the signature" in result.output["message"]
+        assert len(rig.endpoint.calls) == 2, "with each of the two keys"

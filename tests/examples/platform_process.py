@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx2
 
+from stepwell.wire.signing import hashed_key
+
 ROOT = Path(__file__).parent.parent.parent
 STEPWELL = str(Path(sys.executable).parent / "stepwell")
 ENDED = {"Completed", "Failed", "Cancelled", "Skipped"}
@@ -36,15 +38,23 @@ async def healthy(http: httpx2.AsyncClient, process: asyncio.subprocess.Process)
 
 
 @asynccontextmanager
-async def platform(db: Path, sample_api: str, *arguments: str, port: int = 0) -> AsyncIterator[httpx2.AsyncClient]:
-    """``stepwell dev`` with these arguments on a file at ``db``; gives a client for its API, ends it afterwards."""
+async def platform(
+    db: Path, sample_api: str, *arguments: str, port: int = 0, key: str | None = None
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """``stepwell dev`` with these arguments on a file at ``db``; gives a client for its API, ends it afterwards.
+
+    With a signing ``key`` it is ``stepwell serve``, with the event key ``test``, and the client has the key.
+    """
     port = port or free_port()
     options = ["--port", str(port), "--db", f"sqlite:///{db}", "--no-discovery", "--retry-interval", "100ms"]
-    env = {**os.environ, "SAMPLE_API": sample_api}
-    process = await asyncio.create_subprocess_exec(STEPWELL, "dev", *arguments, *options, cwd=ROOT, env=env)
+    keys = {} if key is None else {"STEPWELL_SIGNING_KEY": key, "STEPWELL_EVENT_KEY": "test"}
+    env = {**os.environ, "SAMPLE_API": sample_api, **keys}
+    command = "dev" if key is None else "serve"
+    process = await asyncio.create_subprocess_exec(STEPWELL, command, *arguments, *options, cwd=ROOT, env=env)
     try:
         base = f"http://127.0.0.1:{port}"
-        async with httpx2.AsyncClient(base_url=base, trust_env=False, timeout=20) as http:
+        headers = {} if key is None else {"Authorization": f"Bearer {hashed_key(key)}"}
+        async with httpx2.AsyncClient(base_url=base, headers=headers, trust_env=False, timeout=20) as http:
             await healthy(http, process)
             yield http
     finally:

@@ -92,13 +92,18 @@ def _check(url: str, settings: Settings, reply: _Reply) -> None:
 
 
 def _read(url: str, reply: _Reply) -> Synced:
+    if H_SDK not in reply.headers and H_HANDLED in reply.headers and reply.status == 401:
+        raise NotAnApp(f"The app at {url} could not sync (HTTP 401): both sides need the same signing key.")
     if H_SDK not in reply.headers and H_HANDLED not in reply.headers:
         raise NotAnApp(f"What answers at {url} (HTTP {reply.status}) is not an app; check the path.")
     if not 200 <= reply.status < 300:
         raise NotAnApp(f"The app at {url} could not sync (HTTP {reply.status}): {_why(reply.body)}")
     if reply.headers.get(H_SYNC_KIND) == IN_BAND:
         return Synced(IN_BAND, in_band_registration(url, reply.body))
-    return Synced(OUT_OF_BAND, modified=_members(reply.body).get("modified") is True)
+    said = _members(reply.body)
+    if isinstance(said.get("error"), str):  # the official Python SDK answers 200 with the error that it got
+        raise NotAnApp(f"The app at {url} could not sync: {_why(reply.body)}")
+    return Synced(OUT_OF_BAND, modified=said.get("modified") is True)
 
 
 def in_band_registration(url: str, body: bytes) -> Registration:

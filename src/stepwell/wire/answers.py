@@ -7,7 +7,14 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.wire.calls import Answer, AnswerKind
-from stepwell.wire.constants import H_NO_RETRY, H_REQ_VERSION, H_RETRY_AFTER, H_SDK, H_SIGNATURE, MAX_ANSWER_BYTES
+from stepwell.wire.constants import (
+    H_NO_RETRY,
+    H_REQ_VERSION,
+    H_RETRY_AFTER,
+    H_SDK,
+    H_SIGNATURE,
+    MAX_ANSWER_BYTES,
+)
 from stepwell.wire.errors import ErrorInfo, parse_error
 from stepwell.wire.headers import lower, sdk_headers
 from stepwell.wire.jsons import as_array, as_object, decode, decode_as

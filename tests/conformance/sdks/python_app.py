@@ -1,6 +1,7 @@
 """Functions of the official Python SDK, served by Flask. The port is the first argument; the platform comes by INNGEST_DEV."""
 
 import datetime
+import os
 import sys
 import threading
 
@@ -8,7 +9,7 @@ import flask
 import inngest
 import inngest.flask
 
-client = inngest.Inngest(app_id="py", is_production=False)
+client = inngest.Inngest(app_id="py", is_production="INNGEST_DEV" not in os.environ)
 ran: list[str] = []
 """Names of what user code ran, in order."""
 flying = {"now": 0, "most": 0}
