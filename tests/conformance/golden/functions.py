@@ -3,7 +3,7 @@
 import datetime
 from typing import Any
 
-from tests.conformance.golden.libs import Lib
+from tests.conformance.golden.libs import Lib, openai
 
 VALUES: dict[str, Any] = {
     "null": None,
@@ -60,7 +60,16 @@ def declare_few(lib: Lib, client: Any) -> list[Any]:
     )
     def rich(ctx: Any) -> None: ...
 
-    few += [plain, rich]
+    @client.create_function(
+        fn_id="flow",
+        trigger=names.TriggerCron(cron="TZ=Europe/Paris 0 9 * * 1"),
+        throttle=names.Throttle(limit=3, period=datetime.timedelta(minutes=1), burst=2, key="event.data.n"),
+        priority=names.Priority(run="event.data.n"),
+        timeouts=names.Timeouts(start=datetime.timedelta(minutes=5), finish=datetime.timedelta(hours=36)),
+    )
+    async def flow(ctx: Any) -> None: ...
+
+    few += [plain, rich, flow]
     return few
 
 
@@ -115,6 +124,12 @@ def _steps(function: Any, lib: Lib) -> None:
                 lambda: ctx.step.sleep_until("nap", UNTIL),
             )
         )
+
+    @function("infers")
+    async def infers(ctx: Any) -> Any:
+        adapter = openai.Adapter(auth_key="a key", model="a-model")
+        found = await ctx.step.ai.infer("ask", adapter=adapter, body={"messages": [{"role": "user", "content": "hi"}]})
+        return found["choices"]
 
     @function("sync")
     def sync(ctx: Any) -> Any:

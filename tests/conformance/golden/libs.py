@@ -19,6 +19,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the official SDK's own, about its pydantic models
     import inngest
     import inngest.fast_api
+    from inngest.experimental.ai import openai
+
+__all__ = ["BASE", "EVENT", "OFFICIAL", "OURS", "PATH", "RUN_ID", "Lib", "body", "call_url", "connect", "hashed", "openai",
+           "without_variables"]  # fmt: skip
 
 PATH = "/api/inngest"
 BASE = "http://app.test"

@@ -99,6 +99,8 @@ def _waits() -> Iterator[tuple[str, Ask]]:
     )
     yield "an invocation without data", _call("invokes-plainly")
     yield "an invocation by id", _call("invokes-by-id")
+    yield "a model that is asked", _call("infers")
+    yield "a model that has answered", _call("infers", {"ask": {"data": {"choices": [1]}}})
     yield "events sent", _call("sends")
     branch = {"is_production": False, "env": "branch"}
     yield "events sent to an environment", replace(_call("sends"), settings=branch)
