@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from stepwell.core.flow.hosts import host_of
 from stepwell.wire.fetch import FetchBroken, FetchRequest, FetchResponse, Header, Hop
 from stepwell.wire.fetch_headers import find, is_sensitive, without
-from stepwell.wire.fetch_urls import BadUrl, clean_url, origin, place
+from stepwell.wire.fetch_urls import BadUrl, becomes_get, clean_url, origin, place
 from stepwell.wire.secrets import uses
 
 MAX_REDIRECTS = 20
@@ -88,7 +88,7 @@ def _follow(request: FetchRequest, status: int, url: str) -> FetchRequest:
     headers, method, body = request.headers, request.method, request.body
     if origin(url) != origin(request.url):
         headers = tuple(pair for pair in headers if not is_sensitive(pair[0]) and pair[0].lower() != "host")
-    if _becomes_get(status, method):
+    if becomes_get(status, method):
         method, body = "GET", None
         headers = _without_body(headers, request.policy.idempotency_header.lower())
     return replace(request, url=url, method=method, headers=headers, body=body)
@@ -106,12 +106,6 @@ def _without_secrets(before: FetchRequest, after: FetchRequest | FetchBroken) ->
 
 
 _BARE = FetchRequest(url="")
-
-
-def _becomes_get(status: int, method: str) -> bool:
-    if status == 303:
-        return method not in ("GET", "HEAD")
-    return status in (301, 302) and method == "POST"
 
 
 def _without_body(headers: tuple[Header, ...], key_header: str) -> tuple[Header, ...]:

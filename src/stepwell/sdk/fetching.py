@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from stepwell.errors import FetchError
@@ -13,6 +13,7 @@ from stepwell.sdk.memos import split
 from stepwell.wire.durations import to_ms
 from stepwell.wire.errors import parse_error
 from stepwell.wire.fetch import FetchPolicy, FetchRequest, FetchResponse, Header, Timeouts
+from stepwell.wire.fetch_urls import becomes_get
 from stepwell.wire.gateway import BadMemo, parse_memo, render_gateway
 from stepwell.wire.sizes import parse_size
 
@@ -177,9 +178,13 @@ def response_unread(
     """The same with a body that is still to be read."""
     import httpx2
 
-    history = [_hop(hop.status, hop.headers, httpx2.Request(request.method, hop.url)) for hop in found.history]
-    same = str(request.url) == found.url
-    final = request if same else httpx2.Request(request.method, found.url, headers=request.headers)
+    history: list[httpx2.Response] = []
+    method = request.method
+    for hop in found.history:
+        history.append(_hop(hop.status, hop.headers, httpx2.Request(method, hop.url)))
+        method = "GET" if becomes_get(hop.status, method) else method
+    same = str(request.url) == found.url and method == request.method
+    final = request if same else httpx2.Request(method, found.url, headers=request.headers)
     made = httpx2.Response(
         found.status,
         headers=raw_headers(found.headers),
@@ -221,8 +226,24 @@ def _request(url: UrlOrRequest, given: dict[str, Any]) -> httpx2.Request:
             raise TypeError("a ready Request brings its method, headers and body along: give fetch() one or the other")
         request = cast("httpx2.Request", url)
     else:
+        members["headers"] = _headers(given.get("headers"))
         request = httpx2.Request(str(given.get("method") or "GET").upper(), _parsed(str(url)), **members)
     return _authorised(request, given.get("auth"))
+
+
+def _headers(given: Any) -> httpx2.Headers:
+    """The user's headers over those that a client of httpx2 sends by itself."""
+    headers = _usual_headers().copy()
+    headers.update(given)
+    return headers
+
+
+@cache
+def _usual_headers() -> httpx2.Headers:
+    import httpx2
+
+    with httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200)), trust_env=False) as client:
+        return httpx2.Headers([(name, client.headers[name]) for name in ("Accept", "Accept-Encoding")])
 
 
 _OF_REQUEST = ("params", "headers", "json", "data", "content", "files", "cookies")

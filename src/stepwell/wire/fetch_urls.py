@@ -56,6 +56,13 @@ def place(url: str) -> str:
     return f"{scheme}://{shown}" + ("" if port == DEFAULT_PORTS.get(scheme) else f":{port}")
 
 
+def becomes_get(status: int, method: str) -> bool:
+    """Whether what follows this redirect is a GET without a body (RFC 9110, 15.4)."""
+    if status == 303:
+        return method not in ("GET", "HEAD")
+    return status in (301, 302) and method == "POST"
+
+
 def _host(host: str) -> str:
     if ":" in host:
         if "%" in host:
