@@ -20,6 +20,7 @@ from stepwell.errors import (
     ValueNotSerializable,
 )
 from stepwell.sdk import ai
+from stepwell.sdk.admissions import Batch, Debounce, RateLimit, Singleton
 from stepwell.sdk.client import Client
 from stepwell.sdk.context import Context, ContextSync
 from stepwell.sdk.events import Event, EventType
@@ -50,12 +51,14 @@ if TYPE_CHECKING:
 __all__ = [
     "CALLBACK_URL",
     "NO_OUTPUT",
+    "Batch",
     "Cancel",
     "Client",
     "Concurrency",
     "ConfigError",
     "Context",
     "ContextSync",
+    "Debounce",
     "Event",
     "EventDataError",
     "EventType",
@@ -69,12 +72,14 @@ __all__ = [
     "NonRetriableError",
     "ParallelMode",
     "Priority",
+    "RateLimit",
     "Retry",
     "RetryAfterError",
     "RunAbandoned",
     "SendEventsError",
     "SendEventsResult",
     "Signal",
+    "Singleton",
     "Step",
     "StepError",
     "StepMemo",

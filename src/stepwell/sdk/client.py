@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stepwell.errors import ConfigError, SendEventsError, StepwellError
 from stepwell.sdk import sending, signals
+from stepwell.sdk.admissions import Batch, Debounce, RateLimit, Singleton, read_admissions
 from stepwell.sdk.chain import Chain, HookFailed, sending_chain
 from stepwell.sdk.config import Config, read_config, read_level
 from stepwell.sdk.events import Event, EventType
@@ -108,6 +109,11 @@ class Client:
         priority: Priority | None = None,
         timeouts: Timeouts | None = None,
         fetch_throttle: Throttle | None = None,
+        rate_limit: RateLimit | None = None,
+        idempotency: str | None = None,
+        debounce: Debounce | None = None,
+        batch_events: Batch | None = None,
+        singleton: Singleton | None = None,
         cancel: Sequence[Cancel] = (),
         on_failure: Handler | None = None,
         output_type: Any = None,
@@ -118,11 +124,12 @@ class Client:
         ``retries``: 0 to 20 tries after the first one of each step and of the function's own code; default 4. ``concurrency``
         counts the function's steps and requests, ``run_concurrency`` its runs from start to end; a number is a plain limit.
         ``throttle`` paces the starts of runs, ``fetch_throttle`` the requests of all of them. ``priority``: which runs go
-        before others. ``timeouts``: when a run is cancelled. ``cancel``: events that end a run. Without a trigger (``[]``)
-        the function can only be invoked. ``on_failure`` is a function of its own, ``<fn_id>-failure``, that runs when a run
-        has failed: its event is ``inngest/function.failed``, with ``error``, ``event`` and ``run_id`` in the data.
-        ``output_type``: what ``step.invoke`` reads the result back as; default: the return annotation. ``middleware`` is the
-        function's own, inside of the client's. Raises ``ConfigError``.
+        before others. ``timeouts``: when a run is cancelled. ``rate_limit``, ``idempotency`` (an expression: one run in 24
+        hours for each of its values), ``debounce``, ``batch_events`` and ``singleton`` say which events start a run, and when.
+        ``cancel``: events that end a run. Without a trigger (``[]``) the function can only be invoked. ``on_failure`` is a
+        function of its own, ``<fn_id>-failure``, that runs when a run has failed: its event is ``inngest/function.failed``,
+        with ``error``, ``event`` and ``run_id`` in the data. ``output_type``: what ``step.invoke`` reads the result back as;
+        default: the return annotation. ``middleware`` is the function's own, inside of the client's. Raises ``ConfigError``.
         """
 
         def decorate(handler: Handler) -> Function[Any]:
@@ -141,6 +148,14 @@ class Client:
                 timeouts=timeouts,
                 fetch_throttle=fetch_throttle,
                 cancel=cancel,
+                admissions=read_admissions(
+                    fn_id,
+                    rate_limit=rate_limit,
+                    debounce=debounce,
+                    batch_events=batch_events,
+                    singleton=singleton,
+                    idempotency=idempotency,
+                ),
                 output_type=output_type,
                 middleware=middleware,
             )

@@ -11,6 +11,7 @@ import msgspec
 
 from stepwell.errors import ConfigError
 from stepwell.sdk import values
+from stepwell.sdk.admissions import NONE, Admissions, check_batch
 from stepwell.sdk.context import Context, ContextSync
 from stepwell.sdk.drivers.bodies import is_async
 from stepwell.sdk.events import Event
@@ -71,6 +72,7 @@ class Function(Generic[T_co]):
         priority: Priority | None = None,
         timeouts: Timeouts | None = None,
         fetch_throttle: Throttle | None = None,
+        admissions: Admissions = NONE,
         output_type: Any = None,
         middleware: Sequence[MakeMiddleware] = (),
     ) -> None:
@@ -93,6 +95,8 @@ class Function(Generic[T_co]):
         self.priority = priority
         self.timeouts = read_timeouts(fn_id, timeouts)
         self.fetch_throttle = read_throttle(fn_id, "fetch_throttle", fetch_throttle)
+        self.admissions = admissions
+        check_batch(fn_id, admissions, cancel=bool(cancel), priority=priority is not None)
         self.kind = values.declared(handler) if output_type is None else values.concrete(output_type)
         self.middleware = (*client.middleware, *middleware)
         self.is_sync = not is_async(handler)
@@ -122,6 +126,11 @@ class Function(Generic[T_co]):
             priority=None if self.priority is None else self.priority.run,
             timeouts=self.timeouts,
             fetch_throttle=self.fetch_throttle,
+            rate_limit=self.admissions.rate_limit,
+            debounce=self.admissions.debounce,
+            batch=self.admissions.batch,
+            singleton=self.admissions.singleton,
+            idempotency=self.admissions.idempotency,
         )
         return render_function(found)
 
