@@ -27,14 +27,14 @@ def test_they_are_registered_as_the_protocol_has_them() -> None:
         singleton=stepwell.Singleton(mode="cancel"),
         idempotency="event.data.id",
     )
-    assert config["rateLimit"] == {"limit": 2, "period": "60s", "key": "event.data.k"}
-    assert config["debounce"] == {"period": "10s", "timeout": "60s"}
+    assert config["rateLimit"] == {"limit": 2, "period": "1m", "key": "event.data.k"}
+    assert config["debounce"] == {"period": "10s", "timeout": "1m"}
     assert config["singleton"] == {"mode": "cancel"}
     assert config["idempotency"] == "event.data.id"
     batch = declared(
         batch_events=stepwell.Batch(max_size=9, timeout="1m", key="event.data.k", if_exp="event.data.n > 1")
     )
-    assert batch["batchEvents"] == {"maxSize": 9, "timeout": "60s", "key": "event.data.k", "if": "event.data.n > 1"}
+    assert batch["batchEvents"] == {"maxSize": 9, "timeout": "1m", "key": "event.data.k", "if": "event.data.n > 1"}
 
 
 @pytest.mark.parametrize(
