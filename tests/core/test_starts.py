@@ -152,9 +152,11 @@ def test_a_run_that_does_not_start_in_time_is_cancelled_with_the_reason() -> Non
     assert not world.items
 
 
-def test_the_time_to_start_is_counted_from_when_the_event_is_due() -> None:
+def test_the_time_to_start_is_counted_from_when_the_run_is_due() -> None:
     world = World(StartRules(start_ms=10_000), ts=NOW + 3_600_000)
     assert world.items["timeout:start"].due_at == NOW + 3_610_000
+    for priority_ms, due_at in ((60_000, NOW + 10_000), (-60_000, NOW + 70_000)):
+        assert World(StartRules(start_ms=10_000, priority_ms=priority_ms)).items["timeout:start"].due_at == due_at
 
 
 @pytest.mark.parametrize("told", [True, False])

@@ -67,7 +67,7 @@ def start(
         run=replace(run),
         expected=None,
         key=run_key(env, function_id, event, run_id),
-        put=(item, *start_timer(run, due_at)),
+        put=(item, *start_timer(run, max(due_at, item.due_at))),
         waits=cancels(run_id, cancel, event.body, env.now),
         admit=(*rate_limit(enter, run, env), *singleton(enter, run, env)),
     )

@@ -73,7 +73,7 @@ def shut_by(item: Item, used: Used, flow: Flow, now: int, held: Collection[str] 
         return None
     if item.expires_at is not None and item.expires_at <= now:
         return None
-    for limit in (*item.limits, *wanted(item, held)):
+    for limit in (*item.limits, *wanted(item, held)) if item.holds else item.limits:
         if used(limit.bucket) >= limit.limit:
             return Shut(limit, Reason.CONCURRENCY)
     for pace in item.paces:

@@ -144,8 +144,8 @@ class _Walk:
         where: ItemKey = (found.item.run_id, found.item.key)
         if where in self._draft.taken:
             return False
-        taking = {limit.bucket for limit in wanted(found.item, self._draft.held_by(found.item.run_id))}
-        if taking:
+        if found.item.holds:
+            taking = {limit.bucket for limit in wanted(found.item, self._draft.held_by(found.item.run_id))}
             self._draft.hold(found.item.run_id, taking)
         now = self._request.now
         if found.item.paces and (found.item.expires_at is None or found.item.expires_at > now):
