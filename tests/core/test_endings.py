@@ -38,7 +38,7 @@ class One:
         self.view.apply(commit.run, commit.steps)
 
     def answer(self, *ops: Op, key: str = "step", sent: int | None = None, **members: Any) -> None:
-        answer = Answer(kind=AnswerKind.OPS, ops=list(ops), req_version=2)
+        answer = Answer(kind=AnswerKind.OPS, ops=list(ops), req_version=2, ends_late=True)
         for name, value in members.items():
             setattr(answer, name, value)
         self.give(Answered(self.items[key], len(self.view.stack) if sent is None else sent, answer, 0))
@@ -110,6 +110,19 @@ def test_nobody_is_asked_when_nothing_has_ended_when_there_is_news_or_without_a_
     run.give(Fired(run.items["winner"]))
     run.answer(LOSER, Op(op="Sleep", id="new", name="1s", opts=RACE))
     assert sorted(run.items) == ["loser", "new"]
+
+
+def test_sdks_that_say_when_they_end_are_not_asked_and_a_result_in_place_of_a_step_is_none() -> None:
+    run = One()
+    run.answer(LOSER, WINNER, ends_late=False)
+    run.give(Fired(run.items["winner"]))
+    run.answer(LOSER, ends_late=False)
+    assert sorted(run.items) == ["loser"]
+    run = One()
+    run.answer(Op(op="StepPlanned", id="a", opts=RACE), Op(op="StepPlanned", id="b", opts=RACE))
+    run.answer(key="a", kind=AnswerKind.RETURNED, data=b"[]", ends_late=False)
+    assert not run.view.run.status.ended
+    assert run.items["a"].attempt == 1
 
 
 def test_a_function_that_returns_where_a_step_was_asked_for_has_ended() -> None:

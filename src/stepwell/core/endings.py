@@ -2,7 +2,8 @@
 
 Our SDK says at once that the function has ended. The npm SDK does not: as long as a step that lost the race has not ended, a
 discovery is answered with it, and nothing else. A call that asks for a step which there is not makes it say what the
-function returned; where the function goes on, nothing comes of that call.
+function returned; where the function goes on, nothing comes of that call. Other SDKs are not asked: the official Python
+one would skip the steps of a group, and return something else.
 """
 
 from collections.abc import Sequence

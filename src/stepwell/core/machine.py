@@ -167,8 +167,8 @@ def _answered(draft: Draft, given: Answered) -> None:
         return
     elif _has_ended(draft, item.key):
         return
-    if answer.kind is AnswerKind.RETURNED:  # also where a step was asked for that lost a race
-        draft.complete(answer.data)
+    if answer.kind is AnswerKind.RETURNED and (item.is_discovery or answer.ends_late):
+        draft.complete(answer.data)  # also where a step was asked for that lost a race
     elif answer.kind is AnswerKind.OPS:
         _ops(draft, given)
     else:
@@ -205,7 +205,7 @@ def _ops(draft: Draft, given: Answered) -> None:
     if not item.is_discovery and not any(op.id == item.key for op in answer.ops):
         _call_failed(draft, given, _no_step(item.key))
         return
-    losers = endings.only_losers(draft, answer.ops)
+    losers = answer.ends_late and endings.only_losers(draft, answer.ops)
     try:
         apply_ops(draft, item, answer.ops, answer.no_retry, answer.retry_after)
     except UnknownOp as problem:

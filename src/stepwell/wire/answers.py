@@ -25,6 +25,7 @@ TRANSPORT_ERROR: Final = "TransportError"
 
 _NULL: Final = msgspec.Raw(b"null")
 _ABSENT: Final = msgspec.Raw()
+_NPM: Final = "inngest-js:"
 _SHOWN: Final = 200
 _STATUS_HINTS: Final = {
     401: "the app did not accept the signature: both sides need the same signing key",
@@ -160,6 +161,7 @@ def _common(headers: Mapping[str, str]) -> dict[str, Any]:
     return {
         "no_retry": {"true": True, "false": False}.get(headers.get(H_NO_RETRY, "").strip().lower()),
         "retry_after": headers.get(H_RETRY_AFTER) or None,
+        "ends_late": headers.get(H_SDK, "").startswith(_NPM),
         "req_version": int(version) if version.isascii() and version.isdigit() and len(version) < 10 else None,
     }
 

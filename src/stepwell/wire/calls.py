@@ -75,5 +75,7 @@ class Answer(msgspec.Struct, kw_only=True):
     retry_after: str | None = None
     req_version: int | None = None
     transport: bool = False
+    ends_late: bool = False
+    """The npm SDK says so: it names the losers of a race as long as they go on, rather than that its function has ended."""
     gone: bool = False
     """With an ERROR: the app has gone away before it could answer. No attempt was made, so none is counted."""
