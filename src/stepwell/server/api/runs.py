@@ -10,7 +10,7 @@ from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem, wrapped
 from stepwell.server.api.queries import flag_query, integer_query, number_query, time_query, ulid_param, ulid_query
 from stepwell.server.api.render import render_job, render_run, render_step
-from stepwell.server.api.waits import render_wait
+from stepwell.server.api.waits import render_gathering, render_wait
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import RunQuery
 from stepwell.wire.constants import DISCOVERY
@@ -79,6 +79,8 @@ class Runs:
             shapes = {DISCOVERY: run, **{step.step_id: shape for step, shape in zip(ordered, steps, strict=True)}}
             for key in held.keys() & shapes.keys():
                 shapes[key]["waiting"] = render_wait(held[key])
+            if view.run.gathering:
+                run["waiting"] = render_gathering(await self._engine.jobs(view.run.run_id))
         return wrapped(steps, run=run)
 
     async def jobs(self, request: Request) -> Response:

@@ -107,7 +107,7 @@ OPERATIONS: Final = (
         query={
             "limit": _limit(1000, 50),
             "cursor": _CURSOR,
-            "status": {"enum": ["queued", "scheduled", "running", "completed", "failed", "cancelled"]},
+            "status": {"enum": ["queued", "scheduled", "running", "completed", "failed", "cancelled", "skipped"]},
             "app": TEXT,
             "function": TEXT,
             "event_id": ULID,
