@@ -53,7 +53,7 @@ def test_the_time_of_a_run_is_virtual_too() -> None:
     late = run_function(slow, data={"more": True})
     assert late.status == "cancelled"
     assert late.error is not None
-    assert late.error.message == "the run had not finished within 3600s of its start (its finish timeout)"
+    assert late.error.message == "the run had not finished within 1h of its start (its finish timeout)"
     assert late.elapsed.total_seconds() == 3600
 
 
