@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from stepwell.core.model import Cancellation
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.fetch import FetchBroken, FetchResponse
@@ -22,6 +23,7 @@ YEAR_MS = 366 * 24 * 3600 * 1000
 
 small = st.integers(0, 2)
 conditions = st.sampled_from([None, "async.data.n == event.data.n", "async.data.n > 0", "false", "async.data."])
+conflicts = st.sampled_from(["fail", "replace"])
 durations = st.sampled_from(["1s", "1m", "1h", "", "soon", "400d", "2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"])
 
 
@@ -86,7 +88,7 @@ def ops(draw: st.DrawFn) -> Any:
         case 10:
             return op(draw(st.sampled_from(["None", "DiscoveryRequest", "RunComplete", "Teleport", "DeferAdd"])), name)
         case 11:
-            return op("WaitForSignal", name, opts={"signal": "s", "timeout": timeout, "conflict": "fail"})
+            return op("WaitForSignal", name, opts={"signal": "s", "timeout": timeout, "conflict": draw(conflicts)})
         case _:
             return op("AIGateway", name, opts={"url": "http://up/ai", "format": "openai-chat", "body": {}, **race})
 
@@ -174,6 +176,19 @@ class NoRunHangs(RuleBasedStateMachine):
         run = self._run(number)
         self.world.tell(self.world.engine.cancel(run) if what == "cancel" else self.world.engine.poke(run))
 
+    @rule(n=st.none() | small, ahead=st.sampled_from([-60_000, 0, 5_000]))
+    def many_are_cancelled(self, n: int | None, ahead: int) -> None:
+        now = self.world.clock.now()
+        asked = Cancellation(
+            cancellation_id=self.world.engine.new_id(),
+            created_at=now,
+            app_id="a",
+            function_id="a-f0",
+            started_before=now + ahead,
+            condition=None if n is None else f"event.data.n == {n}",
+        )
+        self.world.tell(self.world.engine.cancelling.add(asked))
+
     @rule(how=st.sampled_from(["kill", "stop"]))
     def the_platform_ends_and_begins(self, how: str) -> None:
         self.world.kill() if how == "kill" else self.world.stop()
@@ -194,6 +209,12 @@ class NoRunHangs(RuleBasedStateMachine):
                 assert items, f"run {run.run_id} has nothing that could ever end it"
                 latest = max(item.due_at for item in items)
                 assert latest <= self.world.clock.now() + 2 * YEAR_MS
+
+    @invariant()
+    def nothing_waits_for_a_run_that_has_ended(self) -> None:
+        if hasattr(self, "world"):
+            ended = {run.run_id for run in self.world.runs() if run.status.ended}
+            assert not [where for where in self.world.waits() if where[0] in ended]
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):

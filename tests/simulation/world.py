@@ -210,6 +210,10 @@ class World:
     def runs(self) -> list[Run]:
         return self.loop.run_until_complete(self.store.list_runs(RunQuery(limit=100_000)))
 
+    def waits(self) -> list[tuple[str, str]]:
+        """Run and step of everything that waits for an event or a signal."""
+        return list(self.store._waits)
+
     def items(self, run_id: str) -> list[Any]:
         return self.loop.run_until_complete(self.store.list_items(run_id))
 

@@ -29,6 +29,7 @@ SignalOverride = Callable[[bytes], Awaitable[str | None]]
 T = TypeVar("T")
 
 FAILED = "inngest/function.failed"
+CANCELLED = "inngest/function.cancelled"
 EventLike = Event[Any] | Mapping[str, Any]
 
 
@@ -116,6 +117,7 @@ class Client:
         singleton: Singleton | None = None,
         cancel: Sequence[Cancel] = (),
         on_failure: Handler | None = None,
+        on_cancel: Handler | None = None,
         output_type: Any = None,
         middleware: Sequence[MakeMiddleware] = (),
     ) -> Declare[D]:
@@ -128,8 +130,9 @@ class Client:
         hours for each of its values), ``debounce``, ``batch_events`` and ``singleton`` say which events start a run, and when.
         ``cancel``: events that end a run. Without a trigger (``[]``) the function can only be invoked. ``on_failure`` is a
         function of its own, ``<fn_id>-failure``, that runs when a run has failed: its event is ``inngest/function.failed``,
-        with ``error``, ``event`` and ``run_id`` in the data. ``output_type``: what ``step.invoke`` reads the result back as;
-        default: the return annotation. ``middleware`` is the function's own, inside of the client's. Raises ``ConfigError``.
+        with ``error``, ``event`` and ``run_id`` in the data; ``on_cancel`` likewise, ``<fn_id>-cancelled``, to clean up after
+        one that was cancelled. ``output_type``: what ``step.invoke`` reads the result back as; default: the return
+        annotation. ``middleware`` is the function's own, inside of the client's. Raises ``ConfigError``.
         """
 
         def decorate(handler: Handler) -> Function[Any]:
@@ -160,11 +163,10 @@ class Client:
                 middleware=middleware,
             )
             self._add(function)
-            if on_failure is not None:
-                failed = TriggerEvent(FAILED, f"event.data.function_id == '{function.id}'")
-                self._add(
-                    Function(self, on_failure, fn_id=f"{fn_id}-failure", triggers=[failed], middleware=middleware)
-                )
+            for hook, end, event in ((on_failure, "failure", FAILED), (on_cancel, "cancelled", CANCELLED)):
+                if hook is not None:
+                    ended = TriggerEvent(event, f"event.data.function_id == '{function.id}'")
+                    self._add(Function(self, hook, fn_id=f"{fn_id}-{end}", triggers=[ended], middleware=middleware))
             return function
 
         return decorate

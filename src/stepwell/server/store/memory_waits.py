@@ -21,6 +21,9 @@ class WaitTable:
     def __contains__(self, where: Where) -> bool:
         return where in self._waits
 
+    def __iter__(self) -> Iterator[Where]:
+        return iter(self._waits)
+
     def put(self, wait: Wait, seq: int) -> None:
         """Insert or replace; who waited for its signal before does so no more."""
         where = (wait.run_id, wait.step_id)
