@@ -6,7 +6,6 @@ from stepwell.core.cel import compile as compile_expression
 from stepwell.core.model import Cancellation, Item, ItemRef, Run, WorkKind
 from stepwell.core.outputs import Commit
 from stepwell.core.triggers import EVENT_ONLY
-from stepwell.wire.ids import ulid
 from stepwell.wire.jsons import decode
 
 PAGE = 100
@@ -17,16 +16,10 @@ _LATE_MS = 5_000
 """How much later than it began a run may be stored, for the store was busy."""
 
 
-def bounds(cancellation: Cancellation) -> tuple[str, str]:
-    """The run ids between which the runs lie that it means: an id begins with the time at which the run was queued."""
-    after = ulid(cancellation.started_after, b"\xff" * 10) if cancellation.started_after is not None else ""
-    return after, ulid(cancellation.started_before + 1, bytes(10))
-
-
 def covers(cancellation: Cancellation, run: Run, event: bytes | None) -> bool:
     """Whether it ends the run; ``event`` is what started that, and only looked at when there is an expression."""
-    after, before = bounds(cancellation)
-    if run.function_id != cancellation.function_id or not after < run.run_id < before:
+    after = -1 if cancellation.started_after is None else cancellation.started_after
+    if run.function_id != cancellation.function_id or not after < run.queued_at <= cancellation.started_before:
         return False
     if cancellation.condition is None:
         return True
@@ -39,14 +32,6 @@ def begin(cancellation: Cancellation) -> Commit:
     """The commit that stores it, and the item that begins the work."""
     now = cancellation.created_at
     return Commit(now=now, cancellations=(cancellation,), put=(_item(cancellation, _FIRST, now),))
-
-
-def page_query(cancellation: Cancellation, item: Item) -> tuple[str, str]:
-    """The run ids between which the page of this item lies."""
-    after, before = bounds(cancellation)
-    if item.key == _AGAIN:
-        after = max(after, ulid(cancellation.created_at - _LATE_MS, bytes(10)))
-    return after, before if item.payload is None else item.payload.decode()
 
 
 def page(cancellation: Cancellation, item: Item, met: Sequence[Run], last: str | None, now: int) -> Commit:

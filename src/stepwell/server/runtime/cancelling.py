@@ -9,7 +9,6 @@ from stepwell.core.cancellations import (
     cancellation_of,
     covers,
     page,
-    page_query,
     place,
     reason,
 )
@@ -82,10 +81,8 @@ class Cancelling:
         if not found:
             return Commit(now=now, done=(ItemRef(item.run_id, item.key, item.claim),))
         cancellation = found[0]
-        after, before = page_query(cancellation, item)
-        query = RunQuery(
-            function_id=cancellation.function_id, active=True, after=after or None, before=before, limit=PAGE
-        )
+        before = None if item.payload is None else item.payload.decode()
+        query = RunQuery(function_id=cancellation.function_id, active=True, before=before, limit=PAGE)
         runs = await self._store.list_runs(query)
         met = [run for run in runs if covers(cancellation, run, await self._event(cancellation, run))]
         last = runs[-1].run_id if len(runs) == PAGE else None
