@@ -25,7 +25,7 @@ def test_step_methods(ours: Any, theirs: Any, method: str) -> None:
 
 
 def test_what_both_have_is_spelt_alike() -> None:
-    beyond = {"fetch_throttle", "run_concurrency"}
+    beyond = {"fetch_throttle", "run_concurrency", "on_cancel"}
     assert set(names(stepwell.Client.create_function)) - beyond <= set(names(inngest.Inngest.create_function))
     assert set(names(stepwell.Client)) <= set(names(inngest.Inngest))
     assert names(stepwell.NonRetriableError) == names(inngest.NonRetriableError)
