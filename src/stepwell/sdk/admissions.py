@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from stepwell.errors import ConfigError
+from stepwell.sdk import checks
 from stepwell.sdk.flow import Duration, read_duration
 from stepwell.wire import function_config as wire
 from stepwell.wire.durations import format_duration
@@ -44,7 +45,7 @@ class Batch(msgspec.Struct, frozen=True):
     """
 
     max_size: int
-    timeout: Duration = "60s"
+    timeout: Duration | None = "60s"
     key: str | None = None
     if_exp: str | None = None
 
@@ -67,6 +68,7 @@ class Admissions(msgspec.Struct, frozen=True):
 
 
 NONE = Admissions()
+_BATCH_TIMEOUT = "60s"
 
 
 def read_admissions(
@@ -87,6 +89,12 @@ def read_admissions(
         )
 
     rate, calm, batch, single = rate_limit, debounce, batch_events, singleton
+    checks.instance(fn_id, "rate_limit", rate, RateLimit)
+    checks.instance(fn_id, "debounce", calm, Debounce)
+    checks.instance(fn_id, "batch_events", batch, Batch)
+    checks.instance(fn_id, "singleton", single, Singleton)
+    if idempotency is not None:
+        checks.text(f"function {fn_id!r}: idempotency is an expression, such as 'event.data.order'", idempotency)
     try:
         return Admissions(
             rate_limit=rate and parse_rate_limit(fields("rate_limit", **msgspec.structs.asdict(rate))),
@@ -95,7 +103,12 @@ def read_admissions(
             and parse_batch(
                 fields(
                     "batch_events",
-                    **{"maxSize": batch.max_size, "timeout": batch.timeout, "key": batch.key, "if": batch.if_exp},
+                    **{
+                        "maxSize": batch.max_size,
+                        "timeout": _BATCH_TIMEOUT if batch.timeout is None else batch.timeout,
+                        "key": batch.key,
+                        "if": batch.if_exp,
+                    },
                 )
             ),
             singleton=single and parse_singleton(fields("singleton", **msgspec.structs.asdict(single))),

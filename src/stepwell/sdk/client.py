@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stepwell.errors import ConfigError, SendEventsError, StepwellError
-from stepwell.sdk import sending, signals
+from stepwell.sdk import checks, sending, signals
 from stepwell.sdk.admissions import Batch, Debounce, RateLimit, Singleton, read_admissions
 from stepwell.sdk.chain import Chain, HookFailed, sending_chain
 from stepwell.sdk.config import Config, read_config, read_level
@@ -66,12 +66,10 @@ class Client:
         middleware: Sequence[MakeMiddleware] = (),
         request_timeout: int | timedelta | None = None,
     ) -> None:
-        if not app_id:
-            raise ConfigError("a client needs an app_id: the name of your app")
-        self.app_id = app_id
+        self.app_id = checks.text("a client needs an app_id, the name of your app as a text", app_id)
         self.app_version = app_version
         self.logger = logger or _own_logger()
-        self.middleware = tuple(middleware)
+        self.middleware: tuple[MakeMiddleware, ...] = checks.middleware("the client", middleware)
         self.functions: list[Function[Any]] = []
         self._config: Config | None = None
         self._settings: dict[str, Any] = {

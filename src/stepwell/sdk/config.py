@@ -90,6 +90,8 @@ def read_config(
 
 def _seconds(timeout: int | timedelta | None) -> float | None:
     """A number is milliseconds, as in the other SDKs of the protocol."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float | timedelta | None):  # pyright: ignore[reportUnnecessaryIsInstance] - users may err
+        raise ConfigError(f"request_timeout is {timeout!r}: give milliseconds or a timedelta, more than 0")
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout and timeout / 1000
     if seconds is not None and not seconds > 0:
         raise ConfigError(f"request_timeout is {timeout!r}: give milliseconds or a timedelta, more than 0")
@@ -99,6 +101,8 @@ def _seconds(timeout: int | timedelta | None) -> float | None:
 def _is_dev(is_production: bool | None, dev_text: str, key: str | None) -> bool:
     """Said by argument, else by variable, else: dev as long as there is no key to check signatures with."""
     if is_production is not None:
+        if not isinstance(is_production, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - users may err
+            raise ConfigError(f"is_production is {is_production!r}: say True or False")
         return not is_production
     if dev_text:
         return dev_text.lower() not in _FALSE

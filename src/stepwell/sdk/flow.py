@@ -6,11 +6,12 @@ Durations are texts such as ``"1m"``, ``timedelta``s, or whole milliseconds. Key
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
 from stepwell.errors import ConfigError
+from stepwell.sdk import checks
 from stepwell.wire import function_config as wire
 from stepwell.wire.durations import to_ms
 
@@ -34,7 +35,7 @@ class Throttle(msgspec.Struct, frozen=True):
 
     limit: int
     period: Duration
-    burst: int = 1
+    burst: int | None = 1
     key: str | None = None
 
 
@@ -54,13 +55,14 @@ class Timeouts(msgspec.Struct, frozen=True):
     finish: Duration | None = None
 
 
-Limits = Sequence[Concurrency] | Concurrency | int | None
+Limits = Sequence[Concurrency | int] | Concurrency | int | None
 
 
 def read_limits(fn_id: str, name: str, given: Limits) -> tuple[wire.Concurrency, ...]:
     """The entries of ``concurrency`` or ``run_concurrency``; a number is a plain limit. Raises ConfigError."""
     listed = _listed(given)
     for each in listed:
+        checks.instance(fn_id, name, each, Concurrency)
         if each.limit < 1:
             raise ConfigError(
                 f"function {fn_id!r} has {name} limit {each.limit}: 1 is the least; leave it out for none"
@@ -82,16 +84,19 @@ def read_throttle(fn_id: str, name: str, given: Throttle | None) -> wire.Throttl
     """A ``throttle`` or ``fetch_throttle``. Raises ConfigError."""
     if given is None:
         return None
-    period = read_duration(fn_id, f"{name} without a period", given.period)
-    if period < 1 or given.limit < 1 or given.burst < 0:
+    checks.instance(fn_id, name, given, Throttle)
+    period = read_duration(fn_id, f"{name} with a period that can not be read", given.period)
+    burst = 1 if given.burst is None else given.burst
+    if period < 1 or given.limit < 1 or burst < 0:
         raise ConfigError(f"function {fn_id!r}: a {name} needs a limit of 1 or more, and a period above 0")
-    return wire.Throttle(limit=given.limit, period_ms=period, burst=given.burst, key=given.key)
+    return wire.Throttle(limit=given.limit, period_ms=period, burst=burst, key=given.key)
 
 
 def read_timeouts(fn_id: str, given: Timeouts | None) -> wire.RunTimeouts | None:
     """The time-outs of a run. Raises ConfigError."""
     if given is None:
         return None
+    checks.instance(fn_id, "timeouts", given, Timeouts)
     found = {
         name: None if value is None else read_duration(fn_id, f"{name} timeout that can not be read", value)
         for name, value in (("start", given.start), ("finish", given.finish))
@@ -110,6 +115,8 @@ def read_duration(fn_id: str, what: str, given: Duration) -> int:
             f"function {fn_id!r} has a {what}: say its unit, such as '{value}s', or use whole milliseconds"
         )
     if isinstance(value, int):
+        if value < 0:
+            raise ConfigError(f"function {fn_id!r} has a {what}: {value} is less than nothing")
         return value
     try:
         return to_ms(value)
@@ -122,4 +129,5 @@ def _listed(given: Limits) -> list[Concurrency]:
         return []
     if isinstance(given, int):
         return [Concurrency(given)]
-    return [given] if isinstance(given, Concurrency) else list(given)
+    listed = given if isinstance(given, list | tuple) else [given]
+    return [Concurrency(each) if isinstance(each, int) else cast("Concurrency", each) for each in listed]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
+from urllib.parse import quote
 
 import msgspec
 
 from stepwell.errors import ConfigError
-from stepwell.sdk import values
+from stepwell.sdk import checks, values
 from stepwell.sdk.admissions import NONE, Admissions, check_batch
 from stepwell.sdk.context import Context, ContextSync
 from stepwell.sdk.drivers.bodies import is_async
@@ -26,13 +26,16 @@ from stepwell.sdk.flow import (
     read_timeouts,
 )
 from stepwell.sdk.generics import T_co
-from stepwell.sdk.handlers import Handler
+from stepwell.sdk.handlers import Handler, check_handler, positionals
 from stepwell.sdk.invoking import Timeout, timeout_text
 from stepwell.sdk.middleware import MakeMiddleware
 from stepwell.sdk.triggers import TriggerCron, TriggerEvent, typed, wire_trigger
 from stepwell.wire import function_config as wire
 from stepwell.wire.constants import DEFAULT_RETRIES, DISCOVERY, MAX_RETRIES
+from stepwell.wire.durations import parse_duration_or_date
+from stepwell.wire.function_fields import BadRegistration
 from stepwell.wire.function_render import render_function
+from stepwell.wire.functions import parse_function
 
 if TYPE_CHECKING:
     from stepwell.sdk.client import Client
@@ -76,31 +79,46 @@ class Function(Generic[T_co]):
         output_type: Any = None,
         middleware: Sequence[MakeMiddleware] = (),
     ) -> None:
-        retries = DEFAULT_RETRIES if retries is None else retries
-        if not 0 <= retries <= MAX_RETRIES:
-            raise ConfigError(f"function {fn_id!r} has retries={retries}: 0 to {MAX_RETRIES} are possible")
-        if not fn_id or not isinstance(fn_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigError("a function needs a fn_id: a name that stays when its code changes")
+        checks.text("a function needs a fn_id, a text that stays when its code changes", fn_id)
+        check_handler(fn_id, handler)
         self.client = client
         self.handler = handler
         self.fn_id = fn_id
         self.id = f"{client.app_id}-{fn_id}"
-        self.name = name or fn_id
+        self.name = checks.text(f"function {fn_id!r}: its name is a text", name or fn_id)
         self.triggers = tuple(triggers)
-        self.retries = retries
+        self.retries = _retries(fn_id, retries)
         self.concurrency = read_limits(fn_id, "concurrency", concurrency)
         self.run_concurrency = read_run_limits(fn_id, run_concurrency)
+        checks.instances(fn_id, "cancel", cancel, Cancel)
         self.cancel = tuple(cancel)
         self.throttle = read_throttle(fn_id, "throttle", throttle)
+        checks.instance(fn_id, "priority", priority, Priority)
         self.priority = priority
         self.timeouts = read_timeouts(fn_id, timeouts)
         self.fetch_throttle = read_throttle(fn_id, "fetch_throttle", fetch_throttle)
         self.admissions = admissions
         check_batch(fn_id, admissions, cancel=bool(cancel), priority=priority is not None)
+        checks.output_type(f"function {fn_id!r}", output_type)
         self.kind = values.declared(handler) if output_type is None else values.concrete(output_type)
-        self.middleware = (*client.middleware, *middleware)
+        self.middleware = (*client.middleware, *checks.middleware(f"function {fn_id!r}", middleware))
         self.is_sync = not is_async(handler)
-        self._takes_step = _positionals(handler) > 1
+        self._takes_step = positionals(handler) > 1
+        self._check()
+
+    def _check(self) -> None:
+        """By the rules of registrations, so that what the platform would refuse is told at once. Raises ``ConfigError``."""
+        try:
+            parse_function(self.config("http://localhost"))
+        except BadRegistration as problem:
+            raise ConfigError(str(problem)) from None
+
+    def __call__(self, *_args: object, **_options: object) -> NoReturn:
+        """Functions are started, not called."""
+        raise TypeError(
+            f"function {self.fn_id!r} is not called: it is started by its trigger, by step.invoke(..., function=...) in "
+            "another function, and by run_function of stepwell.testing in a test"
+        )
 
     @property
     def logger(self) -> logging.Logger:
@@ -109,7 +127,7 @@ class Function(Generic[T_co]):
 
     def config(self, url: str) -> dict[str, Any]:
         """The registration form, for an app that is served at ``url`` (empty: called in process)."""
-        calls = f"{url}{'&' if '?' in url else '?'}fnId={self.id}&stepId={DISCOVERY}" if url else ""
+        calls = f"{url}{'&' if '?' in url else '?'}fnId={quote(self.id, safe='')}&stepId={DISCOVERY}" if url else ""
         found = wire.FunctionConfig(
             id=self.id,
             name=self.name,
@@ -117,7 +135,7 @@ class Function(Generic[T_co]):
             triggers=tuple(wire_trigger(self.fn_id, each) for each in self.triggers),
             retries=self.retries,
             cancel=tuple(
-                wire.Cancel(event=each.event, condition=each.if_exp, timeout=_written(each.timeout))
+                wire.Cancel(event=each.event, condition=each.if_exp, timeout=_written(self.fn_id, each.timeout))
                 for each in self.cancel
             ),
             concurrency=self.concurrency,
@@ -147,15 +165,22 @@ class Function(Generic[T_co]):
         return self.handler(context, context.step) if self._takes_step else self.handler(context)
 
 
-def _written(timeout: Timeout | None) -> str | None:
-    """A text stays as it is: it may be a date."""
-    return timeout if timeout is None or isinstance(timeout, str) else timeout_text(timeout)
+def _retries(fn_id: str, given: object) -> int:
+    if given is None:
+        return DEFAULT_RETRIES
+    if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given <= MAX_RETRIES:
+        raise ConfigError(f"function {fn_id!r} has retries={given!r:.60}: 0 to {MAX_RETRIES} are possible")
+    return given
 
 
-def _positionals(handler: Handler) -> int:
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(handler).parameters.values()
-    if not any(each.kind in (*kinds, inspect.Parameter.VAR_POSITIONAL) for each in parameters):
-        name = getattr(handler, "__name__", type(handler).__name__)
-        raise ConfigError(f"the function {name} takes no argument: declare it as {name}(ctx)")
-    return sum(1 for each in parameters if each.kind in kinds and each.default is inspect.Parameter.empty)
+def _written(fn_id: str, timeout: Timeout | None) -> str | None:
+    """A text stays as it is: it may be a date. Raises ``ConfigError``."""
+    if timeout is None:
+        return None
+    try:
+        if not isinstance(timeout, str):
+            return timeout_text(timeout)
+        parse_duration_or_date(timeout, 0)
+    except (TypeError, ValueError) as problem:
+        raise ConfigError(f"function {fn_id!r} has a cancel with a timeout that can not be read: {problem}") from None
+    return timeout

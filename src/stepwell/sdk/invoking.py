@@ -33,6 +33,12 @@ def invoke_call(
 
 def timeout_text(timeout: Timeout) -> str:
     """The protocol's form of a time-out; a bare number is milliseconds, as in the other SDKs of the protocol."""
+    if isinstance(timeout, bool | float):  # a fraction looks like seconds
+        raise TypeError(
+            f"say the unit of a time-out: '{timeout}s', timedelta(seconds={timeout}), or use whole milliseconds"
+        )
+    if isinstance(timeout, int) and timeout < 0:
+        raise ValueError(f"a time-out can not be negative, and {timeout} is")
     return format_duration(timeout if isinstance(timeout, int) else to_ms(timeout))
 
 

@@ -6,6 +6,7 @@ from typing import Any, Generic, cast
 import msgspec
 
 from stepwell.errors import ConfigError, EventDataError
+from stepwell.sdk import checks
 from stepwell.sdk.events import Event, EventType, fit
 from stepwell.sdk.flow import Duration, read_duration
 from stepwell.sdk.generics import D_co
@@ -41,6 +42,11 @@ def read_triggers(fn_id: str, given: object) -> list[TriggerEvent[Any] | Trigger
     """One trigger or several, as ``create_function`` takes them. Raises ``ConfigError``."""
     listed: Sequence[object] = cast("Sequence[object]", given) if isinstance(given, list | tuple) else [given]
     found = [_trigger(each) for each in listed]
+    for each in found:
+        if each is not None:
+            checks.instance(fn_id, "trigger", each, type(each))
+        if isinstance(each, TriggerEvent):
+            checks.schema(f"function {fn_id!r}: its trigger {each.event!r}", each.schema)
     if any(each is None or not (each.cron if isinstance(each, TriggerCron) else each.event) for each in found):
         raise ConfigError(f"function {fn_id!r} needs a trigger such as trigger=TriggerEvent(event='shop/order.placed')")
     return [each for each in found if each is not None]
