@@ -80,7 +80,7 @@ SLIPS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "says"), SLIPS, ids=[f"{list(slip[0])[0]}-{n}" for n, slip in enumerate(SLIPS)])
+@pytest.mark.parametrize(("options", "says"), SLIPS, ids=[f"{next(iter(slip[0]))}-{n}" for n, slip in enumerate(SLIPS)])
 def test_a_slip_in_an_option_is_told(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says) as told:
         declared(**options)
