@@ -3,7 +3,7 @@
 import msgspec
 from msgspec.structs import replace
 
-from stepwell.core.inputs import Answered, Checkpointed, Env, Fetched, Input, Poked
+from stepwell.core.inputs import Answered, Checkpointed, Env, Fetched, Fired, Input, Poked
 from stepwell.core.machine import step
 from stepwell.core.model import Item, RunStatus, RunView, StoredEvent
 from stepwell.core.outputs import Commit
@@ -83,6 +83,30 @@ def test_a_group_named_twice_in_one_answer_counts_each_step_once() -> None:
     run = One()
     run.answer(gateway("g"), gateway("g"))
     run.give(Fetched(run.items["g"], FetchResponse(status=200, url="http://h/"), 1_000))
+    assert sorted(run.items) == ["step"]
+
+
+def slept(name: str, race: bool = False) -> Op:
+    return Op(op="Sleep", id=name, name="1h", opts=msgspec.Raw(b'{"parallelMode":"race"}') if race else None)
+
+
+def test_a_racer_that_becomes_a_member_of_a_group_counts_for_it() -> None:
+    run = One()
+    run.answer(slept("a", race=True), slept("c", race=True))
+    run.give(Fired(run.items["c"]))
+    run.answer(slept("a"), slept("b"))
+    run.give(Fired(run.items["a"]))
+    assert sorted(run.items) == ["b"]
+    run.give(Fired(run.items["b"]))
+    assert sorted(run.items) == ["step"]
+
+
+def test_a_step_named_as_a_racer_and_as_a_member_at_once_hangs_no_run() -> None:
+    run = One()
+    run.answer(slept("a", race=True), slept("a"), slept("b"))
+    run.give(Fired(run.items["a"]))
+    run.answer()
+    run.give(Fired(run.items["b"]))
     assert sorted(run.items) == ["step"]
 
 

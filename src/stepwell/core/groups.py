@@ -43,7 +43,7 @@ def open_group(draft: Draft, reports: Sequence[tuple[Opcode, Op]]) -> None:
     draft.header(group=draft.run.group + 1, group_left=left)
     for step in known.values():
         if step is not None and not step.ended and step.own_item:
-            draft.save(replace(step, group=draft.run.group))
+            draft.save(replace(step, group=draft.run.group, race=False))
 
 
 def joins_group(draft: Draft, step: Step, op: Op) -> Step:

@@ -46,7 +46,16 @@ def step(view: RunView, inputs: Sequence[Input], env: Env) -> Commit:
     for given in inputs:
         _take(draft, given)
     _bound(draft)
+    _keep_going(draft)
     return draft.commit()
+
+
+def _keep_going(draft: Draft) -> None:
+    """Whatever an app said of groups and races: where nothing is under way any more, it is called."""
+    run = draft.run
+    if not (draft.ended or run.gathering or run.discovering or run.pending):
+        draft.header(group_left=0, force_plan=False)
+        draft.put_discovery()
 
 
 def _bound(draft: Draft) -> None:
