@@ -50,9 +50,10 @@ class Fetched:
 
 @dataclass(slots=True, frozen=True)
 class Fired:
-    """The time of a timer has come, or what cancels the run."""
+    """The time of a timer has come, or what cancels the run. ``parents``: as of ``Cancelled``."""
 
     item: Item
+    parents: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)
@@ -115,10 +116,12 @@ class Cancelled:
 
 @dataclass(slots=True, frozen=True)
 class Broken:
-    """The platform itself failed on the item; better an ended run that says so than one that hangs."""
+    """The run can not go on with the item, mostly as the platform itself failed on it; better an ended run that says so than
+    one that hangs."""
 
     item: Item | None
     message: str
+    name: str = "InternalError"
 
 
 Input = Ready | Broken | Answered | Began | Fetched | Fired | Held | Checkpointed | Poked | Cancelled | CalledBack

@@ -10,6 +10,7 @@ from stepwell.core import endings
 from stepwell.core.callbacks import timed_out as not_called_back
 from stepwell.core.draft import Draft
 from stepwell.core.fetchsteps import called_back, fetched
+from stepwell.core.flow.admission import waiting_steps_of
 from stepwell.core.gathering import begin
 from stepwell.core.groups import completed, unseen
 from stepwell.core.inputs import (
@@ -87,11 +88,7 @@ def _take(draft: Draft, given: Input) -> None:
                 draft.put(replace(given.item, due_at=due, claim=0))
                 draft.header(error=given.reason, retry_at=due)
         case Broken():
-            if given.item is not None:
-                draft.done(given.item)
-            if not draft.ended:
-                error = ErrorInfo(name="InternalError", message=given.message)
-                draft.finish(RunStatus.FAILED, msgspec.json.encode(error))
+            _broken(draft, given)
         case Ready():
             begin(draft, given)
         case Poked():
@@ -99,6 +96,16 @@ def _take(draft: Draft, given: Input) -> None:
         case Began() | Checkpointed() | CalledBack() | Cancelled():
             if not draft.ended:
                 _told(draft, given)
+
+
+def _broken(draft: Draft, given: Broken) -> None:
+    if given.item is not None:
+        draft.done(given.item)
+    if draft.ended:
+        return
+    if given.item is not None and given.item.kind is WorkKind.START:
+        draft.header(parents=waiting_steps_of(given.item))
+    draft.finish(RunStatus.FAILED, msgspec.json.encode(ErrorInfo(name=given.name, message=given.message)))
 
 
 def _poked(draft: Draft) -> None:
@@ -121,25 +128,25 @@ def _told(draft: Draft, given: Began | Checkpointed | CalledBack | Cancelled) ->
         case CalledBack():
             called_back(draft, given)
         case Cancelled():
-            if given.parents:
-                draft.header(parents=given.parents)
-            _cancel(draft, given.reason)
+            _cancel(draft, given.reason, given.parents)
 
 
-def _cancel(draft: Draft, reason: str) -> None:
+def _cancel(draft: Draft, reason: str, parents: tuple[str, ...]) -> None:
+    if parents:
+        draft.header(parents=parents)
     error = ErrorInfo(name="RunCancelled", message=reason)
     draft.finish(RunStatus.CANCELLED, msgspec.json.encode(error))
 
 
-def _time_is_up(draft: Draft, item: Item) -> None:
-    reason = None if draft.ended else over(draft.run, item)
+def _time_is_up(draft: Draft, given: Fired) -> None:
+    reason = None if draft.ended else over(draft.run, given.item)
     if reason is not None:
-        _cancel(draft, reason)
+        _cancel(draft, reason, given.parents)
 
 
 def _fired(draft: Draft, given: Fired) -> None:
     if given.item.kind is WorkKind.CANCEL:
-        _time_is_up(draft, given.item)
+        _time_is_up(draft, given)
         return
     found = draft.step(given.item.key)
     if found is None or found.ended or draft.ended:

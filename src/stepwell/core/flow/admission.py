@@ -66,6 +66,14 @@ def gathered_of(item: Item) -> Gathered:
     return msgspec.msgpack.decode(item.payload or b"", type=Gathered)
 
 
+def waiting_steps_of(item: Item) -> tuple[str, ...]:
+    """The steps that wait for the run that a START item begins; none where that can not be read."""
+    try:
+        return gathered_of(item).parents
+    except msgspec.MsgspecError:
+        return ()
+
+
 def idle_at(state: State) -> int | None:
     """From this time (ms) on the state means nothing and may be forgotten; None: not before the run gives it back."""
     match state:

@@ -91,7 +91,7 @@ class Engine:
         self.worker.actors = self._actors
         self.worker.committer = self._deliveries.committer = self.cancelling.committer = self._committer
         self._gatherings = Gatherings(store, self._starter, self._env)
-        self.worker.ready = self._gatherings.ready
+        self.worker.gatherings = self._gatherings
         self._leases = Leases(store, self._clock, owner, self._committer)
         self.crons = Crons(self.registry.crons, self._clock, self._ticked)
 

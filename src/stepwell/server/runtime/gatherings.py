@@ -4,8 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from stepwell.core.flow.admission import Gathered, gathered_of
-from stepwell.core.inputs import Env, Ready
+from stepwell.core.flow.admission import Gathered, gathered_of, waiting_steps_of
+from stepwell.core.inputs import Broken, Env, Fired, Ready
 from stepwell.core.model import Item, RunView, StoredEvent, WorkKind
 from stepwell.server.runtime.starter import Starter
 from stepwell.server.store.base import Store, StoreError
@@ -23,18 +23,32 @@ class Gatherings:
         self._starter = starter
         self._env = env
 
-    async def ready(self, view: RunView, item: Item) -> Ready | None:
-        """The input with which the run begins; None while its function is not known."""
+    async def ready(self, view: RunView, item: Item) -> Ready | Broken | None:
+        """The input with which the run begins, or ends when its app has no such function any more; None while its app is
+        not known."""
         gathered = gathered_of(item)
         events = await self._events(gathered)
         if not events:
             raise LookupError("the events of the run are gone")
-        return self._starter.begin(self._env(), view.run, gathered, events, item)
+        run = view.run
+        if self._starter.archived(run):
+            message = f"the app {run.app_id!r} has no function {run.function_id!r} any more: it was removed, or renamed"
+            return Broken(item, message, name="FunctionNotFound")
+        return self._starter.begin(self._env(), run, gathered, events, item)
+
+    async def cancelled(self, item: Item) -> Fired:
+        """The input that ends a run which has not begun, with the steps that wait for it."""
+        while True:
+            try:
+                return Fired(item, await self.waiting_steps(item.run_id))
+            except StoreError as problem:
+                logger.error("%s", problem)
+                await asyncio.sleep(_RETRY_S)
 
     async def waiting_steps(self, run_id: str) -> tuple[str, ...]:
         """The steps that wait for a run that has not begun. Raises StoreError."""
         items = await self._store.list_items(run_id)
-        return tuple(step for item in items if item.kind is WorkKind.START for step in gathered_of(item).parents)
+        return tuple(step for item in items if item.kind is WorkKind.START for step in waiting_steps_of(item))
 
     async def _events(self, gathered: Gathered) -> list[StoredEvent]:
         while True:

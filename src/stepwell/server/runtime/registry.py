@@ -76,6 +76,11 @@ class Registry:
         app = self._apps.get(app_id)
         return app.record if app is not None else None
 
+    def archived(self, app_id: str, function_id: str) -> bool:
+        """Whether the app is known, and has no such function any more."""
+        app = self._apps.get(app_id)
+        return app is not None and function_id not in app.functions
+
     def route(self, app_id: str, function_id: str) -> tuple[Caller, str, str] | None:
         """How to call a function: caller, url, UUID. None while the app is not connected."""
         app = self._apps.get(app_id)

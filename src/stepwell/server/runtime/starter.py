@@ -100,6 +100,10 @@ class Starter:
         bodies = [event.body for event in events]
         return Ready(item, commit, gathered.events, bodies, gathered.parents)
 
+    def archived(self, run: Run) -> bool:
+        """Whether the run's app is known, and has no such function any more."""
+        return self._registry.archived(run.app_id, run.function_id)
+
     def _start(self, env: Env, event: StoredEvent, match: Match) -> tuple[RunView | None, Commit]:
         enter = entrance(match.config, event.body)
         if enter.batch is None and enter.debounce is None:

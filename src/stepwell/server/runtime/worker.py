@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from stepwell.core.fetchsteps import attempt_of, late, lost
-from stepwell.core.inputs import Answered, Began, Cancelled, Fetched, Fired, Held, Input, Ready
-from stepwell.core.model import Item, ItemRef, Run, RunView, WorkKind
+from stepwell.core.flow.admission import waiting_steps_of
+from stepwell.core.inputs import Answered, Began, Cancelled, Fetched, Fired, Held, Input
+from stepwell.core.model import Item, ItemRef, Run, WorkKind
 from stepwell.core.outputs import Commit
 from stepwell.core.reruns import edited_inputs
 from stepwell.server.caller.base import Caller
@@ -18,6 +19,7 @@ from stepwell.server.runtime.actors import Actor, Actors, Work, broken
 from stepwell.server.runtime.cancelling import Cancelling
 from stepwell.server.runtime.committer import Committer
 from stepwell.server.runtime.deliveries import Deliveries
+from stepwell.server.runtime.gatherings import Gatherings
 from stepwell.server.runtime.spill import AT_ONCE, Spill
 from stepwell.server.store.base import Store, StoreError
 from stepwell.server.streams import Streams
@@ -27,6 +29,7 @@ from stepwell.wire.fetch import FetchOutcome, FetchRequest
 
 logger = logging.getLogger("stepwell.engine")
 
+_NO_WORK = frozenset({WorkKind.TIMER, WorkKind.RESUME, WorkKind.FAIL, WorkKind.CANCEL})
 _HOLD_MS = 2_000
 _RETRY_S = 1.0
 
@@ -67,8 +70,8 @@ class Worker:
         self.streams = Streams()
         self.actors: Actors
         self.committer: Committer
-        self.ready: Callable[[RunView, Item], Awaitable[Ready | None]]
-        self._works = {WorkKind.FETCH: self._fetch, WorkKind.START: self._start}
+        self.gatherings: Gatherings
+        self._works = {WorkKind.FETCH: self._fetch, WorkKind.START: self._start, WorkKind.CANCEL: self._cancel}
 
     def room(self) -> int:
         """How many more items can be taken."""
@@ -149,12 +152,14 @@ class Worker:
         if actor.view.run.status.ended or (step is not None and step.ended):
             self._discard(item)
             return
-        if item.kind in (WorkKind.TIMER, WorkKind.RESUME, WorkKind.FAIL, WorkKind.CANCEL):
+        gathering = item.kind is WorkKind.CANCEL and actor.view.run.gathering
+        if item.kind in _NO_WORK and not gathering:
             self.actors.give(actor, Fired(item))
             return
-        reason = self._cancelling.reason(actor.view)
+        reason = None if gathering else self._cancelling.reason(actor.view)
         if reason is not None:
-            self.actors.give(actor, Cancelled(reason))
+            waiting = waiting_steps_of(item) if item.kind is WorkKind.START else ()
+            self.actors.give(actor, Cancelled(reason, waiting))
             return
         task = self._spawn(self._run(actor, item), item)
         actor.inflight[item.key] = Work(item, task)
@@ -184,7 +189,11 @@ class Worker:
 
     async def _start(self, actor: Actor, item: Item) -> Input:
         """The time of a run that waited for more events has come."""
-        return await self.ready(actor.view, item) or self._held(actor.view.run, item)
+        return await self.gatherings.ready(actor.view, item) or self._held(actor.view.run, item)
+
+    async def _cancel(self, actor: Actor, item: Item) -> Input:
+        """A run that waits for more events ends before it has begun."""
+        return await self.gatherings.cancelled(item)
 
     def _held(self, run: Run, item: Item) -> Held:
         return Held(item, _HOLD_MS, f"the app {run.app_id!r} is not connected: start it, or sync it again")
