@@ -29,6 +29,7 @@ TEXTS = {
     "discovery": "no",
     "fetch_function": "no",
     "encryption_keys": "00",
+    "dashboard_password": "a long one",
     "secrets_file": "s.toml",
     "secrets_hosts": "A=h",
     "sensitive_headers": "x-a",

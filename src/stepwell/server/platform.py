@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from stepwell.server.api.app import create_app
 from stepwell.server.caller.base import Caller
+from stepwell.server.dashboard.app import with_dashboard
 from stepwell.server.discovery import Discovery
 from stepwell.server.listen import Listener
 from stepwell.server.runtime.engine import Engine
@@ -35,7 +36,8 @@ class Platform:
                 await self.engine.register(registration, caller)
             await self.engine.start()
             if listener is not None:
-                self._listener = Listener(create_app(self.engine, self._settings), listener)
+                api = create_app(self.engine, self._settings)
+                self._listener = Listener(with_dashboard(api, self.engine, self._settings), listener)
                 await self._listener.start()
         except BaseException:
             await self.engine.close()

@@ -11,6 +11,7 @@ from stepwell.core.inputs import Broken, CalledBack, Cancelled, Checkpointed, En
 from stepwell.core.machine import step
 from stepwell.core.model import Item, Run, RunView
 from stepwell.core.outputs import Commit
+from stepwell.server.changes import Changes
 from stepwell.server.runtime.committer import Committer, Unstorable
 from stepwell.server.store.base import Outcome, Store, StoreError
 
@@ -76,7 +77,9 @@ class Actors:
         ended: Callable[[Run], None],
         consequences: Callable[[RunView, Commit, Env], Commit],
         keep: int = 2_000,
+        changes: Changes | None = None,
     ) -> None:
+        self._changes = changes or Changes()
         self._store = store
         self._committer = committer
         self._env = env
@@ -101,6 +104,8 @@ class Actors:
         actor = self._actors.get(view.run.run_id)
         if actor is None:
             actor = self._actors[view.run.run_id] = Actor(view)
+            if view.run.version <= 1:
+                self._changes.note(view.run.run_id)
             if len(self._actors) > self._keep:
                 self._forget_coldest()
         return actor
@@ -164,6 +169,7 @@ class Actors:
     def _applied(self, actor: Actor, letters: list[Letter], commit: Commit) -> None:
         if commit.run is not None:
             actor.view.apply(commit.run, commit.steps)
+            self._changes.note(commit.run.run_id)
         for letter in letters:
             if isinstance(letter.given, Ready):
                 actor.view.events = list(letter.given.events)
@@ -198,6 +204,7 @@ class Actors:
     def _ended_elsewhere(self, actor: Actor, letters: list[Letter]) -> None:
         """Another commit has ended the run: one of another process, or what was written in place of its own."""
         actor.busy = False
+        self._changes.note(actor.view.run.run_id)
         for letter in letters:
             letter.settle(False)
         self._over(actor)

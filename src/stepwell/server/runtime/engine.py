@@ -19,6 +19,7 @@ from stepwell.core.reruns import CannotRerun
 from stepwell.core.signals import sent
 from stepwell.core.triggers import problems
 from stepwell.server.caller.base import Caller
+from stepwell.server.changes import Changes
 from stepwell.server.clock import Clock, SystemClock
 from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.runtime.actors import Actors
@@ -86,8 +87,11 @@ class Engine:
             store, fetcher, self.registry, self._clock, self.new_id, self._deliveries, self.cancelling, capacity
         )
         self.streams = self.worker.streams
+        self.changes = Changes()
         self._committer = Committer(store, self._clock, owner, self.worker.room, self.worker.take)
-        self._actors = Actors(store, self._committer, self._env, self._ended, self._starter.with_consequences)
+        self._actors = Actors(
+            store, self._committer, self._env, self._ended, self._starter.with_consequences, changes=self.changes
+        )
         self.worker.actors = self._actors
         self.worker.committer = self._deliveries.committer = self.cancelling.committer = self._committer
         self._gatherings = Gatherings(store, self._starter, self._env)
@@ -125,6 +129,7 @@ class Engine:
         if not drained:
             await self.worker.abort()
         self.streams.close()
+        self.changes.close()
         return drained
 
     async def close(self) -> None:

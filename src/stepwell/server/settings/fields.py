@@ -106,6 +106,12 @@ FIELDS: Final = {
             secret=True,
         ),
         Field(
+            name="dashboard_password",
+            about="Opens the dashboard of `stepwell serve`.",
+            default="a signing key opens it",
+            secret=True,
+        ),
+        Field(
             name="public_url",
             about="Where upstreams reach the API, for call-backs.",
             default="the address it listens at",

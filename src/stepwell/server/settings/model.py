@@ -43,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     signing_key: str | None = None
     signing_key_fallback: str | None = None
     event_keys: tuple[str, ...] = ()
+    dashboard_password: str | None = None
+    """Opens the dashboard, in place of the signing key."""
     discovery: bool = True
     app_urls: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()

@@ -1,0 +1,49 @@
+"""The limits of a function in words. Pure."""
+
+from collections.abc import Iterator
+
+from stepwell.server.dashboard.words import duration
+from stepwell.wire.function_config import FunctionConfig, RateLimit, Throttle
+
+
+def limits_of(function: FunctionConfig) -> list[str]:
+    """One short line for each limit that a function has."""
+    return [*_slots(function), *_paces(function), *_starts(function)]
+
+
+def _slots(function: FunctionConfig) -> Iterator[str]:
+    for what, entries in (("steps", function.concurrency), ("runs", function.run_concurrency)):
+        for entry in entries:
+            where = "" if entry.scope == "fn" else f" in the {entry.scope.value}"
+            yield f"{entry.limit} {what} at once{_per(entry.key)}{where}"
+
+
+def _paces(function: FunctionConfig) -> Iterator[str]:
+    if function.throttle is not None:
+        yield f"throttle {_rate(function.throttle)}"
+    if function.fetch_throttle is not None:
+        yield f"requests {_rate(function.fetch_throttle)}"
+    if function.rate_limit is not None:
+        yield f"rate limit {_rate(function.rate_limit)}"
+
+
+def _starts(function: FunctionConfig) -> Iterator[str]:
+    if function.debounce is not None:
+        yield f"debounce {duration(function.debounce.period_ms)}{_per(function.debounce.key)}"
+    if function.batch is not None:
+        batch = function.batch
+        yield f"batches of {batch.max_size} or after {duration(batch.timeout_ms)}{_per(batch.key)}"
+    if function.singleton is not None:
+        yield f"singleton ({function.singleton.mode.value}){_per(function.singleton.key)}"
+    if function.priority is not None:
+        yield f"priority {function.priority}"
+    if function.idempotency is not None:
+        yield f"once for each {function.idempotency}"
+
+
+def _rate(limit: Throttle | RateLimit) -> str:
+    return f"{limit.limit} in {duration(limit.period_ms)}{_per(limit.key)}"
+
+
+def _per(key: str | None) -> str:
+    return f" for each {key}" if key else ""

@@ -1,0 +1,148 @@
+"""The list of runs: what the filters in the URL mean, and which runs they let through."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stepwell.core.model import Run, RunStatus
+from stepwell.server.api.facade import EngineFacade
+from stepwell.server.dashboard.pages import page, redirect
+from stepwell.server.store.base import RunQuery
+from stepwell.wire.ids import is_ulid, ulid
+
+PAGE = 50
+"""Runs on a page."""
+LOOKED_AT = 2_000
+"""Runs that one search for a text looks at; a link goes on from there."""
+_BATCH = 200
+SPANS = {"15m": 900, "1h": 3_600, "24h": 86_400, "7d": 604_800}
+"""Seconds that the filter by time can mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What the URL asks for. An unknown value of a choice counts as none."""
+
+    status: str = ""
+    app: str = ""
+    function: str = ""
+    q: str = ""
+    since: str = ""
+    cursor: str = ""
+
+    def url(self, **changed: str) -> str:
+        """The query string with some of it changed; empty for no filter."""
+        pairs = {name: getattr(self, name) for name in self.__slots__} | changed
+        text = urlencode({name: value for name, value in pairs.items() if value})
+        return f"?{text}" if text else ""
+
+    @property
+    def some(self) -> bool:
+        """Whether any run may be left out."""
+        return bool(self.status or self.app or self.function or self.q or self.since or self.cursor)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Runs of one page. ``older``: the cursor to go on from; ``looked_at``: as many were searched, and there are more."""
+
+    runs: list[Run]
+    older: str | None = None
+    looked_at: int = 0
+
+
+class RunsPage:
+    """``GET /``."""
+
+    def __init__(self, engine: EngineFacade, now: Callable[[], int]) -> None:
+        self._engine = engine
+        self._now = now
+
+    async def get(self, request: Request) -> Response:
+        """The runs; who looks for an id gets to what has it."""
+        filters = read(request)
+        if is_ulid(filters.q.upper()):
+            there = await self._by_id(filters.q.upper())
+            if there:
+                return redirect(there)
+        now = self._now()
+        only = [each for each in request.query_params.get("only", "").split(",") if is_ulid(each)][:PAGE]
+        found = await self._only(only) if only else await search(self._engine, filters, now)
+        functions = sorted(function.id for function in self._engine.functions())
+        apps = sorted(app.app_id for app in self._engine.apps())
+        values = {
+            "filters": filters,
+            "found": found,
+            "now": now,
+            "functions": functions,
+            "apps": apps,
+            "statuses": [status.value for status in RunStatus],
+            "spans": SPANS,
+            "first": not (found.runs or filters.some or only),
+            "address": _address(request),
+        }
+        return page(request, "runs", values)
+
+    async def _only(self, run_ids: list[str]) -> Found:
+        views = [await self._engine.view(run_id) for run_id in run_ids]
+        return Found([view.run for view in views if view is not None])
+
+    async def _by_id(self, text: str) -> str | None:
+        if await self._engine.view(text) is not None:
+            return f"runs/{text}"
+        return f"events/{text}" if await self._engine.event(text) is not None else None
+
+
+def read(request: Request) -> Filters:
+    """The filters of a request's URL."""
+    given = request.query_params
+    status, since, cursor = given.get("status", ""), given.get("since", ""), given.get("cursor", "")
+    return Filters(
+        status=status if status in set(RunStatus) else "",
+        app=given.get("app", "")[:200],
+        function=given.get("function", "")[:200],
+        q=given.get("q", "").strip()[:200],
+        since=since if since in SPANS else "",
+        cursor=cursor if is_ulid(cursor) else "",
+    )
+
+
+async def search(engine: EngineFacade, filters: Filters, now: int, limit: int = PAGE) -> Found:
+    """The newest runs that pass. A text is looked for in the id, function, app, trigger, result and error of each."""
+    before, seen = filters.cursor or None, 0
+    after = ulid(max(0, now - SPANS[filters.since] * 1000), bytes(10)) if filters.since else None
+    passed: list[Run] = []
+    batch = _BATCH if filters.q else limit + 1
+    while seen < LOOKED_AT:
+        query = RunQuery(
+            limit=batch,
+            before=before,
+            after=after,
+            status=filters.status or None,
+            app_id=filters.app or None,
+            function_id=filters.function or None,
+        )
+        runs = await engine.runs(query)
+        seen += len(runs)
+        for run in runs:
+            if len(passed) == limit:
+                return Found(passed, passed[-1].run_id)
+            if not filters.q or _has(run, filters.q.lower()):
+                passed.append(run)
+        if len(runs) < batch:
+            return Found(passed)
+        before = runs[-1].run_id
+    return Found(passed, before, seen)
+
+
+def _has(run: Run, text: str) -> bool:
+    plain = f"{run.run_id} {run.function_id} {run.app_id} {run.trigger} {run.error or ''}".lower()
+    return text in plain or text in (run.output or b"").decode("utf-8", "replace").lower()
+
+
+def _address(request: Request) -> str:
+    """Where this page was reached, without a path."""
+    return f"{request.url.scheme}://{request.url.netloc}"

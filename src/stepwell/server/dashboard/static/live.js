@@ -1,0 +1,124 @@
+// <live-page>: is told of changed runs (server-sent events), asks for this page once more, and takes over what differs.
+// Nothing jumps: rows are replaced in their place, rows to come at the top wait behind a button.
+
+const root = document.body.dataset.root;
+const PAUSE_MS = 400;
+
+class LivePage extends HTMLElement {
+  connectedCallback() {
+    this.known = new Map([...this.querySelectorAll("[data-live]")].map((each) => [each.id, each.outerHTML]));
+    this.waiting = [];
+    this.changed = new Set();
+    this.timer = 0;
+    this.button = this.querySelector("[data-fresh]");
+    this.button?.addEventListener("click", () => this.showWaiting());
+    this.addEventListener("input", (event) => event.target.closest("[data-live]")?.setAttribute("data-dirty", ""));
+    if (this.hasAttribute("data-over")) return;
+    this.connect();
+    window.addEventListener("pagehide", () => this.source.close());
+    window.addEventListener("pageshow", (event) => event.persisted && this.connect());
+  }
+
+  connect() {
+    const run = this.dataset.run ? `?run=${encodeURIComponent(this.dataset.run)}` : "";
+    this.source = new EventSource(`${root}/live${run}`);
+    this.source.addEventListener("changed", (event) => {
+      (JSON.parse(event.data).runs ?? []).forEach((id) => this.changed.add(`r-${id}`));
+      this.soon();
+    });
+    this.source.addEventListener("ready", () => {
+      this.dataset.connected = "";
+      this.soon(); // what changed between the page and the connection
+    });
+  }
+
+  soon() {
+    this.timer ||= setTimeout(() => this.refresh(), PAUSE_MS);
+  }
+
+  async refresh() {
+    try {
+      const page = await parsed(location.href);
+      if (page) this.take(page);
+      const more = this.querySelector("[data-more]")?.dataset.last;
+      const last = more && (await parsed(more));
+      if (last) this.take(last);
+      await this.takeOthers(page);
+    } catch (problem) {
+      console.debug("could not refresh", problem); // the next change, or the reconnection, tries again
+    } finally {
+      this.timer = 0;
+    }
+  }
+
+  // runs that changed, are shown here, and were pushed off the page as it would be now
+  async takeOthers(page) {
+    const gone = [...this.changed].filter((id) => document.getElementById(id) && !page?.getElementById(id));
+    this.changed.clear();
+    if (!gone.length || this.dataset.run || location.pathname.includes("/events")) return;
+    const only = await parsed(`${root}/?only=${gone.slice(0, 50).map((id) => id.slice(2)).join(",")}`);
+    if (only) for (const row of only.querySelectorAll("[data-rows] [data-live]")) this.replace(row);
+  }
+
+  take(page) {
+    if (document.querySelector(".teach") && page.querySelector("[data-rows] > *")) return location.reload();
+    const added = [];
+    for (const part of page.querySelectorAll("live-page [data-live]")) {
+      if (!this.replace(part) && part.parentElement.matches("[data-rows]")) added.push(part);
+    }
+    const none = document.getElementById("none");
+    if (none && !page.getElementById("none")) none.remove();
+    if (page.querySelector("live-page[data-over]")) this.source.close();
+    this.add(added);
+  }
+
+  replace(part) {
+    const there = document.getElementById(part.id);
+    if (!there) return false;
+    const html = part.outerHTML;
+    const busy = there.hasAttribute("data-dirty") || (there.id === "panel" && there.contains(document.activeElement) && document.activeElement !== there);
+    if (this.known.get(part.id) === html || busy) return true;
+    this.known.set(part.id, html);
+    const focused = there.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const made = document.importNode(part, true);
+    if (there.id === "panel") keepState(there, made);
+    there.replaceWith(made);
+    if (focused) made.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    return true;
+  }
+
+  add(parts) {
+    const rows = this.querySelector("[data-rows]");
+    if (!rows || !parts.length) return;
+    if (rows.matches("ol") || !rows.children.length) {
+      rows.append(...parts.map((part) => document.importNode(part, true)));
+      return;
+    }
+    if (!this.button || new URLSearchParams(location.search).has("cursor")) return;
+    this.waiting = parts.map((part) => document.importNode(part, true));
+    this.button.textContent = `${parts.length} new`;
+    this.button.hidden = false;
+  }
+
+  showWaiting() {
+    this.querySelector("[data-rows]").prepend(...this.waiting);
+    this.waiting = [];
+    this.button.hidden = true;
+  }
+}
+
+// what the reader had opened, and how far it was scrolled
+function keepState(old, made) {
+  const before = [...old.querySelectorAll("details")];
+  const after = [...made.querySelectorAll("details")];
+  if (before.length === after.length) after.forEach((each, at) => (each.open = before[at].open));
+  requestAnimationFrame(() => (made.scrollTop = old.scrollTop));
+}
+
+export async function parsed(url) {
+  const answer = await fetch(url, { headers: { accept: "text/html" }, credentials: "same-origin" });
+  if (!answer.ok || answer.url.includes("/login")) return null;
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+customElements.define("live-page", LivePage);
