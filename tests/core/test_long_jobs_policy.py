@@ -14,6 +14,7 @@ from stepwell.wire.constants import CALLBACK_URL
 from stepwell.wire.fetch import FetchBroken, FetchPolicy, FetchRequest, FetchResponse, Header, Hop
 from stepwell.wire.fetch_policy import BadPolicy, check_policy, split_policy
 from stepwell.wire.gateway import BadGateway
+from stepwell.wire.secrets import reference
 
 RUN = "01KAPRZC0C000000000000000A"
 START = FetchRequest(
@@ -92,6 +93,25 @@ def test_another_origin_gets_no_credentials_and_encryption_is_not_lost() -> None
     refused = after(answer(202, ("Location", "http://api.x/l")))
     assert isinstance(refused, FetchBroken)
     assert refused.final
+
+
+def test_another_origin_gets_no_reference_to_a_secret() -> None:
+    request = replace(START, headers=(("X-Plain", f"key {reference('KEY')}"), ("X", "1")))
+    here, there = (next_poll(request, answer(202, ("Location", to)), 1, 0, 0, 0.5) for to in ("/l", "https://other/l"))
+    assert isinstance(here, Poll)
+    assert here.request.headers == request.headers
+    assert isinstance(there, Poll)
+    assert there.request.headers == (("X", "1"),)
+    leak = next_poll(request, answer(202, ("Location", f"https://other/?k={reference('KEY')}")), 1, 0, 0, 0.5)
+    assert isinstance(leak, FetchBroken)
+    assert (leak.kind, leak.final) == ("redirect", True)
+
+
+def test_redirects_of_one_poll_do_not_count_for_the_next() -> None:
+    hops = tuple(Hop(302, f"https://api.x/{n}") for n in range(20))
+    found = next_poll(replace(START, history=hops), answer(202, ("Location", "/l"), history=hops), 3, 0, 0, 0.5)
+    assert isinstance(found, Poll)
+    assert found.request.history == ()
 
 
 @given(st.integers(1, 500), st.floats(0, 1, exclude_max=True), st.one_of(st.none(), st.text(max_size=8)))

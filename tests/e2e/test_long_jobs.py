@@ -24,6 +24,7 @@ class Jobs:
 
     def __init__(self) -> None:
         self.left = 3
+        self.refused = 0
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         self.answers: list[tuple[int, Any]] = []
         self.early = False
@@ -46,6 +47,11 @@ class Jobs:
         if self.left > 0:
             return web.Response(status=202)
         return web.Response(status=303, headers={"Location": "/result"})
+
+    async def bare(self, request: web.Request) -> web.Response:
+        self._see(request)
+        self.refused -= 1
+        return web.Response(status=503 if self.refused >= 0 else 202)
 
     async def result(self, request: web.Request) -> web.Response:
         self._see(request)
@@ -85,6 +91,7 @@ async def jobs() -> AsyncIterator[Jobs]:
     app.add_routes(
         [
             web.post("/jobs", made.start),
+            web.route("*", "/bare", made.bare),
             web.get("/jobs/7", made.job),
             web.get("/result", made.result),
             web.post("/hook", made.hook),
@@ -122,6 +129,17 @@ async def test_a_202_is_followed_to_the_end_of_the_job(tmp_path: Path, jobs: Job
     (step,) = steps["data"]
     assert [(a["number"], a["status"]) for a in step["attempts"]] == [(0, 202), (1, 202), (2, 503), (3, 200)]
     assert step["attempts"][0]["reason"] == "status 202: the job goes on"
+
+
+async def test_a_202_without_a_place_is_the_response_also_after_a_retry(tmp_path: Path, jobs: Jobs) -> None:
+    jobs.refused = 1
+
+    async def f(ctx: stepwell.Context) -> Any:
+        return (await ctx.step.fetch(f"{jobs.url}/bare", method="POST", poll=True, deadline=20)).status_code
+
+    async with platform(tmp_path, function(f)) as running:
+        assert (await finish(running, await running.send("go", {}))).output == 202
+    assert [(method, path) for method, path, _ in jobs.seen] == [("POST", "/bare")] * 2
 
 
 async def test_polling_goes_on_after_a_restart(tmp_path: Path, jobs: Jobs) -> None:

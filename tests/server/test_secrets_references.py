@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from stepwell.server.fetcher.client import AiohttpFetcher
 from stepwell.server.fetcher.guard import Guard
 from stepwell.server.secrets.config import build_vault
 from stepwell.server.secrets.fetcher import SecretFetcher
-from stepwell.server.secrets.tee import CleanTee
 from stepwell.server.settings import Settings, SettingsError
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchPolicy, FetchRequest, FetchResponse
 from stepwell.wire.secret_rules import SecretRule, make_rule, parse_rules, refusal
@@ -175,6 +173,7 @@ class Upstream:
         self.tokens = 0
         self.valid = ""
         self.token_status = 200
+        self.token_gate: asyncio.Event | None = None
         self.elsewhere = ""
 
     async def echo(self, request: web.Request) -> web.Response:
@@ -194,6 +193,8 @@ class Upstream:
         return response
 
     async def token(self, request: web.Request) -> web.Response:
+        if self.token_gate is not None:
+            await self.token_gate.wait()
         self.seen.append((request.path, dict(request.headers), await request.text()))
         self.tokens += 1
         self.valid = f"token-{self.tokens}-abcdef"
@@ -413,6 +414,33 @@ async def test_many_requests_at_once_share_one_token(upstream: tuple[Upstream, s
     assert server.tokens == 2
 
 
+async def test_a_401_stands_where_no_new_token_can_be_had(upstream: tuple[Upstream, str], tmp_path: Path) -> None:
+    server, url = upstream
+    inner = AiohttpFetcher(Guard(allow_private=True))
+    settings = Settings(secrets_file=oauth_file(tmp_path, url))
+    fetcher = SecretFetcher(inner, build_vault(settings, inner, SystemClock(), {}))
+    request = FetchRequest(url=f"{url}/guarded", headers=(("Authorization", f"Bearer {reference('CRM')}"),))
+    await fetcher.fetch(request)
+    server.valid, server.token_status = "revoked", 503
+    outcomes = [await fetcher.fetch(replace(request, policy=FetchPolicy(at_most_once=once))) for once in (False, True)]
+    await fetcher.close()
+    assert [outcome.status for outcome in outcomes if isinstance(outcome, FetchResponse)] == [401, 401]
+
+
+async def test_the_deadline_holds_while_a_token_is_fetched(upstream: tuple[Upstream, str], tmp_path: Path) -> None:
+    server, url = upstream
+    server.token_gate = asyncio.Event()
+    request = FetchRequest(
+        url=f"{url}/guarded",
+        headers=(("Authorization", f"Bearer {reference('CRM')}"),),
+        policy=FetchPolicy(deadline_ms=50),
+    )
+    outcome = await asyncio.wait_for(send(request, {}, secrets_file=oauth_file(tmp_path, url)), 20)
+    server.token_gate.set()
+    assert isinstance(outcome, FetchBroken)
+    assert (outcome.kind, outcome.sent) == ("timeout", False)
+
+
 @pytest.mark.parametrize(("status", "final", "kind"), [(400, True, "invalid"), (503, False, "connect")])
 async def test_a_token_that_can_not_be_had(
     upstream: tuple[Upstream, str], tmp_path: Path, status: int, final: bool, kind: str
@@ -455,119 +483,3 @@ def test_a_request_never_shows_its_credentials() -> None:
     assert shown == "FetchRequest(GET https://h:1)"
     assert "sk" not in shown
     assert "pw" not in shown
-
-
-# while the body arrives
-
-
-class Heard:
-    def __init__(self) -> None:
-        self.heads: list[FetchResponse] = []
-        self.parts: list[bytes] = []
-
-    def begin(self, head: FetchResponse) -> None:
-        self.heads.append(head)
-
-    def write(self, data: bytes) -> None:
-        self.parts.append(data)
-
-
-HEAD = FetchResponse(status=200, url="https://h/")
-
-
-@given(
-    st.binary(max_size=60),
-    st.lists(st.integers(0, 80), max_size=8),
-    st.sampled_from([b"abcabd", b"aaaaab", b"xyxyxyz"]),
-)
-def test_a_stream_reads_as_the_record_does(noise: bytes, cuts: list[int], value: bytes) -> None:
-    whole = value[:3] + noise + value + value[:-1] + value + noise[:5] + value[:4]
-    heard = Heard()
-    tee = CleanTee(heard, [value], lambda head: head)
-    tee.begin(HEAD)
-    places = [0, *sorted(cuts), len(whole)]
-    for start, end in pairwise(places):
-        tee.write(whole[start:end])
-    tee.flush()
-    assert b"".join(heard.parts) == whole.replace(value, b"*" * len(value))
-
-
-class Place:
-    """Where large bodies go."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-
-    def store(self, _head: FetchResponse) -> "Place":
-        return self
-
-    async def write(self, data: bytes) -> None:
-        self.parts.append(data)
-
-    async def end(self) -> int:
-        return sum(map(len, self.parts))
-
-
-@given(st.lists(st.integers(0, 80), max_size=8), st.sampled_from([b"abcabd", b"aaaaab"]))
-def test_a_large_body_is_stored_as_the_record_would_have_it(cuts: list[int], value: bytes) -> None:
-    whole = b"..." + value + value[:-1] + value + value[:4]
-    place = Place()
-    sink = CleanTee(place, [value], lambda head: head).store(HEAD)
-    assert sink is not None
-
-    async def run() -> int:
-        for start, end in pairwise([0, *sorted(cuts), len(whole)]):
-            await sink.write(whole[start:end])
-        return await sink.end()
-
-    assert asyncio.run(run()) == len(whole)
-    assert b"".join(place.parts) == whole.replace(value, b"*" * len(value))
-
-
-def test_an_encoded_body_with_secrets_is_taken_whole() -> None:
-    tee = CleanTee(Place(), [b"value"], lambda head: head)
-    assert tee.store(replace(HEAD, headers=(("content-encoding", "gzip"),))) is None
-
-
-def test_a_stream_is_not_held_up() -> None:
-    heard = Heard()
-    tee = CleanTee(heard, [b"sk-123456"], lambda head: head)
-    tee.begin(HEAD)
-    tee.write(b"data: hello\n\n")
-    assert heard.parts == [b"data: hello\n\n"]
-    tee.write(b"data: sk-")
-    assert heard.parts[1:] == [b"data: "]
-
-
-class Scripted:
-    """A fetcher that tees: one answer after the other."""
-
-    def __init__(self, *answers: FetchResponse) -> None:
-        self.answers = list(answers)
-        self.sent: list[FetchRequest] = []
-
-    async def fetch(self, request: FetchRequest, attempt: int = 0) -> FetchOutcome:
-        raise AssertionError(attempt)
-
-    async def fetch_teed(self, request: FetchRequest, _attempt: int, tee: Any) -> FetchOutcome:
-        self.sent.append(request)
-        answer = replace(self.answers.pop(0), url=request.url)
-        tee.begin(replace(answer, body=b""))
-        tee.write(answer.body)
-        return answer
-
-    async def close(self) -> None:
-        return None
-
-
-async def test_only_the_last_hop_is_streamed_and_without_the_value() -> None:
-    jump = FetchResponse(status=307, url="", headers=(("location", "/there"),), body=b"moved")
-    inner = Scripted(jump, FetchResponse(status=200, url="", body=b"your key is value-123!"))
-    fetcher = SecretFetcher(inner, vault_of({"API_KEY": "value-123"}, secrets_hosts="API_KEY=127.0.0.1"))
-    heard = Heard()
-    request = FetchRequest(url="http://127.0.0.1/here", headers=(("X-Key", REF),))
-    outcome = await fetcher.fetch_teed(request, 0, heard)
-    assert isinstance(outcome, FetchResponse)
-    assert [head.url for head in heard.heads] == ["http://127.0.0.1/there"]
-    assert b"".join(heard.parts) == outcome.body == b"your key is *********!"
-    assert [dict(sent.headers)["X-Key"] for sent in inner.sent] == ["value-123", "value-123"]

@@ -62,7 +62,9 @@ def hop_to(request: FetchRequest, outcome: FetchResponse) -> FetchRequest | Fetc
 def see_other(request: FetchRequest, base: str, location: str) -> FetchRequest | FetchBroken:
     """The GET of a place that a response from ``base`` names, with what a redirect there would take along."""
     found = _refused_or(request, base, location, 303)
-    return found if isinstance(found, FetchBroken) else replace(found, method="GET", body=None)
+    if isinstance(found, FetchBroken):
+        return found
+    return _without_secrets(request, replace(found, method="GET", body=None))
 
 
 def _refused_or(request: FetchRequest, base: str, location: str, status: int) -> FetchRequest | FetchBroken:

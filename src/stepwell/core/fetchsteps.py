@@ -55,7 +55,7 @@ def fetched(draft: Draft, given: Fetched) -> None:
         again = replace(item, attempt=item.attempt + 1, due_at=due, claim=0, rescues=0, limits=limits, paces=paces)
         draft.put(again)
         return
-    asked = step.attempt + 1
+    asked = step.attempt + 1 - item.attempt
     poll = polling.next_poll(request, verdict.outcome, asked, step.created_at, env.now, env.jitter, env.flat_retry_ms)
     if isinstance(poll, polling.Poll):
         _look_again(draft, _attempted(step, given, env.now, poll.delay_ms, poll.reason), item, poll)

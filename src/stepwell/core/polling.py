@@ -40,9 +40,10 @@ def next_poll(
 ) -> Poll | FetchBroken | None:
     """What follows from the outcome of a request with ``poll``; None where it is the result.
 
-    ``asked`` counts the requests of the step so far, this one included. 202 leads to a GET of the place that it names, or
-    of the same place again; 303 to a GET of its ``Location`` at once. Credentials stay at their origin. A poll that would
-    come after the deadline (24 h where the policy has none) is not made: that is an error of kind ``timeout``.
+    ``asked`` counts the requests of the step so far, this one included, its own retries not. 202 leads to a GET of the
+    place that it names, or of the same place again; 303 to a GET of its ``Location`` at once. Credentials stay at
+    their origin. A poll that would come after the deadline (24 h where the policy has none) is not made: that is an error
+    of kind ``timeout``.
     """
     if not request.policy.poll or isinstance(outcome, FetchBroken) or outcome.status not in (202, 303):
         return None
@@ -57,7 +58,7 @@ def next_poll(
         message = f"{request.method} {place(request.url)}: the job was not done when its time was up."
         return FetchBroken(kind="timeout", message=message, sent=True, final=True)
     policy = replace(request.policy, at_most_once=False)
-    return Poll(replace(following, policy=policy), delay, f"status {outcome.status}: the job goes on")
+    return Poll(replace(following, policy=policy, history=()), delay, f"status {outcome.status}: the job goes on")
 
 
 def deadline(request: FetchRequest, started_ms: int) -> int:

@@ -10,6 +10,10 @@ class CannotDecode(ValueError):
     """A body that can not be made plain: unknown coding, damaged data, or over the limit; the message says which."""
 
 
+class DecodesToMore(CannotDecode):
+    """It is over the limit."""
+
+
 class _Decompressor(Protocol):
     eof: bool
     unused_data: bytes
@@ -72,7 +76,7 @@ def _drain(start: Callable[[], _Decompressor], body: bytes, limit: int) -> bytes
 
 def _check(size: int, limit: int) -> None:
     if size > limit:
-        raise CannotDecode(f"it decodes to more than {limit} bytes")
+        raise DecodesToMore(f"it decodes to more than {limit} bytes")
 
 
 def _gzip(body: bytes, limit: int) -> bytes:

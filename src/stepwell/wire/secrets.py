@@ -15,9 +15,10 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.wire.constants import MAX_FETCH_BODY
-from stepwell.wire.encodings import CannotDecode, decode
+from stepwell.wire.encodings import CannotDecode, DecodesToMore, decode
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header
 from stepwell.wire.fetch_headers import find, find_all
+from stepwell.wire.fetch_urls import place
 
 MARK = "stepwell-secret."
 _TAIL = ".k3v9xq7f"
@@ -144,18 +145,22 @@ def scrub(outcome: FetchOutcome, asked: FetchRequest, values: Mapping[str, str])
     """The outcome without the values, in case the server repeats them; its URL is the one that was ``asked``.
 
     In headers the references come back in their place. In the body they become as many ``*``, so that lengths stay true;
-    an encoded body that holds one is recorded decoded.
+    an encoded body that holds one is recorded decoded. One that decodes to more than a record may have can not be looked
+    into, and is broken.
     """
     spellings = _spellings(asked, values)
     if isinstance(outcome, FetchBroken):
         return replace(outcome, message=_hide(outcome.message, spellings))
     headers: tuple[Header, ...] = tuple((name, _hide(value, spellings)) for name, value in outcome.headers)
     clean = replace(outcome, url=asked.url, headers=headers)
-    return _scrub_body(
-        clean,
-        [spelling.encode() for spelling in spellings],
-        min(asked.policy.max_body or MAX_FETCH_BODY, MAX_FETCH_BODY),
-    )
+    try:
+        return _scrub_body(
+            clean,
+            [spelling.encode() for spelling in spellings],
+            min(asked.policy.max_body or MAX_FETCH_BODY, MAX_FETCH_BODY),
+        )
+    except DecodesToMore as problem:
+        return _unseen(asked, clean, problem)
 
 
 def needles(asked: FetchRequest, values: Mapping[str, str]) -> list[bytes]:
@@ -189,6 +194,8 @@ def _scrub_body(response: FetchResponse, hidden: list[bytes], limit: int) -> Fet
     codings = find_all(response.headers, "content-encoding")
     try:
         plain = decode(response.body, codings, limit) if codings else response.body
+    except DecodesToMore:
+        raise
     except CannotDecode:
         plain = response.body
     if not any(needle in plain for needle in hidden):
@@ -200,3 +207,14 @@ def _scrub_body(response: FetchResponse, hidden: list[bytes], limit: int) -> Fet
     stale = ("content-encoding", "content-length")
     headers = tuple(pair for pair in response.headers if pair[0].lower() not in stale)
     return replace(response, body=plain, headers=headers)
+
+
+def _unseen(asked: FetchRequest, response: FetchResponse, problem: DecodesToMore) -> FetchBroken:
+    return FetchBroken(
+        kind="too_large",
+        message=f"{asked.method} {place(asked.url)}: the response's body can not be searched for secrets, {problem}.",
+        sent=True,
+        final=True,
+        elapsed_ms=response.elapsed_ms,
+        phases=response.phases,
+    )

@@ -51,7 +51,7 @@ class SecretFetcher:
         started = asyncio.get_running_loop().time()
         history = request.history
         while True:
-            outcome = await self._send(_narrowed(request, started), attempt, tee, history)
+            outcome = await self._send(request, started, attempt, tee, history)
             spent = (asyncio.get_running_loop().time() - started) * 1000
             outcome = replace(outcome, elapsed_ms=max(outcome.elapsed_ms, spent))
             if isinstance(outcome, FetchBroken):
@@ -67,19 +67,36 @@ class SecretFetcher:
             history += (Hop(head.status, head.url, head.headers),)
             request = following
 
-    async def _send(self, request: FetchRequest, attempt: int, tee: Any, history: tuple[Hop, ...]) -> FetchOutcome:
+    async def _send(
+        self, request: FetchRequest, started: float, attempt: int, tee: Any, history: tuple[Hop, ...]
+    ) -> FetchOutcome:
+        async def filled(values: dict[str, str]) -> FetchOutcome:
+            asked = _narrowed(request, started)
+            return await self._filled(asked, values, attempt, _tee(tee, asked, values, history))
+
         try:
-            values = await self.vault.values(uses(request), request.url)
-            outcome = await self._filled(request, values, attempt, _tee(tee, request, values, history))
-            if _refused(outcome) and values:
-                fresh = await self.vault.values(uses(request), request.url, fresh=True)
-                if fresh != values and not request.policy.at_most_once:
-                    return await self._filled(request, fresh, attempt, _tee(tee, request, fresh, history))
+            values = await self._values(request, started)
+            outcome = await filled(values)
         except SecretUnavailable as problem:
             return _broken(request, str(problem), problem.kind, final=problem.final)
         except BadSecret as problem:
             return _broken(request, str(problem), "invalid", final=True)
-        return outcome
+        if not _refused(outcome) or not values:
+            return outcome
+        try:
+            fresh = await self._values(request, started, fresh=True)
+            return outcome if fresh == values or request.policy.at_most_once else await filled(fresh)
+        except (SecretUnavailable, BadSecret):
+            return outcome  # the server has answered, and that stands
+
+    async def _values(self, request: FetchRequest, started: float, *, fresh: bool = False) -> dict[str, str]:
+        """The secrets' values, which may have to be fetched: within the deadline. Raises :class:`SecretUnavailable`."""
+        left = _narrowed(request, started).policy.deadline_ms
+        try:
+            async with asyncio.timeout(None if left is None else left / 1000):
+                return await self.vault.values(uses(request), request.url, fresh=fresh)
+        except TimeoutError:
+            raise SecretUnavailable("its secret could not be had before its time was up", "timeout") from None
 
     async def _filled(
         self, request: FetchRequest, values: dict[str, str], attempt: int, tee: CleanTee | None

@@ -54,8 +54,8 @@ class CleanTee:
         self._open = False
 
     def begin(self, head: FetchResponse) -> None:
-        """The first bytes are here."""
-        clean = self._wanted(head)
+        """The first bytes are here. Values can not be seen in an encoded body: that one is shown once it is recorded."""
+        clean = None if find(head.headers, "content-encoding") else self._wanted(head)
         self._open = clean is not None
         if clean is not None:
             self._tee.begin(clean)
