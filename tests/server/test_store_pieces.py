@@ -1,5 +1,6 @@
 """Bodies in pieces on SQLite: what is left of unfinished ones goes, bit by bit; older files are read; pieces are sealed."""
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.sealed import SealedStore
 from stepwell.server.store.sqlite import SQLiteStore
 from stepwell.server.store.sqlite.arriving import SWEEP
+from stepwell.server.store.sqlite.checkpoint import EVERY_BYTES
 from stepwell.server.store.sqlite.connect import APPLICATION_ID, _know
 from stepwell.testing.platform.body_conformance import append, claimed, keep
 
@@ -64,6 +66,19 @@ async def test_a_large_one_is_deleted_bit_by_bit_also_across_restarts(tmp_path: 
     await keep(store, other)
     assert (rows(tmp_path, "body_pieces"), rows(tmp_path, "arriving")) == (1, 0)
     assert await store.load_body(other.body) == b"x"
+    await store.close()
+
+
+async def test_the_log_goes_into_the_file_while_a_body_arrives(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    claim = await claimed(store)
+    large = EVERY_BYTES // PIECE_BYTES
+    await append(store, claim, *pieces(large))
+    async with asyncio.timeout(20):
+        while (tmp_path / "stepwell.db").stat().st_size < EVERY_BYTES // 2:
+            await asyncio.sleep(0.01)
+    await keep(store, claim)
+    assert len(await store.load_body(claim.body) or b"") == large * PIECE_BYTES
     await store.close()
 
 

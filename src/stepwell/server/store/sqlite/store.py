@@ -17,6 +17,7 @@ from stepwell.server.store.base import (
     Transacted,
     WaitQuery,
 )
+from stepwell.server.store.sqlite.checkpoint import Checkpointer
 from stepwell.server.store.sqlite.connect import connect_reader, connect_writer, prepare
 from stepwell.server.store.sqlite.lane import Lane
 from stepwell.server.store.sqlite.lock import FileLock
@@ -40,6 +41,7 @@ class SQLiteStore:
         self._lock = FileLock(self.path)
         self._write: Lane[Writer] | None = None
         self._read: Lane[Reader] | None = None
+        self._checkpointer = Checkpointer(self.path)
 
     async def open(self) -> None:
         """See :meth:`Store.open`. Claims of the former process lose their leases: the next ``rescue`` frees them."""
@@ -53,6 +55,7 @@ class SQLiteStore:
             await self._shut(write, read)
             raise
         self._write, self._read = write, read
+        self._checkpointer = Checkpointer(self.path)
 
     def _open_writer(self) -> Writer:
         prepare(self.path)
@@ -69,6 +72,7 @@ class SQLiteStore:
         write, self._write = self._write, None
         read, self._read = self._read, None
         if write is not None and read is not None:
+            await self._checkpointer.stop()
             await self._shut(write, read)
 
     async def _shut(self, write: Lane[Writer], read: Lane[Reader]) -> None:
@@ -138,7 +142,9 @@ class SQLiteStore:
 
     async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
         """See :meth:`Store.append_body`."""
-        return await self._writer.do(Writer.append_body, claim, start, data)
+        held = await self._writer.do(Writer.append_body, claim, start, data)
+        self._checkpointer.stored(len(data))
+        return held
 
     async def list_items(self, run_id: str) -> list[Item]:
         """See :meth:`Store.list_items`."""

@@ -11,6 +11,7 @@ from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Transacted
 from stepwell.server.store.codec import encode, stored_item
 from stepwell.server.store.sqlite.arriving import SWEEP, append, settle, sweep
+from stepwell.server.store.sqlite.connect import LOG_PAGES, LOG_PAGES_OF_BODIES
 from stepwell.server.store.sqlite.ledger import Draft, Held, ItemKey, read_ledger
 from stepwell.server.store.sqlite.pick import pick
 from stepwell.server.store.sqlite.plan import Plan, look_up
@@ -114,11 +115,13 @@ class Writer:
         if self._ledger.owned_by(claim) is None:
             return False
         self._conn.execute("PRAGMA synchronous=NORMAL")
+        self._conn.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES_OF_BODIES}").fetchall()
         try:
             with self._draft() as draft:
                 append(self._conn, draft, claim, start, data)
         finally:
             self._conn.execute("PRAGMA synchronous=FULL")
+            self._conn.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}").fetchall()
         return True
 
     def _free(self, draft: Draft, items: list[tuple[ItemKey, Held]], rescues: int) -> None:
