@@ -50,6 +50,9 @@ _FROM_ENV = (
     "STEPWELL_SECRETS_FILE",
     "STEPWELL_SECRETS_HOSTS",
     "STEPWELL_SENSITIVE_HEADERS",
+    "STEPWELL_LOG_FORMAT",
+    "STEPWELL_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
 )
 """What a platform inside of a program takes from the environment."""
 
@@ -287,6 +290,8 @@ async def embedded(
         secrets_hosts=given.secrets_hosts,
         secrets_file=given.secrets_file,
         sensitive_headers=given.sensitive_headers,
+        log_format=given.log_format,
+        otlp_endpoint=given.otlp_endpoint,
     )
     clients = [client] if isinstance(client, Client) else list(client)
     platform = Embedded(settings, clients)

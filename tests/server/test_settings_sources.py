@@ -35,6 +35,8 @@ TEXTS = {
     "sensitive_headers": "x-a",
     "always_replay": "yes",
     "max_body": "1 GB",
+    "log_format": "json",
+    "otlp_endpoint": "http://c:4318",
 }
 """A value for each, unlike its default."""
 

@@ -1,6 +1,5 @@
 """``stepwell dev`` and ``stepwell serve``: the platform in this process."""
 
-import logging
 from typing import TYPE_CHECKING
 
 import click
@@ -8,6 +7,7 @@ import click
 from stepwell.cli.modules import load_clients
 from stepwell.cli.server_options import server_options, started_settings
 from stepwell.server.settings import require_keys
+from stepwell.server.telemetry.logs import speak
 
 if TYPE_CHECKING:
     from stepwell.server.settings import Settings
@@ -36,19 +36,8 @@ def _settings(kind: str, flags: dict[str, object]) -> "Settings":
     return started_settings(kind, flags).settings
 
 
-def _speak() -> None:
-    """Show the platform's own log, unless the user's module sets logging up differently later."""
-    logger = logging.getLogger("stepwell")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-
-
 def _serve_forever(settings: "Settings", app: str | None) -> None:
-    _speak()
+    speak(settings.log_format)
     clients = load_clients(app) if app else []
     from stepwell.embed import serve_forever
 

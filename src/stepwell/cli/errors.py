@@ -6,7 +6,7 @@ import sys
 
 from stepwell.cli.main import NEEDS_SERVER
 
-_EXTRAS = frozenset({"aiohttp", "starlette", "uvicorn", "uvloop", "httptools", "click"})
+_EXTRAS = frozenset({"aiohttp", "starlette", "uvicorn", "uvloop", "httptools", "click", "prometheus_client"})
 
 
 class CliError(Exception):

@@ -23,6 +23,7 @@ def gather(env: Env, *, run_id: str, app_id: str, function_id: str, event: Store
         gathering=True,
         queued_at=env.now,
         buckets=(bucket,),
+        trace=event.trace,
     )
     key = run_key(env, function_id, event, run_id)
     join = Joining(run, event.internal_id, key, event.ts, len(event.body), parent_step(event))

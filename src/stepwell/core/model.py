@@ -211,6 +211,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """It is cancelled when its first call has not begun so long after it was due; ``finish_ms``: or not ended so long
     after that call began."""
     finish_ms: int | None = None
+    trace: str = ""
+    """That of its event."""
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -266,6 +268,8 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     ts: int = 0
     """The event's own time; in the future, it delays the runs that it starts."""
+    trace: str = ""
+    """The trace context that it came with (``wire.traces``); not stored: the runs that it starts keep it."""
 
 
 class RunKey(msgspec.Struct, frozen=True):

@@ -51,6 +51,7 @@ def start(
         start_ms=rules.start_ms,
         finish_ms=rules.finish_ms,
         buckets=(enter.single[0],) if enter.single else (),
+        trace=event.trace,
     )
     due_at = start_time(env, event)
     item = Item(

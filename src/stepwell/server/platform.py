@@ -5,6 +5,8 @@ import logging
 import socket
 from collections.abc import Sequence
 
+from stepwell.core.flow.hosts import HostRules
+from stepwell.core.propagation import Traced
 from stepwell.server.api.app import create_app
 from stepwell.server.caller.base import Caller
 from stepwell.server.dashboard.app import with_dashboard
@@ -12,6 +14,9 @@ from stepwell.server.discovery import Discovery
 from stepwell.server.listen import Listener
 from stepwell.server.runtime.engine import Engine
 from stepwell.server.settings import Settings
+from stepwell.server.telemetry.metrics import Metrics
+from stepwell.server.telemetry.setup import observers, traced
+from stepwell.wire.constants import IN_PROCESS_URL
 from stepwell.wire.functions import Registration
 
 logger = logging.getLogger("stepwell")
@@ -30,13 +35,16 @@ class Platform:
         self, apps: Sequence[tuple[Registration, Caller]] = (), listener: socket.socket | None = None
     ) -> None:
         """Open the store, take over the apps of this process, begin to work, then listen. Raises StoreError."""
+        self._observe()
         await self.engine.open()
         try:
             for registration, caller in apps:
                 await self.engine.register(registration, caller)
             await self.engine.start()
             if listener is not None:
-                api = create_app(self.engine, self._settings)
+                metrics = Metrics(HostRules(self._settings.hosts))
+                self.engine.observers.add(metrics)
+                api = create_app(self.engine, self._settings, metrics=metrics)
                 self._listener = Listener(with_dashboard(api, self.engine, self._settings), listener)
                 await self._listener.start()
         except BaseException:
@@ -45,6 +53,16 @@ class Platform:
         if listener is not None and (self._settings.app_urls or self._settings.discovery):
             looking = Discovery(self.engine, self._settings).run()
             self._discovery = asyncio.get_running_loop().create_task(looking, name="stepwell-discovery")
+
+    def _observe(self) -> None:
+        for observer in observers(self._settings, self._address):
+            self.engine.observers.add(observer)
+        if traced(self._settings):
+            self.engine.propagate(Traced())
+
+    def _address(self, app_id: str) -> str:
+        app = self.engine.registry.get(app_id)
+        return "" if app is None or app.url.startswith(IN_PROCESS_URL) else app.url
 
     async def stop(self, drain_s: float | None = None) -> bool:
         """Listen no more, drain the engine, let go of everything. Whether all that was in flight ended in time."""

@@ -45,6 +45,8 @@ class CallRequest:
     """By hashed id of an unfinished step: the JSON array of arguments to run it with, in place of the code's own."""
     rescued: bool = False
     """Whether an earlier answer to this call may have been lost: the app reports all of its pending steps again."""
+    trace: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Headers that carry the trace context (``wire.traces``)."""
 
     @property
     def is_discovery(self) -> bool:
@@ -79,3 +81,5 @@ class Answer(msgspec.Struct, kw_only=True):
     """The npm SDK says so: it names the losers of a race as long as they go on, rather than that its function has ended."""
     gone: bool = False
     """With an ERROR: the app has gone away before it could answer. No attempt was made, so none is counted."""
+    status: int | None = None
+    """Of an answer that came over HTTP."""

@@ -40,6 +40,8 @@ class IncomingEvent(NamedTuple):
     name: str
     ts: int
     body: bytes
+    trace: str = ""
+    """The trace context that it was sent with (``wire.traces``)."""
 
 
 class _Raws(msgspec.Struct):

@@ -45,6 +45,7 @@ def call_headers(request: CallRequest, kind: str, signature: str | None = None) 
         headers[H_JOB_ID] = request.qi_id
     if signature is not None:
         headers[H_SIGNATURE] = signature
+    headers.update(request.trace)
     return headers
 
 

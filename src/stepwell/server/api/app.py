@@ -22,6 +22,7 @@ from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.health import Health
 from stepwell.server.api.ingest import Ingest
 from stepwell.server.api.invoke import Invoke
+from stepwell.server.api.metrics import MetricsPage
 from stepwell.server.api.openapi.document import route as openapi
 from stepwell.server.api.problems import Problem, unavailable
 from stepwell.server.api.register import Register
@@ -34,6 +35,7 @@ from stepwell.server.api.streams import StepStreams
 from stepwell.server.clock import SystemClock
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import StoreError
+from stepwell.server.telemetry.metrics import Metrics
 from stepwell.wire.constants import H_SERVER_KIND
 
 _log = logging.getLogger("stepwell.api")
@@ -44,19 +46,28 @@ _FAILED = Problem(500, "The platform failed to answer; its log says why.")
 _METHODS = b"GET, POST, PUT, DELETE, OPTIONS"
 
 
-def create_app(engine: EngineFacade, settings: Settings, now: Callable[[], int] | None = None) -> ASGIApp:
+def create_app(
+    engine: EngineFacade,
+    settings: Settings,
+    now: Callable[[], int] | None = None,
+    metrics: Metrics | None = None,
+) -> ASGIApp:
     """The API of ``engine``. ``now`` gives the time in ms since the epoch (default: the system's clock).
+
+    ``metrics``: what ``/metrics`` shows; None: there is no such page.
 
     It has no lifespan work of its own: who starts the engine also stops it.
     """
-    return _Api(engine, settings, now or SystemClock().now)
+    return _Api(engine, settings, now or SystemClock().now, metrics)
 
 
 class _Api:
-    def __init__(self, engine: EngineFacade, settings: Settings, now: Callable[[], int]) -> None:
+    def __init__(
+        self, engine: EngineFacade, settings: Settings, now: Callable[[], int], metrics: Metrics | None
+    ) -> None:
         self._ingest = Ingest(engine, settings, now)
         self._checkpoint = Checkpoint(engine, settings)
-        self._rest = _rest(engine, settings, now)
+        self._rest = _rest(engine, settings, now, metrics)
         self._headers = [(H_SERVER_KIND.encode(), settings.kind.encode()), _ALLOW_ANY]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,7 +154,7 @@ def _checkpointed(path: str) -> str | None:
     return None
 
 
-def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int]) -> Starlette:
+def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int], metrics: Metrics | None) -> Starlette:
     health = Health(engine, settings)
     register = Register(engine, settings)
     bodies = Bodies(engine, settings)
@@ -167,6 +178,8 @@ def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int]) -> S
         *Events(engine, settings).routes(),
         *Apps(engine, settings).routes(),
     ]
+    if metrics is not None:
+        routes.append(MetricsPage(engine, settings, metrics).route())
     handlers = {HTTPException: _http_error, Problem: _problem, StoreError: _store_error, Exception: _failed}
     made = Starlette(routes=routes, exception_handlers=handlers)
     made.router.redirect_slashes = False

@@ -14,6 +14,7 @@ from stepwell.server.settings import Settings
 from stepwell.server.store.base import StoreError
 from stepwell.wire.constants import H_EVENT_SEED, MAX_REQUEST_BYTES
 from stepwell.wire.events import BadEvents, event_ids, parse_events
+from stepwell.wire.traces import TRACEPARENT, TRACESTATE, parse_context
 
 Answer = tuple[int, bytes, dict[str, str]]
 """Status, JSON body, further headers."""
@@ -46,6 +47,9 @@ class Ingest:
         events = parse_events(body, header(scope, "content-type"), now)
         if not events:
             return []
+        trace = parse_context(header(scope, TRACEPARENT), header(scope, TRACESTATE))
+        if trace is not None:
+            events = [event._replace(trace=trace.text) for event in events]
         return await self._engine.ingest(events, self._ids(header(scope, H_EVENT_SEED), len(events), now))
 
     def _ids(self, seed: str | None, count: int, now: int) -> list[str]:

@@ -1,21 +1,15 @@
 """Hides credentials in what a person sees of a request: sensitive headers, and parameters of URLs. Pure."""
 
-import re
 from typing import cast
 
 import msgspec
 
 from stepwell.wire.builtins import FETCH_EVENT
 from stepwell.wire.fetch_headers import is_sensitive
+from stepwell.wire.masks import MASK, mask_url
 
-MASK = "***"
 _OF_ANSWERS = frozenset({"authentication-info", "proxy-authentication-info", "www-authenticate"})
 _URLS = frozenset({"location", "content-location", "referer"})
-_PARAMETER = re.compile(
-    r"([?&#;](?:[\w.-]*[_.-])?(?:api[_-]?key|apikey|key|secret|token|password|passwd|pwd|sig|signature|credential|code|auth)=)"
-    r"[^&#;\s\"]+",
-    re.IGNORECASE,
-)
 
 
 def mask_gateway(output: msgspec.Raw) -> msgspec.Raw:
@@ -34,11 +28,6 @@ def mask_event(event: dict[str, object]) -> dict[str, object]:
     if event.get("name") != FETCH_EVENT or not isinstance(data, dict):
         return event
     return {**event, "data": _masked(cast("object", data))}
-
-
-def mask_url(url: str) -> str:
-    """A URL with the values of parameters that are credentials by their name replaced."""
-    return _PARAMETER.sub(rf"\1{MASK}", url)
 
 
 def _masked(value: object) -> object:

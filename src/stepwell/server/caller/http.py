@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 import aiohttp
+from msgspec.structs import replace
 from yarl import URL
 
 from stepwell.server.clock import Clock
@@ -114,7 +115,7 @@ class HttpCaller:
                 return _failed(
                     f"what answers at {_short(url)} signed with another key: both sides need the same signing key"
                 )
-        return parse_answer(status, headers, data)
+        return replace(parse_answer(status, headers, data), status=status)
 
     def _cache_of(self, run_id: str) -> dict[bytes, bytes]:
         """Canonical forms of the run's memos, so that each is made once."""

@@ -14,6 +14,7 @@ from stepwell.core.outputs import Commit
 from stepwell.server.changes import Changes
 from stepwell.server.runtime.committer import Committer, Unstorable
 from stepwell.server.store.base import Outcome, Store, StoreError
+from stepwell.server.telemetry.observers import Observer
 
 logger = logging.getLogger("stepwell.engine")
 
@@ -78,9 +79,11 @@ class Actors:
         consequences: Callable[[RunView, Commit, Env], Commit],
         keep: int = 2_000,
         changes: Changes | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._changes = changes or Changes()
         self._store = store
+        self._observer = Observer() if observer is None else observer
         self._committer = committer
         self._env = env
         self._ended = ended
@@ -137,7 +140,7 @@ class Actors:
         try:
             commit = self._decision(actor, letters)
         except Exception as problem:
-            logger.exception("could not decide on run %s", actor.view.run.run_id)
+            logger.exception("could not decide on run %s", actor.view.run.run_id, extra=_named(actor))
             letters = [_broken(letter, problem) for letter in letters]
             commit = self._decision(actor, letters)
 
@@ -167,6 +170,7 @@ class Actors:
         self._applied(actor, letters, commit)
 
     def _applied(self, actor: Actor, letters: list[Letter], commit: Commit) -> None:
+        self._observer.moved(actor.view, commit, [letter.given for letter in letters])
         if commit.run is not None:
             actor.view.apply(commit.run, commit.steps)
             self._changes.note(commit.run.run_id)
@@ -221,7 +225,7 @@ class Actors:
             views = await self._store.load_runs([actor.view.run.run_id])
         except Exception as problem:
             if not isinstance(problem, StoreError):
-                logger.exception("could not load run %s", actor.view.run.run_id)
+                logger.exception("could not load run %s", actor.view.run.run_id, extra=_named(actor))
             asyncio.get_running_loop().call_later(_RETRY_S, self._reload_soon, actor, letters)
             return
         if views:
@@ -231,7 +235,8 @@ class Actors:
             return
         stale = [letter for letter in letters if letter.refused > 1 and len(letters) == 1] if views else letters
         for letter in stale:
-            logger.warning("run %s: a late result was dropped: its lease had ended", actor.view.run.run_id)
+            run_id = actor.view.run.run_id
+            logger.warning("run %s: a late result was dropped: its lease had ended", run_id, extra=_named(actor))
             letter.settle(False)
         rest = [letter for letter in letters if letter not in stale]
         if len(rest) > 1:
@@ -254,6 +259,11 @@ class Actors:
 
 
 _background: set[asyncio.Task[None]] = set()
+
+
+def _named(actor: Actor) -> dict[str, str]:
+    """What a line of the log tells of it (``telemetry.logs``)."""
+    return {"run_id": actor.view.run.run_id, "function": actor.view.run.function_id}
 
 
 def _broken(letter: Letter, problem: Exception) -> Letter:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from stepwell.core.model import Item, ItemRef
 from stepwell.core.outputs import Commit
 from stepwell.server.clock import Clock
 from stepwell.server.store.base import ClaimRequest, Outcome, Store, StoreError
+from stepwell.server.telemetry.observers import Observer
 
 logger = logging.getLogger("stepwell.store")
 
@@ -37,8 +39,15 @@ class Committer:
     """
 
     def __init__(
-        self, store: Store, clock: Clock, owner: str, room: Callable[[], int], take: Callable[[list[Item]], None]
+        self,
+        store: Store,
+        clock: Clock,
+        owner: str,
+        room: Callable[[], int],
+        take: Callable[[list[Item]], None],
+        observer: Observer | None = None,
     ) -> None:
+        self._observer = Observer() if observer is None else observer
         self._store = store
         self._clock = clock
         self._owner = owner
@@ -110,6 +119,7 @@ class Committer:
         commits = [commit for part, _ in batch for commit in part]
         if not commits and claim is None:
             return
+        began = time.perf_counter()
         try:
             result = await self._store.transact(commits, claim)
         except StoreError as problem:
@@ -119,6 +129,7 @@ class Committer:
             logger.exception("the store could not take what was submitted")
             self._poisoned(batch, alone, problem)
             return
+        self._observer.wrote(time.perf_counter() - began, len(commits))
         if self._failing and (commits or result.claimed):  # reading alone works on a full disk
             self._failing = False
             logger.warning("the store works again")

@@ -15,6 +15,7 @@ from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.inputs import CalledBack, Cancelled, Checkpointed, Env, Input, Poked
 from stepwell.core.model import Item, Run, RunStatus, RunView, StoredEvent
 from stepwell.core.outputs import Commit
+from stepwell.core.propagation import PassedOn
 from stepwell.core.reruns import CannotRerun
 from stepwell.core.signals import sent
 from stepwell.core.triggers import problems
@@ -35,6 +36,7 @@ from stepwell.server.runtime.starter import Starter
 from stepwell.server.runtime.waiting import Waiting
 from stepwell.server.runtime.worker import Worker
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, Outcome, RunQuery, Store
+from stepwell.server.telemetry.observers import Observers
 from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.events import BadEvents, IncomingEvent, finish
 from stepwell.wire.fetch import FetchResponse
@@ -88,9 +90,16 @@ class Engine:
         )
         self.streams = self.worker.streams
         self.changes = Changes()
-        self._committer = Committer(store, self._clock, owner, self.worker.room, self.worker.take)
+        self.observers = Observers()
+        self._committer = Committer(store, self._clock, owner, self.worker.room, self.worker.take, self.observers)
         self._actors = Actors(
-            store, self._committer, self._env, self._ended, self._starter.with_consequences, changes=self.changes
+            store,
+            self._committer,
+            self._env,
+            self._ended,
+            self._starter.with_consequences,
+            changes=self.changes,
+            observer=self.observers,
         )
         self.worker.actors = self._actors
         self.worker.committer = self._deliveries.committer = self.cancelling.committer = self._committer
@@ -98,6 +107,10 @@ class Engine:
         self.worker.gatherings = self._gatherings
         self._leases = Leases(store, self._clock, owner, self._committer)
         self.crons = Crons(self.registry.crons, self._clock, self._ticked)
+
+    def propagate(self, propagation: PassedOn) -> None:
+        """From now on send trace contexts as ``propagation`` says."""
+        self.worker.propagation = self._starter.propagation = propagation
 
     # life
 
@@ -142,6 +155,8 @@ class Engine:
         await self._fetcher.close()
         await self._http.close()
         await self.store.close()
+        if self.observers:
+            await asyncio.to_thread(self.observers.close)
 
     # events in
 
@@ -150,14 +165,17 @@ class Engine:
         env = self._env()
         commits: list[Commit] = []
         begun: list[tuple[int, RunView | None]] = []
+        received: list[StoredEvent] = []
         for event, internal_id in zip(events, ids, strict=True):
             stored = _stored(event, internal_id, env.now)
             commits.append(self._waiting.commit(stored))
             for view, commit in self._starter.runs_for(env, stored):
                 begun.append((len(commits), view))
                 commits.append(commit)
+            received.append(stored)
 
         def applied(outcomes: list[Outcome]) -> None:
+            self.observers.received(received)
             known = [view for index, view in begun if outcomes[index] is Outcome.APPLIED]
             started = [view for view in known if view is not None]
             for view in started:
@@ -389,4 +407,5 @@ def _stored(event: IncomingEvent, internal_id: str, now: int) -> StoredEvent:
         received_at=now,
         body=finish(event, internal_id),
         ts=event.ts,
+        trace=event.trace,
     )

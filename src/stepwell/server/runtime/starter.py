@@ -13,6 +13,7 @@ from stepwell.core.inputs import Env, Ready
 from stepwell.core.invokes import INVOKED, outcome, resume, target_of, unknown
 from stepwell.core.model import Item, Run, RunKey, RunView, StoredEvent
 from stepwell.core.outputs import Commit, SystemEvent
+from stepwell.core.propagation import PassedOn
 from stepwell.core.reruns import CannotRerun, rerun
 from stepwell.core.runs import KEY_LIFETIME_MS, start, waiting_steps
 from stepwell.core.systemevents import NAMES, at_end
@@ -30,6 +31,7 @@ class Starter:
         self._registry = registry
         self._waiting = waiting
         self._new_id = new_id
+        self.propagation = PassedOn()
 
     def runs_for(self, env: Env, event: StoredEvent) -> list[tuple[RunView | None, Commit]]:
         """A run for each function that the event starts; no view where the store finds out which run it goes into."""
@@ -69,16 +71,16 @@ class Starter:
             self._waiting.note(commit.waits)
         if not commit.emit and not ended:
             return commit
-        more = [follow for event in commit.emit for follow in self._send(env, event)]
+        more = [follow for event in commit.emit for follow in self._send(env, event, view.run)]
         if run is not None and ended:
             more += [resume(parent, outcome(run), env.now) for parent in waiting_steps(run)]
             if self._registry.listens(NAMES) or self._waiting.awaits(NAMES):
-                more += [follow for event in at_end(run, view.events) for follow in self._send(env, event)]
+                more += [follow for event in at_end(run, view.events) for follow in self._send(env, event, run)]
         return replace(commit, more=(*commit.more, *more))
 
-    def _send(self, env: Env, sent: SystemEvent) -> list[Commit]:
+    def _send(self, env: Env, sent: SystemEvent, sender: Run) -> list[Commit]:
         """Store a system event, hand it out and start what listens to it; nothing is stored where nobody does."""
-        event = self._stored(env, sent)
+        event = replace(self._stored(env, sent), trace=self.propagation.event(sent, sender))
         if sent.function_id is None:
             matches = self._registry.matches(event)
         else:

@@ -10,6 +10,7 @@ from stepwell.core.flow.admission import waiting_steps_of
 from stepwell.core.inputs import Answered, Began, Cancelled, Fetched, Fired, Held, Input
 from stepwell.core.model import Item, ItemRef, Run, WorkKind
 from stepwell.core.outputs import Commit
+from stepwell.core.propagation import PassedOn
 from stepwell.core.reruns import edited_inputs
 from stepwell.server.caller.base import Caller
 from stepwell.server.clock import Clock
@@ -71,6 +72,7 @@ class Worker:
         self.actors: Actors
         self.committer: Committer
         self.gatherings: Gatherings
+        self.propagation = PassedOn()
         self._works = {WorkKind.FETCH: self._fetch, WorkKind.START: self._start, WorkKind.CANCEL: self._cancel}
 
     def room(self) -> int:
@@ -133,7 +135,7 @@ class Worker:
                     for item in items:
                         self._spawn(self._take_cold([item]), item)
                     return
-                logger.exception("could not load run %s", items[0].run_id)
+                logger.exception("could not load run %s", items[0].run_id, extra={"run_id": items[0].run_id})
             await asyncio.sleep(_RETRY_S)
         for item in items:
             actor = actors.get(item.run_id)
@@ -182,7 +184,8 @@ class Worker:
         try:
             given = await self._works.get(item.kind, self._call)(actor, item)
         except Exception as problem:
-            logger.exception("a work item of run %s failed in the platform", item.run_id)
+            named = {"run_id": item.run_id, "step_id": item.key}
+            logger.exception("a work item of run %s failed in the platform", item.run_id, extra=named)
             given = broken(item, problem)
         recorded = self.streams.recording((item.run_id, item.key)) if item.kind is WorkKind.FETCH else None
         self.actors.give(actor, given, recorded)
@@ -248,6 +251,7 @@ class Worker:
             fn_uuid=uuid,
             qi_id=f"{item.run_id}/{item.key}/{item.claim}",
             url=url,
+            trace=self.propagation.call(run, item),
         )
         if run.started_at is None and (run.start_ms is not None or run.finish_ms is not None):
             self.actors.give(actor, Began(started))

@@ -22,6 +22,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     default: str
     read: Reader = readers.text
     names: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    """Variables of others that are read, after our own."""
     flags: tuple[str, ...] = ()
     metavar: str = "TEXT"
     many: bool = False
@@ -215,6 +217,23 @@ FIELDS: Final = {
             default="false",
             read=readers.flag,
             flags=("--always-replay/--no-always-replay",),
+        ),
+        Field(
+            name="log_format",
+            about="How the log is written: `text` for people, `json` with an object in each line.",
+            default="text",
+            read=readers.log_format,
+            flags=("--log-format",),
+            metavar="FORMAT",
+        ),
+        Field(
+            name="otlp_endpoint",
+            about="An OpenTelemetry collector that gets traces by OTLP over HTTP; OTEL_EXPORTER_OTLP_ENDPOINT is read too.",
+            default=_NONE,
+            read=readers.http_url,
+            also=("OTEL_EXPORTER_OTLP_ENDPOINT",),
+            flags=("--otlp-endpoint",),
+            metavar="URL",
         ),
     )
 }

@@ -83,7 +83,8 @@ def _flag(field: Field, value: object) -> tuple[object, str]:
 
 
 def _variable(field: Field, env: Mapping[str, str]) -> tuple[object, str]:
-    for name, text in _given(env, field.variables):
+    others = [(name, env[name]) for name in field.also if env.get(name)]
+    for name, text in [*_given(env, field.variables), *others]:
         return _read(field, text, name), name
     return None, ""
 

@@ -9,6 +9,7 @@ from stepwell.core.networks import Network
 from stepwell.wire.constants import CALL_TIMEOUT_S, MAX_FETCH_BODY
 
 Kind = Literal["dev", "cloud"]
+LogFormat = Literal["text", "json"]
 
 DEFAULT_PORT = 8288
 DEFAULT_DB = "sqlite:///.stepwell/stepwell.db"
@@ -62,6 +63,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     always_replay: bool = False
     max_body: int = MAX_FETCH_BODY
     """Bytes of a response's body, where the request itself does not say."""
+    log_format: LogFormat = "text"
+    otlp_endpoint: str | None = None
+    """Where traces are sent, by OTLP over HTTP; None: nowhere."""
 
     @property
     def dev(self) -> bool:

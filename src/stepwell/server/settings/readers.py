@@ -68,6 +68,20 @@ def flag(field: str, given: str) -> object:
     raise SettingsError(f"{said(field)} must be true or false, not {given!r}.")
 
 
+def log_format(_field: str, given: str) -> object:
+    """``text`` or ``json``."""
+    if given not in ("text", "json"):
+        raise SettingsError(f"The log format must be text or json, not {given!r}.")
+    return given
+
+
+def http_url(field: str, given: str) -> object:
+    """An address of http or https, without the slash at its end."""
+    if not re.match(r"https?://[^/\s]", given):
+        raise SettingsError(f"{said(field)} must begin with http:// or https:// and name a host, not {given!r}.")
+    return given.rstrip("/")
+
+
 def words(_field: str, given: str) -> object:
     """Words, separated by commas or white space."""
     return tuple(word for word in re.split(r"[,\s]+", given) if word)

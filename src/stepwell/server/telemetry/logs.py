@@ -1,0 +1,117 @@
+"""Logs: a line for people, or one JSON object for each event, with the ids of run and step."""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from stepwell.core.inputs import Input
+from stepwell.core.model import Run, RunStatus, RunView, Step
+from stepwell.core.outputs import Commit
+from stepwell.server.settings.model import LogFormat
+from stepwell.server.telemetry.observers import Observer
+from stepwell.wire.errors import parse_error
+from stepwell.wire.masks import mask_text
+
+logger = logging.getLogger("stepwell.runs")
+_OURS = ("event", "run_id", "step_id", "step", "function", "app", "status", "op", "attempts", "duration_ms", "error")
+
+
+class JsonFormatter(logging.Formatter):
+    """``{"time", "level", "logger", "message", ...}``: further members are those that the caller gave as ``extra``.
+
+    Credentials that are known by their place in a URL or a header are masked, in tracebacks too.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": mask_text(record.getMessage()),
+        }
+        found = {name: getattr(record, name, None) for name in _OURS}
+        line |= {name: value for name, value in found.items() if value is not None}
+        if record.exc_info:
+            line["exception"] = mask_text(self.formatException(record.exc_info))
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """The time of day and the message, masked likewise."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and those of a traceback."""
+        return mask_text(super().format(record))
+
+
+class RunLog(Observer):
+    """Says when a run begins or ends, a step ends, and an attempt has failed."""
+
+    def moved(self, before: RunView, commit: Commit, inputs: Sequence[Input]) -> None:
+        """One line for each of these."""
+        run = commit.run or before.run
+        if before.run.status is RunStatus.QUEUED and run.status is not RunStatus.QUEUED:
+            logger.info("run %s began", run.run_id, extra=_run("run.began", run))
+        for step in commit.steps:
+            old = before.steps.get(step.step_id)
+            if step.ended and (old is None or not old.ended):
+                logger.info("step %s %s", step.name, step.status.value, extra=_step("step.ended", run, step))
+            elif step.attempts and (old is None or step.attempt > old.attempt):
+                more = {"error": _attempt(step)}
+                logger.warning("step %s failed", step.name, extra=_step("step.attempt_failed", run, step) | more)
+        if run.status.ended and not before.run.status.ended:
+            level = logging.WARNING if run.status is RunStatus.FAILED else logging.INFO
+            logger.log(level, "run %s %s", run.run_id, run.status.value, extra=_run("run.ended", run))
+
+
+def _run(event: str, run: Run) -> dict[str, object]:
+    said: dict[str, object] = {
+        "event": event,
+        "run_id": run.run_id,
+        "function": run.function_id,
+        "app": run.app_id,
+        "status": run.status.value,
+    }
+    if run.ended_at is not None:
+        said["duration_ms"] = run.ended_at - run.queued_at
+    if run.status is RunStatus.FAILED:
+        said["error"] = parse_error(run.output).name
+    return said
+
+
+def _step(event: str, run: Run, step: Step) -> dict[str, object]:
+    said = {
+        "event": event,
+        "run_id": run.run_id,
+        "step_id": step.step_id,
+        "step": step.name,
+        "function": run.function_id,
+    }
+    said |= {"status": step.status.value, "op": step.op}
+    more: dict[str, object] = {"attempts": step.attempt} if step.attempt else {}
+    if step.ended_at is not None:
+        more["duration_ms"] = step.ended_at - step.created_at
+    return said | more
+
+
+def _attempt(step: Step) -> str:
+    """What went wrong in the newest attempt, in a word: messages are the user's own data."""
+    newest = step.attempts[-1]
+    return f"status {newest.status}" if newest.status is not None else (newest.error or "error").partition(":")[0]
+
+
+def speak(log_format: LogFormat) -> None:
+    """Show the platform's own log on stderr, unless the user's module has set logging up."""
+    top = logging.getLogger("stepwell")
+    if not top.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+        top.addHandler(handler)
+        top.setLevel(logging.INFO)
+        top.propagate = False

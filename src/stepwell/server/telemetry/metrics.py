@@ -1,0 +1,184 @@
+"""The platform's metrics, for Prometheus. What each means is in docs/telemetry.md; a test holds the two together."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric as Family
+
+from stepwell.core.flow.hosts import HostRules, host_of
+from stepwell.core.inputs import Answered, Fetched, Held, Input
+from stepwell.core.model import Run, RunView, Step, StepStatus, StoredEvent
+from stepwell.core.outputs import Commit
+from stepwell.server.telemetry.observers import Observer
+from stepwell.wire.fetch import FetchBroken
+from stepwell.wire.ops import Opcode
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+OTHER: Final = "other"
+_MAX_NAMES = 500
+_QUICK = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_USUAL = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_LONG = (0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3_600, 21_600, 86_400, 604_800)
+
+
+class Metric(NamedTuple):
+    """One of our own. ``buckets``: of a histogram, seconds; () for a counter, None for a gauge."""
+
+    name: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] | None = ()
+
+
+METRICS: Final = (
+    Metric("stepwell_events_received_total"),
+    Metric("stepwell_runs_ended_total", ("function", "status")),
+    Metric("stepwell_run_duration_seconds", ("function",), _LONG),
+    Metric("stepwell_steps_ended_total", ("op", "status")),
+    Metric("stepwell_waits_total", ("reason",)),
+    Metric("stepwell_queue_delay_seconds", ("kind",), _USUAL),
+    Metric("stepwell_app_call_duration_seconds", ("app", "outcome"), _USUAL),
+    Metric("stepwell_fetch_attempts_total", ("host", "status")),
+    Metric("stepwell_fetch_phase_duration_seconds", ("host", "phase"), _USUAL),
+    Metric("stepwell_store_transaction_duration_seconds", (), _QUICK),
+    Metric("stepwell_store_commits_total"),
+    Metric("stepwell_items", ("state",), None),
+    Metric("stepwell_runs", ("status",), None),
+)
+_WAITS = {
+    Opcode.SLEEP: "sleep",
+    Opcode.WAIT_FOR_EVENT: "event",
+    Opcode.WAIT_FOR_SIGNAL: "signal",
+    Opcode.INVOKE: "invoke",
+}
+
+
+class Metrics(Observer):
+    """Counts what this process does. ``hosts``: a host is named by its rule; those without one are ``other`` together.
+
+    A function or app gets a name of its own while there are not more than 500 of them.
+    """
+
+    def __init__(self, hosts: HostRules) -> None:
+        self._hosts = hosts
+        self._names: set[str] = set()
+        self._registry = _Registry()
+        self._own = {metric.name: _made(metric, self._registry) for metric in METRICS}
+        ProcessCollector(registry=self._registry)
+
+    def text(self, runs: Mapping[str, int], queued: int, claimed: int) -> bytes:
+        """Everything in the text format. ``runs`` by status, ``queued`` and ``claimed`` items are those of the store now."""
+        for status, number in runs.items():
+            self._gauge("stepwell_runs", status).set(number)
+        self._gauge("stepwell_items", "queued").set(queued)
+        self._gauge("stepwell_items", "claimed").set(claimed)
+        return generate_latest(self._registry)
+
+    def received(self, events: Sequence[StoredEvent]) -> None:
+        """Count them."""
+        self._count("stepwell_events_received_total", by=len(events))
+
+    def wrote(self, seconds: float, commits: int) -> None:
+        """Count the commits, and how long it took."""
+        self._time("stepwell_store_transaction_duration_seconds", seconds)
+        self._count("stepwell_store_commits_total", by=commits)
+
+    def moved(self, before: RunView, commit: Commit, inputs: Sequence[Input]) -> None:
+        """Count what was done for the run."""
+        for given in inputs:
+            self._input(before.run, given, commit.now)
+        for step in commit.steps:
+            self._step(before.steps.get(step.step_id), step)
+        run = commit.run
+        if run is not None and run.status.ended:
+            function = self._name(run.function_id)
+            self._count("stepwell_runs_ended_total", function, run.status.value)
+            self._time("stepwell_run_duration_seconds", ((run.ended_at or commit.now) - run.queued_at) / 1000, function)
+
+    def _input(self, run: Run, given: Input, now: int) -> None:
+        if isinstance(given, Held):
+            self._count("stepwell_waits_total", "app")
+        elif isinstance(given, Answered):
+            outcome = given.answer.kind.value if given.answer.error is None else "error"
+            taken = (now - given.started_at) / 1000
+            self._time("stepwell_app_call_duration_seconds", taken, self._name(run.app_id), outcome)
+            self._time("stepwell_queue_delay_seconds", (given.started_at - given.item.due_at) / 1000, "call")
+        elif isinstance(given, Fetched):
+            self._time("stepwell_queue_delay_seconds", (given.started_at - given.item.due_at) / 1000, "fetch")
+            self._fetched(given)
+
+    def _fetched(self, given: Fetched) -> None:
+        outcome = given.outcome
+        rule = self._hosts.find(host_of(msgspec.msgpack.decode(given.item.payload or b"\x80", type=_Url).url))
+        host = OTHER if rule is None or rule.pattern == "*" else rule.pattern
+        status = "error" if isinstance(outcome, FetchBroken) else f"{outcome.status // 100}xx"
+        self._count("stepwell_fetch_attempts_total", host, status)
+        phases: dict[str, float | None] = msgspec.to_builtins(outcome.phases)
+        for phase, taken in (*phases.items(), ("total", outcome.elapsed_ms or None)):
+            if taken is not None:
+                self._time("stepwell_fetch_phase_duration_seconds", taken / 1000, host, phase)
+
+    def _step(self, old: Step | None, step: Step) -> None:
+        if step.ended:
+            if old is None or not old.ended:
+                self._count("stepwell_steps_ended_total", step.op, step.status.value)
+        elif old is None or old.status is not step.status:
+            reason = wait_reason(step)
+            if reason is not None:
+                self._count("stepwell_waits_total", reason)
+
+    def _name(self, name: str) -> str:
+        if name not in self._names and len(self._names) >= _MAX_NAMES:
+            return OTHER
+        self._names.add(name)
+        return name
+
+    def _count(self, name: str, *labels: str, by: int = 1) -> None:
+        counter = self._own[name]
+        assert isinstance(counter, Counter)
+        (counter.labels(*labels) if labels else counter).inc(by)
+
+    def _time(self, name: str, seconds: float, *labels: str) -> None:
+        histogram = self._own[name]
+        assert isinstance(histogram, Histogram)
+        (histogram.labels(*labels) if labels else histogram).observe(max(0.0, seconds))
+
+    def _gauge(self, name: str, *labels: str) -> Gauge:
+        gauge = self._own[name]
+        assert isinstance(gauge, Gauge)
+        return gauge.labels(*labels)
+
+
+class _Registry(CollectorRegistry):
+    """Without the times at which counters were made, which text format 0.0.4 has no place for."""
+
+    def collect(self) -> Iterator[Family]:
+        for family in super().collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family
+
+
+class _Url(msgspec.Struct):
+    url: str = ""
+
+
+def wait_reason(step: Step) -> str | None:
+    """What a step that has not ended waits for, in a word; None where it is being worked on."""
+    if step.status is StepStatus.RETRYING:
+        return "retry"
+    if step.status is not StepStatus.WAITING:
+        return None
+    if step.callback is not None:
+        return "callback"
+    return next((reason for op, reason in _WAITS.items() if op == step.op), None)
+
+
+def _made(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    about = f"See docs/telemetry.md: {metric.name.removeprefix('stepwell_').replace('_', ' ')}."
+    if metric.buckets is None:
+        return Gauge(metric.name, about, metric.labels, registry=registry)
+    if not metric.buckets:
+        return Counter(metric.name, about, metric.labels, registry=registry)
+    return Histogram(metric.name, about, metric.labels, buckets=metric.buckets, registry=registry)

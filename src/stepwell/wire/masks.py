@@ -1,0 +1,29 @@
+"""Hides what is a credential by its place in a text: parameters of URLs, their user part, authorization headers, keys."""
+
+import re
+
+MASK = "***"
+_PARAMETER = re.compile(
+    r"([?&#;](?:[\w.-]*[_.-])?(?:api[_-]?key|apikey|key|secret|token|password|passwd|pwd|sig|signature|credential|code|auth)=)"
+    r"[^&#;\s\"]+",
+    re.IGNORECASE,
+)
+_USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/?#\s@\"']+@", re.IGNORECASE)
+_HEADER = re.compile(
+    r"(authorization[\"']?\s*[:=,]\s*(?:b[\"']|[\"'])?)(?:(?:basic|bearer)\s+)?[^\s\"',)]+", re.IGNORECASE
+)
+_BEARER = re.compile(r"(\bbearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
+_KEY = re.compile(r"\b(signkey-\w+-)[0-9a-f]+", re.IGNORECASE)
+
+
+def mask_url(url: str) -> str:
+    """A URL with the values of parameters that are credentials by their name replaced."""
+    return _PARAMETER.sub(rf"\1{MASK}", url)
+
+
+def mask_text(text: str) -> str:
+    """Any text, likewise; also users and passwords in URLs, authorization headers, signing keys."""
+    text = _USER.sub(rf"\1{MASK}@", mask_url(text))
+    for pattern in (_HEADER, _BEARER, _KEY):
+        text = pattern.sub(rf"\1{MASK}", text)
+    return text

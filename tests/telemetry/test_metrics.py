@@ -1,0 +1,125 @@
+"""``/metrics`` as Prometheus reads it; its page and the dashboard name what there is."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families
+
+import stepwell
+from stepwell.core.flow.hosts import NO_RULES
+from stepwell.embed import embedded
+from stepwell.server.api.app import create_app
+from stepwell.server.settings import Settings
+from stepwell.server.telemetry.metrics import METRICS, OTHER, Metrics
+from stepwell.wire.signing import hashed_key
+from tests.examples.platform_process import free_port
+from tests.server.api_fakes import SIGNING_KEY, FakeEngine
+from tests.telemetry.receivers import Flaky, serving
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+client = stepwell.Client(app_id="counted")
+
+
+@client.create_function(fn_id="works", trigger=stepwell.TriggerEvent(event="counted/works"))
+async def works(ctx: stepwell.Context) -> None:
+    await ctx.step.fetch(f"{ctx.event.data['url']}/known", id="known")
+    await ctx.step.fetch(f"{ctx.event.data['other']}/other", id="other")
+    await ctx.step.sleep("nap", "10ms")
+
+
+@client.create_function(fn_id="fails", trigger=stepwell.TriggerEvent(event="counted/works"), retries=0)
+async def fails(ctx: stepwell.Context) -> None:
+    raise ValueError
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    """By name and values of labels, but for buckets."""
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if "le" not in sample.labels
+    }
+
+
+async def test_the_figures_are_those_of_the_work(tmp_path: Path) -> None:
+    port = free_port()
+    with serving(Flaky().handle) as url, serving(Flaky().handle) as other:
+        hosts = {url.removeprefix("http://"): {"concurrency": 5}}
+        running = embedded(client, db=f"sqlite:///{tmp_path}/m.db", port=port, retry_interval=0.01, hosts=hosts)
+        async with running as platform, httpx2.AsyncClient() as http:
+            await platform.send_and_wait("counted/works", {"url": url, "other": other})
+            answer = await http.get(f"http://127.0.0.1:{port}/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    found = samples(answer.text)
+    known = url.removeprefix("http://")
+    want = {
+        ("stepwell_events_received_total",): 1,
+        ("stepwell_runs_ended_total", "counted-works", "completed"): 1,
+        ("stepwell_runs_ended_total", "counted-fails", "failed"): 1,
+        ("stepwell_run_duration_seconds_count", "counted-works"): 1,
+        ("stepwell_steps_ended_total", "Gateway", "completed"): 2,
+        ("stepwell_steps_ended_total", "Sleep", "completed"): 1,
+        ("stepwell_waits_total", "sleep"): 1,
+        ("stepwell_waits_total", "retry"): 2,
+        ("stepwell_queue_delay_seconds_count", "fetch"): 4,
+        ("stepwell_app_call_duration_seconds_count", "counted", "error"): 1,
+        ("stepwell_app_call_duration_seconds_count", "counted", "returned"): 1,
+        ("stepwell_fetch_attempts_total", known, "5xx"): 1,
+        ("stepwell_fetch_attempts_total", known, "2xx"): 1,
+        ("stepwell_fetch_attempts_total", OTHER, "5xx"): 1,
+        ("stepwell_fetch_attempts_total", OTHER, "2xx"): 1,
+        ("stepwell_fetch_phase_duration_seconds_count", known, "total"): 2,
+        ("stepwell_items", "queued"): 0,
+        ("stepwell_items", "claimed"): 0,
+        ("stepwell_runs", "completed"): 1,
+        ("stepwell_runs", "failed"): 1,
+    }
+    assert {name: found.get(name) for name in want} == want
+    assert found["stepwell_store_commits_total",] >= 6
+    assert found["stepwell_store_transaction_duration_seconds_count",] > 0
+    assert found["process_resident_memory_bytes",] > 0
+
+
+async def test_in_production_they_are_for_who_has_the_key() -> None:
+    settings = Settings(kind="cloud", signing_key=SIGNING_KEY, event_keys=("e",))
+    app = create_app(FakeEngine(), settings, metrics=Metrics(NO_RULES))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://p") as http:
+        assert (await http.get("/metrics")).status_code == 401
+        bearer = {"authorization": f"Bearer {hashed_key(SIGNING_KEY)}"}
+        assert (await http.get("/metrics", headers=bearer)).status_code == 200
+
+
+def test_names_of_functions_are_bounded() -> None:
+    metrics = Metrics(NO_RULES)
+    assert [metrics._name(f"f{n}") for n in range(502)][499:] == ["f499", OTHER, OTHER]
+    assert metrics._name("f7") == "f7"
+
+
+def exported() -> Iterator[str]:
+    for family in text_string_to_metric_families(Metrics(NO_RULES).text({"queued": 0}, 0, 0).decode()):
+        yield family.name + ("_total" if family.type == "counter" else "")
+
+
+def test_the_page_names_each_metric_and_its_labels() -> None:
+    rows = re.findall(
+        r"^\| `(stepwell_\w+)` \| (.*?) \|", (DOCS / "telemetry.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    table = {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    assert table == {metric.name: metric.labels for metric in METRICS}
+    assert {name for name in exported() if not name.startswith("process_")} == set(table)
+
+
+def test_the_dashboard_asks_for_what_there_is() -> None:
+    panels = json.loads((DOCS / "grafana.json").read_text(encoding="utf-8"))["panels"]
+    asked = " ".join(target["expr"] for panel in panels for target in panel["targets"])
+    names = set(re.findall(r"\b(?:stepwell|process)_\w+", asked))
+    histograms = {metric.name for metric in METRICS if metric.buckets}
+    known = {*exported(), *(f"{name}_{part}" for name in histograms for part in ("bucket", "sum", "count"))}
+    assert names - known == set()
+    assert {metric.name for metric in METRICS} - {re.sub(r"_(bucket|sum|count)$", "", name) for name in names} == set()
+    labels = {label for group in re.findall(r"by \(([^)]*)\)", asked) for label in group.split(", ")}
+    assert labels - {"le"} <= {label for metric in METRICS for label in metric.labels}

@@ -1,0 +1,116 @@
+"""Traces, as a real OTLP receiver gets them: what is below what, and the context on its way through."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+import stepwell
+from stepwell.embed import Embedded, embedded
+from stepwell.wire.traces import parse_context
+from tests.examples.platform_process import free_port
+from tests.telemetry.receivers import Collector, Flaky, RemoteApp, members, remote_function, serving
+
+TRACE, SENDER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+CLIENT, CONSUMER = 3, 5
+client = stepwell.Client(app_id="traced")
+
+
+@client.create_function(fn_id="child", trigger=stepwell.TriggerEvent(event="unused"))
+async def child(ctx: stepwell.Context) -> str:
+    raise stepwell.NonRetriableError("not today")
+
+
+@client.create_function(fn_id="parent", trigger=stepwell.TriggerEvent(event="traced/parent"))
+async def parent(ctx: stepwell.Context) -> str:
+    await ctx.step.fetch(f"{ctx.event.data['url']}/a?token=s3cret", id="get")
+    try:
+        await ctx.step.invoke("ask", function=child)
+    except stepwell.StepError:
+        return "asked"
+    return "no error"
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    found = Collector()
+    with serving(found.handle) as url:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"{url}/")
+        monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test")
+        yield found
+
+
+async def test_a_run_its_steps_its_attempts_and_its_child_are_one_trace(collector: Collector, tmp_path: Path) -> None:
+    flaky = Flaky()
+    with serving(flaky.handle) as url:
+        async with embedded(client, db=f"sqlite:///{tmp_path}/t.db", retry_interval=0.01) as platform:
+            (result,) = await platform.send_and_wait("traced/parent", {"url": url})
+    assert result.output == "asked"
+    event, run = collector.named("send traced/parent"), collector.named("run traced-parent")
+    assert {span.trace_id for span in collector.spans} == {event.trace_id}
+    assert event.parent_span_id == b""
+    assert (run.parent_span_id, run.kind) == (event.span_id, CONSUMER)
+    assert members(run.attributes)["stepwell.run.id"] == result.run_id
+
+    get = collector.named("step get")
+    assert get.parent_span_id == run.span_id
+    attempts = [span for span in collector.spans if span.name == "GET"]
+    assert {span.parent_span_id for span in attempts} == {get.span_id}
+    assert [span.kind for span in attempts] == [CLIENT, CLIENT]
+    first, second = (members(span.attributes) for span in attempts)
+    assert (first["http.response.status_code"], first["error.type"]) == (503, "503")
+    assert (second["http.response.status_code"], second["http.request.resend_count"]) == (200, 1)
+    assert "error.type" not in second
+    assert (second["http.request.method"], second["server.address"]) == ("GET", "127.0.0.1")
+    assert second["url.full"] == f"{url}/a"
+    assert second["stepwell.fetch.first_byte_us"] > 0
+
+    ask, invoked = collector.named("step ask"), collector.named("run traced-child")
+    assert collector.named("send inngest/function.invoked").parent_span_id == ask.span_id
+    assert invoked.parent_span_id == collector.named("send inngest/function.invoked").span_id
+    assert invoked.status.code == 2
+    assert members(ask.attributes)["error.type"] == members(invoked.attributes)["error.type"]
+    assert collector.resources[0]["service.name"] == "stepwell"
+    assert collector.resources[0]["deployment.environment"] == "test"
+    assert not any(b"s3cret" in span.SerializeToString() for span in collector.spans)
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+async def test_the_sender_s_context_goes_on_into_the_app(
+    collector: Collector, tmp_path: Path, *, sampled: bool
+) -> None:
+    app = RemoteApp()
+    with serving(app.handle) as url:
+        async with embedded((), db="memory:", port=free_port()) as platform:
+            await platform.sync("shop", url, [remote_function(url)])
+            headers = {"traceparent": f"00-{TRACE}-{SENDER}-0{int(sampled)}", "tracestate": "vendor=1"}
+            await _send(platform, "shop/remote", headers)
+    given = parse_context(app.headers[0]["traceparent"], app.headers[0]["tracestate"])
+    assert given is not None
+    assert (given.trace_id, given.sampled, given.state) == (TRACE, sampled, "vendor=1")
+    if not sampled:
+        assert collector.spans == []
+        return
+    call = collector.named("POST")
+    assert call.span_id.hex() == given.span_id
+    assert call.parent_span_id == collector.named("run shop-remote").span_id
+    assert collector.named("send shop/remote").parent_span_id.hex() == SENDER
+    assert members(call.attributes)["http.response.status_code"] == 200
+
+
+async def test_without_a_collector_the_context_is_passed_on_as_it_came(tmp_path: Path) -> None:
+    app = RemoteApp()
+    with serving(app.handle) as url:
+        async with embedded((), db="memory:", port=free_port()) as platform:
+            await platform.sync("shop", url, [remote_function(url)])
+            await _send(platform, "shop/remote", {"traceparent": f"00-{TRACE}-{SENDER}-01"})
+            await _send(platform, "shop/remote", {"traceparent": "nonsense"})
+    assert app.headers[0]["traceparent"] == f"00-{TRACE}-{SENDER}-01"
+    assert "traceparent" not in app.headers[1]
+
+
+async def _send(platform: Embedded, name: str, headers: dict[str, str]) -> None:
+    async with httpx2.AsyncClient(base_url=platform.url) as http:
+        sent = await http.post("/e/dev", json={"name": name}, headers=headers)
+    await platform.wait(sent.raise_for_status().json()["ids"][0], timeout=20)
