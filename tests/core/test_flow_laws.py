@@ -34,6 +34,40 @@ def test_never_above_the_rate_in_any_window(limit: int, period: int, burst: int,
             assert last - first + 1 <= most
 
 
+@given(
+    limit=st.integers(1, 100),
+    period=st.sampled_from([1_000, 60_000]),
+    burst=st.integers(0, 5),
+    moves=st.lists(st.tuples(st.integers(0, 30_000), st.booleans()), min_size=1, max_size=60),
+)
+def test_places_that_are_given_back_let_no_more_pass(
+    limit: int, period: int, burst: int, moves: list[tuple[int, bool]]
+) -> None:
+    """Some items pass and do nothing, which is known when the next one comes; those that do something keep to the rate."""
+    pace = Pace("throttle:f:", limit, period, burst)
+    interval, state, now = interval_us(limit, period), None, 1_000_000
+    worked: list[int] = []
+    idle: list[int] = []
+    for gap, works in moves:
+        now += gap
+        if idle and gap % 2:
+            state = observe(state, Observed(pace, idle.pop(), given_back=True), now)
+        if opening(pace, state, now)[0] <= now:
+            state = taken(pace, state, now)
+            (worked if works else idle).append(now)
+    for first in range(len(worked)):
+        for last in range(first, len(worked)):
+            most = burst + 1 + (worked[last] - worked[first] + 2 * SLACK_MS) * 1_000 / interval
+            assert last - first + 1 <= most
+
+
+def test_a_place_that_is_given_back_at_once_is_free() -> None:
+    pace = Pace("throttle:f:", 1, 86_400_000)
+    state = taken(pace, None, 5_000)
+    assert opening(pace, state, 5_010)[0] > 5_010
+    assert opening(pace, observe(state, Observed(pace, 5_005, given_back=True), 5_010), 5_010)[0] <= 5_010
+
+
 @given(limit=st.integers(1, 500), burst=st.integers(0, 5))
 def test_who_takes_each_opening_gets_the_whole_rate(limit: int, burst: int) -> None:
     interval, tat, now, count = interval_us(limit, 1_000), 0, 5_000, 0

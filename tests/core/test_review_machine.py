@@ -110,6 +110,18 @@ def test_a_step_named_as_a_racer_and_as_a_member_at_once_hangs_no_run() -> None:
     assert sorted(run.items) == ["step"]
 
 
+def test_an_app_that_asks_for_another_call_gets_it_once_it_has_done_something() -> None:
+    again = Op(op="DiscoveryRequest", id="")
+    run = One(attempts=2)
+    run.answer(again)
+    assert run.items["step"].due_at > 1_000, "it is a failed attempt: else the app would be called without end"
+    run.give(Checkpointed([ran("a")]))
+    run.answer(again, sent=0)
+    assert (run.items["step"].due_at, run.items["step"].attempt) == (1_000, 0)
+    run.answer(slept("z"), again)
+    assert sorted(run.items) == ["z"]
+
+
 def test_a_targeted_step_that_is_only_planned_again_is_an_error_not_a_hang() -> None:
     run = One(attempts=2)
     run.answer(planned("a"), planned("b"))

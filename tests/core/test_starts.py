@@ -133,7 +133,7 @@ def test_only_the_first_call_passes_the_throttle_and_takes_the_slots() -> None:
     pace, slot = Pace("throttle:app-f:", 1), Limit("run:app-f:", 1)
     world = World(StartRules(throttle=(pace,), holds=(slot,)))
     assert (world.items["step"].paces, world.items["step"].holds) == ((pace,), (slot,))
-    world.give(Held(world.items["step"], 2_000, "not connected"), NOW)
+    world.give(Held(world.items["step"], 2_000, "not connected", NOW), NOW)
     assert world.items["step"].paces == (pace,), "it has not begun: it is paced when the app is back"
     world.answer(FAILED, NOW)
     assert (world.items["step"].attempt, world.items["step"].paces, world.items["step"].holds) == (1, (), ())

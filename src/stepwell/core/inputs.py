@@ -65,11 +65,15 @@ class Began:
 
 @dataclass(slots=True, frozen=True)
 class Held:
-    """The item could not be worked on now (its app is not connected); it comes back after ``delay_ms``, uncounted."""
+    """The item could not be worked on now (its app is not connected); it comes back after ``delay_ms``, uncounted.
+
+    ``tried_at`` (ms): when the attempt began that came to nothing.
+    """
 
     item: Item
     delay_ms: int
     reason: str
+    tried_at: int
 
 
 @dataclass(slots=True, frozen=True)

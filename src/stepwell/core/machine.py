@@ -31,14 +31,14 @@ from stepwell.core.inputs import (
 from stepwell.core.invokes import timed_out
 from stepwell.core.model import Item, RunStatus, RunView, Step, StepStatus, WorkKind
 from stepwell.core.ops import UnknownOp, apply_ops, checkpoint
-from stepwell.core.outputs import Commit
+from stepwell.core.outputs import Commit, Observed
 from stepwell.core.stepcalls import call_failed
 from stepwell.core.timeouts import began, over
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.constants import DISCOVERY, MAX_RUN_BYTES, UNKNOWN_VERSION
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.memos import is_error
-from stepwell.wire.ops import Opcode
+from stepwell.wire.ops import Opcode, opcode
 
 
 def step(view: RunView, inputs: Sequence[Input], env: Env) -> Commit:
@@ -84,9 +84,7 @@ def _take(draft: Draft, given: Input) -> None:
         case Held():
             draft.done(given.item)
             if not draft.ended:
-                due = draft.env.now + given.delay_ms
-                draft.put(replace(given.item, due_at=due, claim=0))
-                draft.header(error=given.reason, retry_at=due)
+                _held(draft, given)
         case Broken():
             _broken(draft, given)
         case Ready():
@@ -96,6 +94,15 @@ def _take(draft: Draft, given: Input) -> None:
         case Began() | Checkpointed() | CalledBack() | Cancelled():
             if not draft.ended:
                 _told(draft, given)
+
+
+def _held(draft: Draft, given: Held) -> None:
+    """The item comes again. No call was made: the place that it took in a throttle is free for the next."""
+    due = draft.env.now + given.delay_ms
+    draft.put(replace(given.item, due_at=due, claim=0))
+    for pace in given.item.paces:
+        draft.observe(Observed(pace, given.tried_at, given_back=True))
+    draft.header(error=given.reason, retry_at=due)
 
 
 def _broken(draft: Draft, given: Broken) -> None:
@@ -239,10 +246,12 @@ def _ops(draft: Draft, given: Answered) -> None:
 def _go_on(draft: Draft, given: Answered, losers: bool) -> None:
     """Have the app called again at once when it has more to say, or something to hear that this call did not carry.
 
-    ``losers``: it has named steps of a race that go on, and nothing else.
+    ``losers``: it has named steps of a race that go on, and nothing else. An app that asks for another call gets it when it
+    has done something in this one; else it would be called for ever.
     """
     idle = draft.run.pending == 0
-    if draft.run.poked or unseen(draft, given.sent) or (idle and draft.stack_after(given.sent)):
+    asks = idle or any(opcode(op.op) is Opcode.DISCOVERY for op in given.answer.ops)
+    if draft.run.poked or unseen(draft, given.sent) or (asks and draft.stack_after(given.sent)):
         draft.put_discovery()
     elif idle:
         _stuck(draft, given)

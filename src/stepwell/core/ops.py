@@ -48,9 +48,7 @@ def apply_ops(
             return
         if code is Opcode.RUN_COMPLETE or code is Opcode.SYNC_RUN_COMPLETE:
             draft.complete(_raw(op.data))
-        elif code is Opcode.DISCOVERY:
-            draft.put_discovery()
-        elif code not in _LAZY:
+        elif code not in _LAZY and code is not Opcode.DISCOVERY:
             _report(draft, item, code, op, no_retry, retry_after)
 
 

@@ -8,13 +8,15 @@ from stepwell.core.model import Body, Cancellation, Item, ItemRef, Pace, Run, Ru
 class Observed(msgspec.Struct, frozen=True):
     """A request that was sent at ``started_at`` (ms) has ended: what its host's pace is to learn from that.
 
-    ``wait_ms``: how long the host asked to be left alone; ``failed``: for its circuit breaker.
+    ``wait_ms``: how long the host asked to be left alone; ``failed``: for its circuit breaker. ``given_back``: what passed the
+    pace did nothing, so that another may pass in its place.
     """
 
     pace: Pace
     started_at: int
     failed: bool = False
     wait_ms: int | None = None
+    given_back: bool = False
 
 
 class SystemEvent(msgspec.Struct, frozen=True, kw_only=True):

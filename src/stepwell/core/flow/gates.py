@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from stepwell.core.flow.breaker import Circuit, observed, probed
-from stepwell.core.flow.pace import interval_us, opens_at, passed
+from stepwell.core.flow.pace import given_back, interval_us, opens_at, passed
 from stepwell.core.flow.slowdown import SlowDown, again, begin, rate_at, recovered
 from stepwell.core.model import Item, Limit, Pace
 from stepwell.core.outputs import Observed
@@ -135,6 +135,9 @@ def observe(state: FlowState | None, seen: Observed, now: int) -> FlowState | No
     """The state after a request has ended."""
     state = state or FlowState()
     pace, slow, circuit = seen.pace, state.slow, state.circuit
+    if seen.given_back:
+        interval = interval_us(pace.limit, pace.period_ms)
+        return _state(pace, given_back(state.tat, interval, seen.started_at), slow, circuit)
     if slow is not None and recovered(slow, now):
         slow = None
     if pace.slows and seen.wait_ms is not None:

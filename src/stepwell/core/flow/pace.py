@@ -22,3 +22,10 @@ def opens_at(tat: int, interval: int, burst: int) -> int:
 def passed(tat: int, interval: int, now: int) -> int:
     """The new ``tat`` after an item has passed at ``now`` (ms)."""
     return max(tat, now * 1000) + interval
+
+
+def given_back(tat: int, interval: int, passed_at: int) -> int:
+    """The ``tat`` after the item that passed at ``passed_at`` (ms) did nothing. Once others have passed after it, that
+    changes nothing: they were counted from its time on, and taking it away would let one too many pass."""
+    before = tat - interval
+    return before if before <= (passed_at + SLACK_MS) * 1000 else tat

@@ -199,7 +199,8 @@ class Worker:
         return await self.gatherings.cancelled(item)
 
     def _held(self, run: Run, item: Item) -> Held:
-        return Held(item, _HOLD_MS, f"the app {run.app_id!r} is not connected: start it, or sync it again")
+        reason = f"the app {run.app_id!r} is not connected: start it, or sync it again"
+        return Held(item, _HOLD_MS, reason, self._clock.now())
 
     async def _fetch(self, actor: Actor, item: Item) -> Input:
         started = self._clock.now()
@@ -257,5 +258,5 @@ class Worker:
             self.actors.give(actor, Began(started))
         answer = await caller.call(request)
         if answer.error is not None and answer.gone:
-            return Held(item, _HOLD_MS, answer.error.message)
+            return Held(item, _HOLD_MS, answer.error.message, started)
         return Answered(item, sent, answer, started)

@@ -51,6 +51,19 @@ class PaceConformance:
         assert passed == ["k0", "k1", "k2", "k3"]
         assert 1_270 <= now <= 1_300
 
+    async def test_a_place_that_is_given_back_is_free_for_the_next(self, store: Store) -> None:
+        """What passed did nothing, and says so when it is put again; who waits behind it is not let pass as well."""
+        slow = replace(_TEN, bucket="throttle:f:", limit=1, period_ms=86_400_000)
+        (first,) = (await _claim(store, 1_000, _put(a_paced("a", slow), a_paced("b", slow, due_at=5)))).claimed
+        back = Commit(
+            now=1_010,
+            done=(ItemRef(first.run_id, first.key, first.claim),),
+            put=(replace(first, claim=0),),
+            observed=(Observed(slow, 1_005, given_back=True),),
+        )
+        assert _keys(await _claim(store, 1_010, back)) == ["a"]
+        assert _keys(await _claim(store, 2_000)) == []
+
     async def test_burst_and_a_pace_holds_over_reopening(self, store: Store) -> None:
         """Three at once, then one each 100 ms, whoever opened the store in between."""
         burst = replace(_TEN, burst=2)
