@@ -172,6 +172,14 @@ async def test_nothing_is_lost_when_the_store_fails_in_between(monkeypatch: pyte
     assert len(await woken(store, an_event(1, {"data": {}}))) == 600
 
 
+async def test_a_wait_that_is_not_understood_holds_up_no_other() -> None:
+    """As a later version may have stored it."""
+    store = MemoryStore()
+    odd = Wait(run_id="R1", step_id="w", name=a_wait("R1", None, _TRIGGER).name, expression="async.data.")
+    await store.transact([Commit(now=1, waits=(odd, a_wait("R2", None, _TRIGGER)))])
+    assert await woken(store, an_event(1, {"data": {}})) == {"R2": "E1"}
+
+
 async def test_an_event_that_is_gone_wakes_nobody() -> None:
     store = MemoryStore()
     gone = an_event(1, {})

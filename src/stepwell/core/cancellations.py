@@ -23,9 +23,8 @@ def covers(cancellation: Cancellation, run: Run, event: bytes | None) -> bool:
         return False
     if cancellation.condition is None:
         return True
-    return event is not None and compile_expression(cancellation.condition, EVENT_ONLY).condition(
-        {"event": decode(event)}
-    )
+    program = compile_expression(cancellation.condition, EVENT_ONLY)
+    return event is not None and program.condition({"event": decode(event)}, now_ms=cancellation.created_at)
 
 
 def begin(cancellation: Cancellation) -> Commit:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from stepwell.core.model import Run, RunStatus
 from stepwell.core.outputs import SystemEvent
 from stepwell.core.runs import waiting_steps
-from stepwell.wire.errors import parse_error
+from stepwell.wire.errors import ErrorInfo, parse_error
 
 FINISHED = "inngest/function.finished"
 FAILED = "inngest/function.failed"
@@ -26,13 +26,14 @@ def at_end(run: Run, events: Sequence[bytes]) -> list[SystemEvent]:
     sent = [SystemEvent(name=FINISHED, data=_data(run, events))]
     sent += [SystemEvent(name=FINISHED, data=_data(replace(run, parent=parent), events)) for parent in run.parents[1:]]
     if run.status is RunStatus.FAILED:
-        sent.append(SystemEvent(name=FAILED, data=_data(run, events), event_id=run.run_id))
+        sent.append(SystemEvent(name=FAILED, data=_data(run, events, raw=True), event_id=run.run_id))
     elif run.status is RunStatus.CANCELLED:
         sent.append(SystemEvent(name=CANCELLED, data=_data(run, events), event_id=run.run_id))
     return sent
 
 
-def _data(run: Run, events: Sequence[bytes]) -> bytes:
+def _data(run: Run, events: Sequence[bytes], *, raw: bool = False) -> bytes:
+    """``raw``: the error is told a second time, under ``result``, as the app wrote it."""
     data: dict[str, object] = {
         "function_id": run.function_id,
         "run_id": run.run_id,
@@ -46,18 +47,13 @@ def _data(run: Run, events: Sequence[bytes]) -> bytes:
     if run.status is RunStatus.COMPLETED:
         data["result"] = msgspec.Raw(run.output or b"null")
     elif run.status is RunStatus.FAILED:
-        error = parse_error(run.output)
-        data["error"] = {"error": error.message, **msgspec.to_builtins(_plain(error))}
+        data["error"] = _error(parse_error(run.output))
+        if raw:
+            data["result"] = msgspec.Raw(run.output or b"null")
     return msgspec.json.encode(data)
 
 
-class _Plain(msgspec.Struct, omit_defaults=True):
-    name: str
-    message: str
-    stack: str | None = None
-
-
-def _plain(error: object) -> _Plain:
-    return _Plain(
-        name=getattr(error, "name", "Error"), message=getattr(error, "message", ""), stack=getattr(error, "stack", None)
-    )
+def _error(error: ErrorInfo) -> dict[str, object]:
+    shape: dict[str, object] = {"error": error.message, "name": error.name, "message": error.message}
+    more = {"stack": error.stack, "cause": error.cause}
+    return shape | {key: value for key, value in more.items() if value is not None}

@@ -31,10 +31,11 @@ class TriggerIndex:
                 if program is not None or trigger.expression is None:
                     self._by_pattern.setdefault(trigger.event, []).append((number, function.id, program))
 
-    def match(self, name: str, event: bytes | Mapping[str, Any]) -> list[str]:
+    def match(self, name: str, event: bytes | Mapping[str, Any], now_ms: int | None = None) -> list[str]:
         """Ids of the functions that an event of this name starts, each once, in the order in which they were given.
 
         ``event`` is the event as functions see it; as JSON text it is only read when an expression asks for it.
+        ``now_ms``: when it came in, for expressions that ask for the time.
         """
         entries = self._entries(name)
         found: dict[str, int] = {}
@@ -43,7 +44,7 @@ class TriggerIndex:
                 continue
             if program is not None:
                 event = decode(event) if isinstance(event, bytes) else event
-                if not program.condition({"event": event}):
+                if not program.condition({"event": event}, now_ms=now_ms):
                     continue
             found[function_id] = number
         return sorted(found, key=lambda function_id: found[function_id])

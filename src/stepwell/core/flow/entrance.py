@@ -28,12 +28,15 @@ OPEN: Final = Entrance()
 """No limit."""
 
 
-def entrance(function: FunctionConfig, event: bytes) -> Entrance:
-    """What an event (JSON) meets. A rate limit or singleton whose key is ``false`` does not hold for it."""
+def entrance(function: FunctionConfig, event: bytes, now_ms: int | None = None) -> Entrance:
+    """What an event (JSON) meets that came in at ``now_ms``.
+
+    A rate limit or singleton whose key is ``false`` does not hold for it.
+    """
     if function.batch is None and function.debounce is None and function.singleton is None and not _rates(function):
         return OPEN
     value: Mapping[str, Any] = decode(event)
-    if function.batch is not None and _takes(function.batch, value):
+    if function.batch is not None and _takes(function.batch, value, now_ms):
         return Entrance(batch=(_bucket("batch", function.id, function.batch.key, value) or "", function.batch))
     return Entrance(rate=_rate(function, value), debounce=_debounce(function, value), single=_single(function, value))
 
@@ -50,12 +53,12 @@ def _rates(function: FunctionConfig) -> RateLimit | None:
     return function.rate_limit
 
 
-def _takes(batch: Batch, event: Mapping[str, Any]) -> bool:
+def _takes(batch: Batch, event: Mapping[str, Any], now_ms: int | None) -> bool:
     """Whether the event is one for the batch, rather than for a run of its own."""
     if batch.condition is None:
         return True
     try:
-        return compile_expression(batch.condition, EVENT_ONLY).condition({"event": event})
+        return compile_expression(batch.condition, EVENT_ONLY).condition({"event": event}, now_ms=now_ms)
     except ExpressionError:
         return False
 

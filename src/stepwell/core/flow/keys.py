@@ -45,10 +45,13 @@ def pace_of(bucket: str, rule: Throttle) -> Pace:
     return Pace(bucket, rule.limit, rule.period_ms, max(0, rule.burst - 1))
 
 
-def key_value(expression: str, event: Any) -> Any:
-    """The value of a key for an event. What is missing or can not be computed is null, a key like any other."""
+def key_value(expression: str, event: Any, now_ms: int | None = None) -> Any:
+    """The value of a key for an event. What is missing or can not be computed is null, a key like any other.
+
+    Keys know no time (``now_ms``): each event would have a key of its own. Priorities do.
+    """
     try:
-        return compile_expression(expression, EVENT_ONLY).evaluate({"event": event})
+        return compile_expression(expression, EVENT_ONLY).evaluate({"event": event}, now_ms=now_ms)
     except ExpressionError:
         return None
 

@@ -34,8 +34,13 @@ class StartRules(msgspec.Struct, frozen=True, kw_only=True):
 NO_RULES = StartRules()
 
 
-def rules_for(function: FunctionConfig, event: bytes | Mapping[str, Any], env: str = "") -> StartRules:
-    """The rules of a run that ``event`` starts. As JSON text it is read only where an expression asks for it."""
+def rules_for(
+    function: FunctionConfig, event: bytes | Mapping[str, Any], env: str = "", now_ms: int | None = None
+) -> StartRules:
+    """The rules of a run that ``event`` starts, which came in at ``now_ms``.
+
+    As JSON text it is read only where an expression asks for it.
+    """
     if isinstance(event, bytes) and _asks(function):
         event = decode(event)
     timeouts = function.timeouts
@@ -44,7 +49,7 @@ def rules_for(function: FunctionConfig, event: bytes | Mapping[str, Any], env: s
         paces=paces_for(function, event),
         throttle=() if function.throttle is None else (_throttle(function.id, function.throttle, event),),
         holds=_holds(function.id, function.run_concurrency, event),
-        priority_ms=_priority_ms(function.priority, event),
+        priority_ms=_priority_ms(function.priority, event, now_ms),
         start_ms=timeouts.start_ms if timeouts else None,
         finish_ms=timeouts.finish_ms if timeouts else None,
     )
@@ -70,9 +75,9 @@ def _holds(slug: str, entries: tuple[Concurrency, ...], event: Any) -> tuple[Lim
     return tuple(Limit(bucket, limit) for bucket, limit in found.items())
 
 
-def _priority_ms(expression: str | None, event: Any) -> int:
+def _priority_ms(expression: str | None, event: Any, now_ms: int | None) -> int:
     """What is no number, or can not be computed, is 0."""
-    found = None if expression is None else key_value(expression, event)
+    found = None if expression is None else key_value(expression, event, now_ms)
     if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         return 0
     return max(-MAX_PRIORITY_S, min(MAX_PRIORITY_S, int(found))) * 1000

@@ -101,6 +101,10 @@ class Deliveries:
             except StoreError as problem:
                 logger.error("%s", problem)
                 page = _Page([], pending)
+            except Exception:  # it must not hold up the others
+                item = pending if isinstance(pending, Item) else pending.item
+                logger.exception("%s could not be handed out", item.run_id)
+                page = _Page([_done(item)])
             pages.append(page)
             if isinstance(page.left, _Delivery):
                 busy.add(page.left.event.name)
@@ -123,10 +127,19 @@ class Deliveries:
         if event.name in busy:
             return _Page([], delivery)
         found = await self._store.find_waits(query)
-        commits = [_woken(wait, event, now) for wait in found if meets(wait, delivery.body, event.received_at)]
+        commits = [_woken(wait, event, now) for wait in found if _meets(wait, delivery)]
         if len(found) < query.limit:
             return _Page([*commits, _done(delivery.item)])
         return _Page(commits, replace_left(delivery, query=replace(query, after=found[-1].seq)))
+
+
+def _meets(wait: Wait, delivery: _Delivery) -> bool:
+    """A wait whose expression can not be read any more, a defect, is met by nothing: it has its time-out."""
+    try:
+        return meets(wait, delivery.body, delivery.event.received_at)
+    except Exception:
+        logger.exception("the wait of step %s of run %s is not understood", wait.step_id, wait.run_id)
+        return False
 
 
 def _woken(wait: Wait, event: StoredEvent, now: int) -> Commit:

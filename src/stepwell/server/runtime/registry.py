@@ -96,7 +96,8 @@ class Registry:
 
     def matches(self, event: StoredEvent) -> list[Match]:
         """What an event starts."""
-        return [self._match(function_id, event) for function_id in self._index.match(event.name, event.body)]
+        found = self._index.match(event.name, event.body, event.received_at)
+        return [self._match(function_id, event) for function_id in found]
 
     def find(self, function_id: str, event: StoredEvent) -> Match | None:
         """One function by its id or its UUID, whatever it listens to (protocol 5.2); None when there is none."""
@@ -119,4 +120,4 @@ class Registry:
     def _match(self, function_id: str, event: StoredEvent) -> Match:
         app_id = self._owners[function_id]
         config = self._apps[app_id].functions[function_id]
-        return Match(app_id, config, rules_for(config, event.body))
+        return Match(app_id, config, rules_for(config, event.body, now_ms=event.received_at))

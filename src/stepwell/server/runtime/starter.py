@@ -107,7 +107,7 @@ class Starter:
         return self._registry.archived(run.app_id, run.function_id)
 
     def _start(self, env: Env, event: StoredEvent, match: Match) -> tuple[RunView | None, Commit]:
-        enter = entrance(match.config, event.body)
+        enter = entrance(match.config, event.body, event.received_at)
         if enter.batch is None and enter.debounce is None:
             return self._begin(env, self._new_id(), event, match, enter)
         return None, gather(
