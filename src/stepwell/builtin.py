@@ -31,6 +31,8 @@ def _options(data: dict[str, Any]) -> FetchOptions:
     )
     if data.get("body") is not None:
         options["content"] = base64.b64decode(data["body"])
+    if data.get("max_body"):
+        options["max_body"] = data["max_body"]
     if data.get("timeout_ms"):
         options["timeout"] = data["timeout_ms"] / 1000
     if data.get("deadline_ms"):

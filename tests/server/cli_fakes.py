@@ -1,12 +1,14 @@
 """A real platform in a thread, with a hand-made app for `stepwell fetch`, and an upstream to fetch from."""
 
 import base64
+import gzip
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from random import Random
 
 import msgspec
 
@@ -22,6 +24,10 @@ from stepwell.wire.functions import Registration, parse_registration
 from stepwell.wire.gateway import render_gateway
 from stepwell.wire.ids import step_hash
 from stepwell.wire.ops import Op
+
+HUGE = 56 * 1024 * 1024
+PLAIN = Random(7).randbytes(1 << 20)
+ZIPPED = gzip.compress(PLAIN)
 
 
 class Upstream(BaseHTTPRequestHandler):
@@ -41,14 +47,20 @@ class Upstream(BaseHTTPRequestHandler):
             self.reply(404, b"nothing here")
         elif self.path == "/large":
             self.reply(200, bytes(range(256)) * 4096)
+        elif self.path == "/huge":
+            self.reply(200, bytes(HUGE))
+        elif self.path in ("/zipped", "/damaged"):
+            self.reply(200, ZIPPED if self.path == "/zipped" else b"?" + ZIPPED, "gzip")
         elif self.path == "/gate":
             self.gate.wait(20)
             self.reply(200, b"through the gate")
         else:
             self.reply(200, b"hello " + body)
 
-    def reply(self, status: int, body: bytes) -> None:
+    def reply(self, status: int, body: bytes, coding: str | None = None) -> None:
         self.send_response(status)
+        if coding is not None:
+            self.send_header("Content-Encoding", coding)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Set-Cookie", "session=s3cret")
         self.end_headers()

@@ -61,6 +61,12 @@ def test_large_bodies_error_statuses_and_failures(shell: Shell, site: tuple[str,
     url, _ = site
     code, out, err = shell("fetch", f"{url}/large", "-q")
     assert (code, out) == (0, bytes(range(256)) * 4096), err
+    code, out, err = shell("fetch", f"{url}/large", "-q", "--max-body", "1MB")
+    assert (code, out) == (1, b"")
+    assert "larger than the limit of 1000000 bytes" in err
+    assert shell("fetch", url, "--max-body", "much") == (
+        2, b"", "Error: --max-body: 'much' is not a size: write a number of bytes, or one with a unit, such as '64MiB'.\n"
+    )  # fmt: skip
     code, out, err = shell("fetch", f"{url}/missing", "-q")
     assert (code, out, err) == (1, b"nothing here", "The server answered 404.\n")
     code, out, err = shell("fetch", f"http://127.0.0.1:{free_port()}/", "-q", "--retries", "1")

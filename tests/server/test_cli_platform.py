@@ -13,7 +13,7 @@ import pytest
 
 from stepwell.cli.main import run
 from stepwell.cli.rerun import arguments
-from tests.server.cli_fakes import Upstream, free_port, platform, upstream
+from tests.server.cli_fakes import HUGE, PLAIN, Upstream, free_port, platform, upstream
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +74,36 @@ def test_fetch_of_a_large_binary_body(
 ) -> None:
     assert run(["fetch", f"{site[0]}/large", "-q", "--port", str(port)]) == 0
     assert capfdbinary.readouterr().out == bytes(range(256)) * 4096
+
+
+def test_a_large_body_is_decoded_on_its_way_to_a_file(
+    site: tuple[str, type[Upstream]], port: int, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    file = tmp_path / "body"
+    assert run(["fetch", f"{site[0]}/zipped", "-q", "-o", str(file), "--port", str(port)]) == 0
+    assert file.read_bytes() == PLAIN
+    assert capfdbinary.readouterr() == (b"", b"")
+    assert run(["fetch", f"{site[0]}/damaged", "-q", "-o", str(file), "--port", str(port)]) == 1
+    assert run(["fetch", f"{site[0]}/echo", "-q", "-o", str(tmp_path / "no" / "body"), "--port", str(port)]) == 1
+    damaged, nowhere = capfdbinary.readouterr().err.decode().splitlines()
+    assert "damaged" in damaged
+    assert nowhere.endswith(
+        "can not be written: No such file or directory. The answer is kept: go on with --resume RUN_ID."
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit elsewhere")
+def test_a_body_is_never_in_memory_whole(site: tuple[str, type[Upstream]], port: int, tmp_path: Path) -> None:
+    def peak(path: str) -> int:
+        command = ["fetch", f"{site[0]}{path}", "-q", "-o", str(tmp_path / "body"), "--port", str(port)]
+        child = os.posix_spawn(sys.executable, [sys.executable, "-m", "stepwell.cli.main", *command], os.environ)
+        _, status, usage = os.wait4(child, 0)
+        assert status == 0
+        return usage.ru_maxrss * 1024
+
+    small = peak("/echo")
+    assert peak("/huge") - small < HUGE // 2
+    assert (tmp_path / "body").stat().st_size == HUGE
 
 
 def test_an_error_status_is_exit_code_1(

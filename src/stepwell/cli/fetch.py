@@ -26,6 +26,10 @@ Json = dict[str, object]
 @click.option("--retries", type=click.IntRange(0, 100), help="Tries after the first one [19].")
 @click.option("--timeout", metavar="DURATION", help="Time for each phase of one attempt, such as 30s.")
 @click.option("--deadline", metavar="DURATION", help="Time for everything, retries included.")
+@click.option(
+    "--max-body", metavar="SIZE", help="The largest body that is taken, such as 5GiB [the platform's: 64MiB]."
+)
+@click.option("-o", "--output", "file", metavar="FILE", help="Where the body goes [stdout].")
 @click.option("-i", "--include", is_flag=True, help="Print status and headers before the body.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.option("--resume", "run_id", metavar="RUN_ID", help="Go on with the request of this run.")
@@ -40,6 +44,8 @@ def fetch(
     retries: int | None,
     timeout: str | None,
     deadline: str | None,
+    max_body: str | None,
+    file: str | None,
     run_id: str | None,
     platform: str | None,
     port: int | None,
@@ -62,16 +68,22 @@ def fetch(
     bookmark: Bookmark | None = None
     request: Json = {}
     if target is not None:
-        request = build(target, method, headers, data, json_data) | _policy(retries, timeout, deadline)
+        request = build(target, method, headers, data, json_data) | _policy(retries, timeout, deadline, max_body)
         bookmark = Bookmark(settings, fingerprint(request, url), time.time_ns() // 1_000_000, anew=anew)
-    job = _Job(settings, url, request, bookmark, run_id, quiet=quiet, include=include)
+    job = _Job(settings, url, request, bookmark, run_id, file, quiet=quiet, include=include)
     raise click.exceptions.Exit(job.perform())
 
 
-def _policy(retries: int | None, timeout: str | None, deadline: str | None) -> Json:
+def _policy(retries: int | None, timeout: str | None, deadline: str | None, max_body: str | None) -> Json:
     from stepwell.wire.durations import parse_duration
+    from stepwell.wire.sizes import parse_size
 
     shape: Json = {} if retries is None else {"attempts": retries + 1}
+    if max_body is not None:
+        try:
+            shape["max_body"] = parse_size(max_body)
+        except ValueError as error:
+            raise CliError(f"--max-body: {error}.", 2) from error
     for name, text in (("timeout_ms", timeout), ("deadline_ms", deadline)):
         if text is not None:
             try:
@@ -91,6 +103,7 @@ class _Job:
         request: Json,
         bookmark: Bookmark | None,
         run_id: str | None,
+        file: str | None,
         *,
         quiet: bool,
         include: bool,
@@ -100,6 +113,7 @@ class _Job:
         self._request = request
         self._bookmark = bookmark
         self._run_id = run_id
+        self._file = file
         self._quiet = quiet
         self._include = include
 
@@ -130,7 +144,7 @@ class _Job:
                 self._run_id = await start(platform, self._request, self._bookmark, progress)
             assert self._run_id is not None
             steps = await follow(platform, self._run_id, progress)
-            code = await deliver(platform, steps, include=self._include)
+            code = await deliver(platform, steps, include=self._include, file=self._file)
         self._forget()
         return code
 

@@ -88,15 +88,18 @@ class Platform:
         found: object = response.json() if response.status_code == 200 else []
         return [str(each["id"]) for each in cast("list[Json]", found)]
 
-    async def body(self, ref: str) -> bytes:
-        """A body that is kept beside the state."""
+    async def body(self, ref: str) -> AsyncGenerator[bytes]:
+        """A body that is kept beside the state, part by part."""
         try:
-            response = await self._client.get(f"/v1/bodies/{ref}")
+            async with self._client.stream("GET", f"/v1/bodies/{ref}") as response:
+                if response.status_code != 200:
+                    raise ApiError(
+                        f"The response's body can not be read (HTTP {response.status_code}).", response.status_code
+                    )
+                async for part in response.aiter_bytes():
+                    yield part
         except httpx2.TransportError as error:
             raise self._unreachable(error) from error
-        if response.status_code != 200:
-            raise ApiError(f"The response's body can not be read (HTTP {response.status_code}).", response.status_code)
-        return response.content
 
     async def _ask(
         self,

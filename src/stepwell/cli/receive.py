@@ -2,14 +2,19 @@
 
 import asyncio
 import sys
-from typing import cast
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
 
+import httpx2
 import msgspec
 
 from stepwell.cli.errors import CliError
 from stepwell.cli.platform import Platform
 from stepwell.cli.progress import Progress
 from stepwell.cli.resume import Bookmark
+from stepwell.sdk.streamed import AsyncBody
 from stepwell.wire.builtins import FETCH_EVENT, FETCH_FUNCTION
 from stepwell.wire.constants import MAX_FETCH_BODY
 from stepwell.wire.encodings import CannotDecode, decode
@@ -20,6 +25,7 @@ from stepwell.wire.gateway import parse_memo
 Json = dict[str, object]
 LOOK_S = 0.5
 """How often the progress is looked at, seconds; the end is seen at once."""
+KEPT = "The answer is kept: go on with --resume RUN_ID."
 _ENDED = ("Completed", "Failed", "Cancelled", "Skipped")
 
 
@@ -60,24 +66,66 @@ async def follow(platform: Platform, run_id: str, progress: Progress) -> list[Js
     return steps
 
 
-async def deliver(platform: Platform, steps: list[Json], *, include: bool) -> int:
-    """Write the answer to stdout. 0, or 1 when its status is 400 or above."""
+async def deliver(platform: Platform, steps: list[Json], *, include: bool, file: str | None) -> int:
+    """Write the answer to ``file``, or stdout. 0, or 1 when its status is 400 or above."""
     response, ref = parse_memo(msgspec.json.encode({"data": _outputs(steps)[-1]}))
-    raw = response.body if ref is None else await platform.body(ref)
-    try:
-        body = decode(raw, find_all(response.headers, "content-encoding"), MAX_FETCH_BODY)
-    except CannotDecode as error:
-        raise CliError(f"The answer of status {response.status} arrived, but {error}.") from error
-    _write((_head(response) if include else b"") + body)
+    parts = await _parts(platform, response, ref)
+    with _opened(file) as out:
+        out.write(_head(response) if include else b"")
+        async with aclosing(parts):
+            async for part in parts:
+                out.write(part)
+        out.flush()
     if response.status >= 400:
         print(f"The server answered {response.status}.", file=sys.stderr)
         return 1
     return 0
 
 
-def _write(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+@contextmanager
+def _opened(file: str | None) -> Iterator[BinaryIO]:
+    if file is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        with Path(file).open("wb") as out:
+            yield out
+    except OSError as error:
+        raise CliError(f"{file} can not be written: {error.strerror}. {KEPT}") from error
+
+
+async def _parts(platform: Platform, response: FetchResponse, ref: str | None) -> AsyncGenerator[bytes]:
+    """The decoded body: a large one part by part. Raises RequestFailed where it can not be decoded, for a small one at once."""
+    codings = find_all(response.headers, "content-encoding")
+    try:
+        small = decode(response.body, codings, MAX_FETCH_BODY)
+    except CannotDecode as error:
+        raise RequestFailed(f"The answer of status {response.status} arrived, but {error}.") from error
+    return _given(small) if ref is None else _decoded(_whole(platform, ref, response.stored or 0), codings)
+
+
+async def _given(data: bytes) -> AsyncGenerator[bytes]:
+    yield data
+
+
+async def _whole(platform: Platform, ref: str, size: int) -> AsyncGenerator[bytes]:
+    """The body as it was received. Raises CliError where some of it is missing."""
+    async with aclosing(platform.body(ref)) as parts:
+        async for part in parts:
+            size -= len(part)
+            yield part
+    if size > 0:
+        raise CliError(f"The last {size} bytes of the response's body are missing. {KEPT}")
+
+
+async def _decoded(parts: AsyncGenerator[bytes], codings: list[str]) -> AsyncGenerator[bytes]:
+    headers = [("content-encoding", coding) for coding in codings]
+    response = httpx2.Response(200, headers=headers, stream=AsyncBody(lambda: parts))
+    try:
+        async for part in response.aiter_bytes():
+            yield part
+    except httpx2.DecodingError as error:
+        raise RequestFailed("The response's body arrived, but it is damaged: it can not be decoded.") from error
 
 
 def _head(response: FetchResponse) -> bytes:

@@ -102,13 +102,19 @@ def attempt_line(attempt: Json) -> str:
     parts.append(duration(cast("float", attempt.get("duration_ms") or 0)))
     phases = attempt.get("phases")
     if isinstance(phases, dict) and phases:
-        shown = (f"{name.replace('_', ' ')} {value:.3g}" for name, value in cast("dict[str, float]", phases).items())
+        shown = (
+            f"{name.replace('_', ' ')} {_millis(value)}" for name, value in cast("dict[str, float]", phases).items()
+        )
         parts.append(f"({', '.join(shown)} ms)")
     if attempt.get("delay_ms") is not None:
         known = str(attempt.get("error") or "")
         reason = f" ({attempt['reason']})" if attempt.get("reason") and str(attempt["reason"]) not in known else ""
         parts.append(f"then again after {duration(cast('float', attempt['delay_ms']))}{reason}")
     return "  ".join(parts)
+
+
+def _millis(value: float) -> str:
+    return f"{value:.0f}" if value >= 99.95 else f"{value:.3g}"
 
 
 def _result(run: Json) -> str | None:
