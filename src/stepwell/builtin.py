@@ -15,10 +15,13 @@ client = Client(app_id="stepwell-cli")
 
 @client.create_function(fn_id="fetch", trigger=TriggerEvent(event=FETCH_EVENT), retries=3)
 async def fetch(ctx: Context) -> dict[str, object]:
-    """Make the request that the event describes; its status and final URL (the body stays with the step)."""
+    """Make the request that the event describes; its status and final URL, without a query, which may hold secrets.
+
+    The body stays with the step.
+    """
     data = ctx.event.data
     response = await ctx.step.fetch(data["url"], **_options(data))
-    return {"status": response.status_code, "url": str(response.url)}
+    return {"status": response.status_code, "url": str(response.url.copy_with(query=None, fragment=None))}
 
 
 def _options(data: dict[str, Any]) -> FetchOptions:

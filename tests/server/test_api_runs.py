@@ -7,6 +7,7 @@ from stepwell.core.model import RunStatus, StepStatus, StoredEvent
 from stepwell.server.api import masks
 from stepwell.server.settings import Settings
 from stepwell.wire.builtins import FETCH_EVENT
+from stepwell.wire.masks import mask_url
 from tests.server.api_fakes import NOW, SIGNING_KEY, FakeEngine, api_client, attempt, finished_step, new_ulid
 
 CLOUD = Settings(kind="cloud", signing_key=SIGNING_KEY, event_keys=("k1",))
@@ -99,6 +100,38 @@ def test_masks_cover_every_form_of_headers() -> None:
     shown = msgspec.json.decode(masks.mask_gateway(msgspec.Raw(msgspec.json.encode(shape))))
     assert shown["headers"] == {"Set-Cookie": "***", "X": "y"}
     assert shown["history"][0]["headers"] == [["set-cookie", "***"]]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:s3cret@h/p?q=1", "https://***@h/p?q=1"),
+        ("https://h/p?q=a@b&token=s3cret#x", "https://h/p?q=a@b&token=***#x"),
+        ("https://h/a@b?u=https://c", "https://h/a@b?u=https://c"),
+    ],
+)
+def test_masks_of_urls(url: str, shown: str) -> None:
+    assert mask_url(url) == shown
+    headers = {"Link": f"<{url}>; rel=next", "Operation-Location": url}
+    masked = msgspec.json.decode(masks.mask_gateway(msgspec.Raw(msgspec.json.encode({"headers": headers}))))
+    assert masked["headers"]["Operation-Location"] == shown
+    assert "s3cret" not in masked["headers"]["Link"]
+
+
+def test_an_event_about_a_shell_fetch_is_masked_too() -> None:
+    inner: dict[str, object] = {
+        "name": FETCH_EVENT,
+        "data": {"url": "https://h/", "headers": [["X-Api-Key", "s3cret"]]},
+    }
+    about: dict[str, object] = {
+        "name": "inngest/function.failed",
+        "data": {"event": inner, "events": [inner, 1], "n": 1},
+    }
+    shown = masks.mask_event(about)
+    assert b"s3cret" not in msgspec.json.encode(shown)
+    assert b"s3cret" in msgspec.json.encode(about)
+    other: dict[str, object] = {"name": "mine", "data": {"event": inner}}
+    assert masks.mask_event(other) is other
 
 
 async def test_the_state_of_a_run_for_its_app_is_exact(engine: FakeEngine) -> None:

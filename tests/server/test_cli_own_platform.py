@@ -52,8 +52,12 @@ def test_a_request_with_retries(shell: Shell, site: tuple[str, type[Upstream]]) 
     assert [call[0] for call in handler.calls] == ["POST"] * 3
     assert len({call[2]["Idempotency-Key"] for call in handler.calls}) == 1
     assert handler.calls[0][2]["X-A"] == "b"
-    code, out, err = shell("runs")
+    assert shell("fetch", f"{url}/x?token=s3cret", "-q")[0] == 0
+    code, out, err = shell("runs", "--json")
     assert code == 0, err
+    assert f"{url}/x" in out.decode()
+    assert b"s3cret" not in out
+    code, out, err = shell("runs")
     assert b"stepwell-cli-fetch" in out
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -83,7 +83,7 @@ async def deliver(platform: Platform, steps: list[Json], *, include: bool, file:
 
 
 @contextmanager
-def _opened(file: str | None) -> Iterator[BinaryIO]:
+def _opened(file: str | None) -> Generator[BinaryIO]:
     if file is None:
         yield sys.stdout.buffer
         return

@@ -17,13 +17,13 @@ _KEY = re.compile(r"\b(signkey-\w+-)[0-9a-f]+", re.IGNORECASE)
 
 
 def mask_url(url: str) -> str:
-    """A URL with the values of parameters that are credentials by their name replaced."""
-    return _PARAMETER.sub(rf"\1{MASK}", url)
+    """A URL with its user and password, and the values of parameters that are credentials by their name, replaced."""
+    return _PARAMETER.sub(rf"\1{MASK}", _USER.sub(rf"\1{MASK}@", url))
 
 
 def mask_text(text: str) -> str:
-    """Any text, likewise; also users and passwords in URLs, authorization headers, signing keys."""
-    text = _USER.sub(rf"\1{MASK}@", mask_url(text))
+    """Any text, likewise; also authorization headers and signing keys."""
+    text = mask_url(text)
     for pattern in (_HEADER, _BEARER, _KEY):
         text = pattern.sub(rf"\1{MASK}", text)
     return text

@@ -4,12 +4,15 @@ from typing import cast
 
 import msgspec
 
+from stepwell.core.systemevents import NAMES
 from stepwell.wire.builtins import FETCH_EVENT
 from stepwell.wire.fetch_headers import is_sensitive
 from stepwell.wire.masks import MASK, mask_url
 
 _OF_ANSWERS = frozenset({"authentication-info", "proxy-authentication-info", "www-authenticate"})
-_URLS = frozenset({"location", "content-location", "referer"})
+_URLS = frozenset(
+    {"location", "content-location", "referer", "link", "refresh", "operation-location", "azure-asyncoperation"}
+)
 
 
 def mask_gateway(output: msgspec.Raw) -> msgspec.Raw:
@@ -23,11 +26,24 @@ def mask_gateway(output: msgspec.Raw) -> msgspec.Raw:
 
 
 def mask_event(event: dict[str, object]) -> dict[str, object]:
-    """An event for people: the request in the one of `stepwell fetch` may hold credentials."""
+    """An event for people: the request in the one of `stepwell fetch` may hold credentials, and so may events about it."""
     data = event.get("data")
-    if event.get("name") != FETCH_EVENT or not isinstance(data, dict):
+    if not isinstance(data, dict):
         return event
-    return {**event, "data": _masked(cast("object", data))}
+    if event.get("name") == FETCH_EVENT:
+        return {**event, "data": _masked(cast("object", data))}
+    return {**event, "data": _about(cast("dict[str, object]", data))} if event.get("name") in NAMES else event
+
+
+def _about(data: dict[str, object]) -> dict[str, object]:
+    """What the platform tells of a run that has ended, its events masked."""
+    shown = dict(data)
+    if isinstance(data.get("event"), dict):
+        shown["event"] = mask_event(cast("dict[str, object]", data["event"]))
+    if isinstance(data.get("events"), list):
+        events = cast("list[object]", data["events"])
+        shown["events"] = [mask_event(cast("dict[str, object]", e)) if isinstance(e, dict) else e for e in events]
+    return shown
 
 
 def _masked(value: object) -> object:
