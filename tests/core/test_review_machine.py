@@ -193,3 +193,13 @@ def test_checkpoints_have_the_limit_of_steps_too() -> None:
     run.give(Checkpointed([ran("one too many")]))
     assert run.view.run.status is RunStatus.FAILED
     assert b"TooManySteps" in (run.view.run.output or b"")
+
+
+def test_a_checkpoint_that_comes_after_the_answer_of_its_call_has_the_app_called() -> None:
+    run = One()
+    run.answer(planned("c"))
+    item = run.items["c"]
+    run.give(Checkpointed([ran("c")]))
+    assert sorted(run.items) == ["c", "step"]
+    run.answer(ran("c"), key="c", item=item)
+    assert sorted(run.items) == ["step"]

@@ -53,7 +53,7 @@ def apply_ops(
 
 
 def checkpoint(draft: Draft, ops: Sequence[Op]) -> None:
-    """Record steps that the app ran within a call that is still in flight. A step that has ended is left as it is."""
+    """Record steps that the app ran within a call, in flight still or just over. A step that has ended is left as it is."""
     known = [(_code(op), op) for op in ops]
     reports = [(code, op) for code, op in known if code in (Opcode.STEP, Opcode.STEP_RUN)]
     if draft.run.steps + len(reports) > MAX_STEPS and _too_many(draft, reports):
@@ -61,7 +61,8 @@ def checkpoint(draft: Draft, ops: Sequence[Op]) -> None:
     for _, op in reports:
         step = draft.step(op.id) or draft.add_step(op.id, step_name(op), Opcode.STEP_RUN, StepStatus.PLANNED)
         if not step.ended:
-            _completed(draft, replace(step, checkpointed=True), op)
+            # Once its call is over the app does not know what became of this: it has to be called.
+            _completed(draft, replace(step, checkpointed=draft.run.discovering), op)
 
 
 def step_name(op: Op) -> str:
