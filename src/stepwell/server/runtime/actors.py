@@ -9,7 +9,7 @@ from itertools import islice
 
 from stepwell.core.inputs import Broken, CalledBack, Cancelled, Checkpointed, Env, Input, Ready
 from stepwell.core.machine import step
-from stepwell.core.model import Item, Run, RunView
+from stepwell.core.model import Item, ItemRef, Run, RunView
 from stepwell.core.outputs import Commit
 from stepwell.server.changes import Changes
 from stepwell.server.runtime.committer import Committer, Unstorable
@@ -32,11 +32,16 @@ class Work:
 
 @dataclass(slots=True)
 class Letter:
-    """An input on its way, who waits for it to be recorded, and how often its commit was refused."""
+    """An input on its way, and who waits for it to be recorded."""
 
     given: Input
     recorded: asyncio.Future[bool] | None = None
-    refused: int = 0
+
+    @property
+    def claim(self) -> ItemRef | None:
+        """The claim whose outcome it is."""
+        item: Item | None = getattr(self.given, "item", None)
+        return None if item is None else ItemRef(item.run_id, item.key, item.claim)
 
     def settle(self, taken: bool) -> None:
         """Tell who waits."""
@@ -65,6 +70,12 @@ class Actor:
     def idle(self) -> bool:
         """Whether nothing would be lost by forgetting it."""
         return not (self.busy or self.inbox or self.inflight or self.waiters)
+
+    def let_go(self, ref: ItemRef) -> None:
+        """The claim is in flight no more."""
+        work = self.inflight.get(ref.key)
+        if work is not None and work.item.claim == ref.claim:
+            del self.inflight[ref.key]
 
 
 class Actors:
@@ -163,9 +174,7 @@ class Actors:
             asyncio.get_running_loop().call_later(_RETRY_S, self._reload_soon, actor, kept)
             return
         if result[0] is not Outcome.APPLIED:
-            for letter in letters:
-                letter.refused += 1
-            self._reload_soon(actor, letters)
+            self._reload_soon(actor, letters, refused=True)
             return
         self._applied(actor, letters, commit)
 
@@ -178,9 +187,7 @@ class Actors:
             if isinstance(letter.given, Ready):
                 actor.view.events = list(letter.given.events)
         for ref in commit.done:
-            work = actor.inflight.get(ref.key)
-            if work is not None and work.item.claim == ref.claim:
-                del actor.inflight[ref.key]
+            actor.let_go(ref)
         actor.busy = False
         for letter in letters:
             letter.settle(True)
@@ -206,40 +213,54 @@ class Actors:
         actor.waiters.clear()
 
     def _ended_elsewhere(self, actor: Actor, letters: list[Letter]) -> None:
-        """Another commit has ended the run: one of another process, or what was written in place of its own."""
+        """Another commit has ended the run: one of another process, or what was written in place of its own.
+
+        What was handed to the run since then is still claimed by us: it was put after the run had dropped its items.
+        """
         actor.busy = False
         self._changes.note(actor.view.run.run_id)
+        now = self._env().now
+        for letter in (*letters, *actor.inbox):
+            if letter.claim is not None:
+                self._committer.submit((Commit(now=now, done=(letter.claim,)),), lambda _: None)
         for letter in letters:
             letter.settle(False)
         self._over(actor)
         self._actors.pop(actor.view.run.run_id, None)
 
-    def _reload_soon(self, actor: Actor, letters: list[Letter]) -> None:
-        task = asyncio.get_running_loop().create_task(self._reload(actor, letters))
+    def _reload_soon(self, actor: Actor, letters: list[Letter], refused: bool = False) -> None:
+        task = asyncio.get_running_loop().create_task(self._reload(actor, letters, refused))
         _background.add(task)
         task.add_done_callback(_background.discard)
 
-    async def _reload(self, actor: Actor, letters: list[Letter]) -> None:
-        """Decide again, on the state as it is stored now. Who is refused alone was too late: somebody else has the work."""
+    async def _reload(self, actor: Actor, letters: list[Letter], refused: bool) -> None:
+        """Decide again, on the state as it is stored now.
+
+        Who is refused alone, though nobody else has written, was too late: somebody else has the work.
+        """
         try:
             views = await self._store.load_runs([actor.view.run.run_id])
         except Exception as problem:
             if not isinstance(problem, StoreError):
                 logger.exception("could not load run %s", actor.view.run.run_id, extra=_named(actor))
-            asyncio.get_running_loop().call_later(_RETRY_S, self._reload_soon, actor, letters)
+            asyncio.get_running_loop().call_later(_RETRY_S, self._reload_soon, actor, letters, refused)
             return
+        known = actor.view.run.version
         if views:
             actor.view = views[0]
         if actor.view.run.status.ended:
             self._ended_elsewhere(actor, letters)
             return
-        stale = [letter for letter in letters if letter.refused > 1 and len(letters) == 1] if views else letters
+        fenced = refused and actor.view.run.version == known
+        stale = [letter for letter in letters if fenced and len(letters) == 1] if views else letters
         for letter in stale:
             run_id = actor.view.run.run_id
             logger.warning("run %s: a late result was dropped: its lease had ended", run_id, extra=_named(actor))
             letter.settle(False)
+            if letter.claim is not None:
+                actor.let_go(letter.claim)
         rest = [letter for letter in letters if letter not in stale]
-        if len(rest) > 1:
+        if fenced and len(rest) > 1:
             actor.inbox = rest[1:] + actor.inbox
             rest = rest[:1]
         if rest:
