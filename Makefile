@@ -1,6 +1,6 @@
 # Two commands are all that a new user needs: `make demo` and `make test`. Both set up what they need, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test bench demo format lock clean node browser shots
+.PHONY: help setup check test simulate bench demo format lock clean node
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -14,8 +14,9 @@ help:
 	@echo 'make demo    install, run the examples on a local platform, show what happens (KEEP=1 stays up)'
 	@echo 'make test    all checks and all tests'
 	@echo 'make check   the static gates alone: ruff, basedpyright, import-linter, size budgets'
+	@echo 'make simulate SEEDS=10000   whole platforms under faults, one for each seed'
 	@echo 'make bench   the benchmark table'
-	@echo 'make setup   only the installation, into .venv;  make format: ruff, with fixes;  make lock: new lock files;  make shots: the pictures of the dashboard'
+	@echo 'make setup   only the installation, into .venv;  make format: ruff, with fixes;  make lock: new lock files'
 
 # ---- installation: a stamp for each, so that the second time costs nothing ------------------------------------------
 
@@ -46,12 +47,6 @@ node:
 	elif [ "$$CI" = true ]; then echo 'Node 20 or newer is needed where CI=true: install it' >&2; exit 1; \
 	else echo 'no Node 20 or newer found: the TypeScript examples and their tests are skipped'; fi
 
-# Without Chromium the tests of the dashboard in a browser are left out; on CI that is a failure.
-browser:
-	@if sh scripts/chromium.sh >/dev/null; then :; elif sh scripts/chromium.sh --install >.chromium.log 2>&1; then rm -f .chromium.log; \
-	elif [ "$$CI" = true ]; then cat .chromium.log >&2; echo 'Chromium is needed where CI=true: install it' >&2; exit 1; \
-	else rm -f .chromium.log; echo 'no Chromium found: the tests of the dashboard in a browser are skipped'; fi
-
 # ---- gates -----------------------------------------------------------------------------------------------------------
 
 check: setup
@@ -61,18 +56,18 @@ check: setup
 	@$(BIN)/lint-imports | tail -n 12
 	@$(BIN)/python -m pytest -q tests/test_budgets.py
 
-test: check node browser
+test: check node
 	@if sh scripts/has_node.sh; then cd $(NODE) && npm run --silent typecheck; fi
 	@$(BIN)/python -m pytest -n 2
+
+simulate: setup
+	@$(BIN)/python -m stepwell.testing.platform.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
 bench: setup
 	@$(BIN)/python -m benchmarks
 
 demo: $(VENV)/.demo
 	@$(BIN)/python scripts/demo.py $(if $(filter 1,$(KEEP)),--keep)
-
-shots: setup
-	@$(BIN)/python scripts/shots.py
 
 format: setup
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
