@@ -4,6 +4,7 @@ import base64
 import re
 from pathlib import Path
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from stepwell.cli.clock import duration, span
 from stepwell.cli.errors import CliError, explain, one_line
 from stepwell.cli.fetch_request import build, fingerprint
+from stepwell.cli.group import cli
 from stepwell.cli.receive import _shown
 from stepwell.cli.resume import Bookmark
 from stepwell.cli.runs import table
@@ -189,3 +191,13 @@ def test_every_exception_becomes_one_line() -> None:
         assert code in (1, 2)
     assert "--port" in explain(OSError(98, "in use"))[0]
     assert "stepwell[server]" in explain(ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn"))[0]
+
+
+def test_the_page_has_every_command_and_all_have_json_but_those_that_it_names() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "cli.md").read_text(encoding="utf-8")
+    names = cli.list_commands(click.Context(cli))
+    assert re.findall(r"^\| `stepwell (\w+)`", page, re.MULTILINE) == names
+    commands = {name: cli.get_command(click.Context(cli), name) for name in names}
+    without = {name for name, found in commands.items() if found and "as_json" not in {p.name for p in found.params}}
+    assert without == {"dev", "serve", "fetch", "completion"}
+    assert all(f"`{name}`" in page.partition("**For scripts.**")[2] for name in without)

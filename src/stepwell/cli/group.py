@@ -13,6 +13,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "fetch": ("stepwell.cli.fetch:fetch", "Make one durable HTTP request; survives Ctrl-C and resumes."),
     "send": ("stepwell.cli.send:send", "Send an event."),
     "runs": ("stepwell.cli.runs:runs", "List runs, or show one as a timed tree of its steps."),
+    "tail": ("stepwell.cli.tail:tail", "Show events and runs as they come and go."),
     "rerun": ("stepwell.cli.rerun:rerun", "Run a run again, from its start or from a step."),
     "cancel": ("stepwell.cli.cancel:cancel", "End runs: by id, or many of a function by an expression."),
     "rekey": (
@@ -20,6 +21,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "Seal a database anew with the newest encryption key, so that older ones can go.",
     ),
     "doctor": ("stepwell.cli.doctor:doctor", "Check the settings, the keys, the port, the database and the apps."),
+    "completion": ("stepwell.cli.completion:completion", "Print the script for completion in bash, zsh or fish."),
     "version": ("stepwell.cli.group:version", "Print the version."),
 }
 
@@ -62,6 +64,7 @@ def cli() -> None:
 
 
 @click.command()
-def version() -> None:
+@click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
+def version(as_json: bool) -> None:
     """Print the version."""
-    click.echo(f"stepwell {VERSION}")
+    click.echo(f'{{"version": "{VERSION}"}}' if as_json else f"stepwell {VERSION}")

@@ -52,6 +52,10 @@ class Platform:
         """Runs, newest first."""
         return cast("list[Json]", (await self._ask("GET", "/v1/runs", params=query))["data"])
 
+    async def events(self, query: Mapping[str, str]) -> list[Json]:
+        """Events, newest first."""
+        return cast("list[Json]", (await self._ask("GET", "/v1/events", params=query))["data"])
+
     async def cancel(self, run_id: str) -> None:
         """End a run."""
         response = await self._response("DELETE", f"/v1/runs/{run_id}")

@@ -9,6 +9,8 @@ import click
 from stepwell.cli.clock import duration, local_time, span
 from stepwell.cli.errors import CliError
 from stepwell.cli.options import client_settings, platform_options
+from stepwell.cli.paint import paint
+from stepwell.cli.watch import EVERY_S
 from stepwell.server.settings import Settings
 
 Json = dict[str, object]
@@ -20,7 +22,12 @@ Json = dict[str, object]
 @click.option("--status", help="Only those: queued, running, completed, failed, cancelled, skipped.")
 @click.option("--function", "function", metavar="ID", help="Only those of this function (app-function).")
 @click.option("--event", "event_id", metavar="ID", help="Only those that this event started.")
-@click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
+@click.option(
+    "--watch", is_flag=True, help="Go on showing it while it changes: the list until Ctrl-C, a run until it ends."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="JSON, for scripts; with --watch an object a line for each change."
+)
 @platform_options
 def runs(
     run_id: str | None,
@@ -28,6 +35,7 @@ def runs(
     status: str | None,
     function: str | None,
     event_id: str | None,
+    watch: bool,
     as_json: bool,
     platform: str | None,
     port: int | None,
@@ -40,11 +48,18 @@ def runs(
 
         if not is_ulid(run_id):
             raise CliError(f"{run_id!r} is not a run id; `stepwell runs` lists them.", 2)
+        if watch:
+            asyncio.run(_watch_one(settings, url, run_id, as_json))
+            return
         run, steps = asyncio.run(_one(settings, url, run_id))
         _print(json.dumps({"run": run, "steps": steps}, indent=2, ensure_ascii=False) if as_json else _tree(run, steps))
         return
     query = {"limit": str(limit), "status": status, "function": function, "event_id": event_id}
-    found = asyncio.run(_list(settings, url, {key: value for key, value in query.items() if value}))
+    given = {key: value for key, value in query.items() if value}
+    if watch:
+        asyncio.run(_watch_list(settings, url, given, as_json))
+        return
+    found = asyncio.run(_list(settings, url, given))
     _print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else table(found))
 
 
@@ -62,6 +77,41 @@ async def _list(settings: Settings, url: str | None, query: dict[str, str]) -> l
         return await platform.runs(query)
 
 
+async def _watch_one(settings: Settings, url: str | None, run_id: str, as_json: bool) -> None:
+    from stepwell.cli.platform import remote
+    from stepwell.cli.screen import Screen
+
+    screen = Screen()
+    async with remote(settings, url or settings.url) as platform:
+        while True:
+            run, steps = await platform.steps(run_id)
+            ended = bool(run.get("ended_at"))
+            if as_json:
+                screen.lines({run_id: {"run": run, "steps": steps}})
+            elif screen.live or ended:
+                screen.draw(_tree(run, steps))
+            if ended:
+                return
+            await asyncio.sleep(EVERY_S)
+
+
+async def _watch_list(settings: Settings, url: str | None, query: dict[str, str], as_json: bool) -> None:
+    from stepwell.cli.platform import remote
+    from stepwell.cli.screen import Screen
+
+    screen = Screen()
+    async with remote(settings, url or settings.url) as platform:
+        while True:
+            found = await platform.runs(query)
+            if as_json:
+                screen.lines({str(run["run_id"]): run for run in reversed(found)})
+            elif screen.live:
+                screen.draw(table(found))
+            else:
+                screen.lines({str(run["run_id"]): "  ".join(_row(run)) for run in reversed(found)})
+            await asyncio.sleep(EVERY_S)
+
+
 def _tree(run: Json, steps: list[Json]) -> str:
     from stepwell.cli.tree import render
 
@@ -75,7 +125,12 @@ def table(found: list[Json]) -> str:
     rows = [("RUN", "STATUS", "QUEUED", "TOOK", "STEPS", "FUNCTION")]
     rows += [_row(run) for run in found]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[5]]) for row in rows)
+    return "\n".join("  ".join(_painted(row, widths)) for row in rows)
+
+
+def _painted(row: tuple[str, ...], widths: list[int]) -> list[str]:
+    cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+    return [cells[0], paint(row[1], cells[1]), *cells[2:], row[5]]
 
 
 def _row(run: Json) -> tuple[str, str, str, str, str, str]:
