@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from stepwell.core.model import ItemRef
-from stepwell.server.store.sqlite.ledger import Draft
+from stepwell.server.store.ledger import Draft
 from stepwell.server.store.sqlite.queries import SQL
 
 SWEEP = 32

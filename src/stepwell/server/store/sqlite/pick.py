@@ -3,40 +3,23 @@
 Items come from four places: those that the transaction itself puts, the stored ones that are ready, those parked behind a gate
 that has opened (a slot was freed, a pace's time has come), and parked ones that expire. Each is read only as far as needed,
 and merged by (due_at, seq).
-
-A gate is the set of all limits and paces that an item has been held back by; it is open when each of them is. An item only
-ever moves to a gate that holds more, so it is moved a few times in its life, however often it is passed over.
 """
 
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from heapq import merge
 
-from msgspec.structs import replace
-
-from stepwell.core.flow.gates import Gate, Shut, gate_opens, has_room, shut_by, taken, wanted
+from stepwell.core.flow.gates import Gate
 from stepwell.core.model import Item
 from stepwell.server.store.base import ClaimRequest
 from stepwell.server.store.codec import stored_item
-from stepwell.server.store.sqlite.ledger import Held, ItemKey, buckets_of, gate_text
-from stepwell.server.store.sqlite.plan import Plan, Put
+from stepwell.server.store.ledger import ItemKey, gate_text
+from stepwell.server.store.picking import Candidate, Picker
+from stepwell.server.store.plan import Plan
 from stepwell.server.store.sqlite.queries import SQL
 
-
-@dataclass(slots=True)
-class _Candidate:
-    """An item that may be claimed. ``put``: it is not stored yet; ``gate``: where it is parked now."""
-
-    due_at: int
-    seq: int
-    item: Item
-    put: Put | None = None
-    gate: Gate | None = None
-
-
-_Candidates = Generator[_Candidate, None, None]
+_Candidates = Generator[Candidate, None, None]
 
 
 def pick(conn: sqlite3.Connection, plan: Plan, request: ClaimRequest) -> list[Item]:
@@ -52,8 +35,7 @@ class _Walk:
         self._plan = plan
         self._draft = plan.draft
         self._request = request
-        self._claimed: list[Item] = []
-        self._expiring: list[int] = []
+        self._picker = Picker(plan, request)
 
     def run(self) -> list[Item]:
         gates = self._gates()
@@ -62,20 +44,14 @@ class _Walk:
             complete = self._claim_from(merge(*sources, key=lambda found: (found.due_at, found.seq)))
         if complete:
             self._draft.dirty.clear()
-        self._draft.expires(min(self._expiring, default=None))
-        return self._claimed
+        self._draft.expires(min(self._picker.expiring, default=None))
+        return self._picker.claimed
 
-    def _claim_from(self, candidates: Iterator[_Candidate]) -> bool:
+    def _claim_from(self, candidates: Iterator[Candidate]) -> bool:
         """Whether all candidates were looked at, rather than as many as were asked for."""
         for found in candidates:
-            held = self._draft.held_by(found.item.run_id)
-            shut = shut_by(found.item, self._draft.used, self._draft.flow, self._request.now, held)
-            if shut is not None:
-                self._park(found, shut)
-                continue
-            if not self._claim(found):
-                continue
-            if len(self._claimed) >= self._request.limit:
+            self._picker.offer(found)
+            if self._picker.full:
                 return False
         return True
 
@@ -85,11 +61,7 @@ class _Walk:
         if not self._draft.dirty and not ledger.timed:
             return []
         found = {gate for bucket in self._draft.dirty for gate in ledger.gates.get(bucket, ())}
-        return sorted((gate for gate in found | ledger.timed if self._open(gate)), key=gate_text)
-
-    def _open(self, gate: Gate) -> bool:
-        draft, now = self._draft, self._request.now
-        return has_room(gate, draft.used) and (not gate.paces or gate_opens(gate, draft.flow, now) <= now)
+        return sorted((gate for gate in found | ledger.timed if self._picker.is_open(gate)), key=gate_text)
 
     def _sources(self, gates: list[Gate]) -> list[_Candidates]:
         sources = [self._fresh(), self._stored(SQL.ready_items, self._request.now)]
@@ -99,10 +71,7 @@ class _Walk:
         return sources
 
     def _fresh(self) -> _Candidates:
-        now = self._request.now
-        due = [put for put in self._plan.puts.values() if put.item.due_at <= now]
-        for put in sorted(due, key=lambda put: (put.item.due_at, put.seq)):
-            yield _Candidate(put.item.due_at, put.seq, replace(put.item, attempt=put.attempt), put)
+        yield from self._picker.fresh()
 
     def _stored(self, sql: str, value: str | int, behind: Gate | None = None) -> _Candidates:
         with closing(self._conn.execute(sql, (value,))) as cursor:
@@ -110,15 +79,15 @@ class _Walk:
                 where: ItemKey = (run_id, key)
                 if not self._plan.replaces(where):
                     item = stored_item(data, claim, self._plan.attempt_of(where, attempt), rescues)
-                    yield _Candidate(due_at, seq, item, None, behind)
+                    yield Candidate(due_at, seq, item, None, behind)
 
     def _behind(self, gate: Gate) -> _Candidates:
         """Items parked behind a gate, until it shuts again; when none is left, the gate is forgotten."""
-        if not self._open(gate):
+        if not self._picker.is_open(gate):
             return
         for found in self._stored(SQL.parked_items, gate_text(gate), gate):
             yield found
-            if not self._open(gate):
+            if not self._picker.is_open(gate):
                 return
         self._draft.gates.setdefault(gate, False)
 
@@ -127,37 +96,3 @@ class _Walk:
         now = self._request.now
         yield from self._stored(SQL.expired_items, now)
         (self._draft.expiry,) = self._conn.execute(SQL.next_expiry, (now,)).fetchone()
-
-    def _park(self, found: _Candidate, shut: Shut) -> None:
-        gate = (found.gate or Gate()).joined(shut)
-        self._draft.gates[gate] = True
-        if found.item.expires_at is not None:
-            self._expiring.append(found.item.expires_at)
-        if found.put is not None:
-            found.put.gate = gate_text(gate)
-        elif found.gate != gate:
-            self._plan.parked.append((gate_text(gate), found.seq))
-        found.gate = gate
-
-    def _claim(self, found: _Candidate) -> bool:
-        """False when the item was claimed a moment ago: one that expires may come from two places."""
-        where: ItemKey = (found.item.run_id, found.item.key)
-        if where in self._draft.taken:
-            return False
-        if found.item.holds:
-            taking = {limit.bucket for limit in wanted(found.item, self._draft.held_by(found.item.run_id))}
-            self._draft.hold(found.item.run_id, taking)
-        now = self._request.now
-        if found.item.paces and (found.item.expires_at is None or found.item.expires_at > now):
-            for pace in found.item.paces:
-                self._draft.set_flow(pace.bucket, taken(pace, self._draft.flow(pace.bucket), now))
-        number, owner = self._draft.next_claim(), self._request.owner
-        if found.put is not None:
-            found.put.claim, found.put.owner = number, owner
-        else:
-            self._plan.claimed.append((found.seq, number))
-            found.gate = None
-        item = replace(found.item, claim=number)
-        self._draft.take(where, Held(found.seq, number, owner, buckets_of(item.limits)))
-        self._claimed.append(item)
-        return True

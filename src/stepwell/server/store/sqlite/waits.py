@@ -1,9 +1,8 @@
-"""Waits in the file: what becomes of them in one transaction, and how they are found."""
+"""Waits in the file: how they are written, and how they are found."""
 
 import json
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from heapq import merge
 from itertools import islice
 
@@ -13,61 +12,13 @@ from msgspec.structs import replace
 from stepwell.core.model import Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import WaitQuery
-from stepwell.server.store.codec import encode, gone
+from stepwell.server.store.codec import encode
 from stepwell.server.store.sqlite.queries import SQL, Row, write_rows
-
-Where = tuple[str, str]
-"""Run id and step id."""
+from stepwell.server.store.wait_plan import WaitPlan
 
 _decode = msgspec.msgpack.Decoder(Wait).decode
 _NO_PLACE = ("", b"")
 _LAST = 2**63 - 1
-
-
-@dataclass(slots=True)
-class WaitPlan:
-    """``stored``: those that are there, of those that the commits take; ``holders``: who waits for the signals that they
-    name; ``changes``: what is to be written, None for what is to be deleted."""
-
-    stored: set[Where] = field(default_factory=set[Where])
-    holders: dict[str, Where] = field(default_factory=dict[str, Where])
-    changes: dict[Where, Wait | None] = field(default_factory=dict[Where, Wait | None])
-
-    def allow(self, commit: Commit) -> bool:
-        """Whether the commit's checks on waits pass."""
-        return all(self._is_there(where) for where in commit.take) and not any(
-            self._taken(wait, commit) for wait in commit.waits
-        )
-
-    def _is_there(self, where: Where) -> bool:
-        return self.changes[where] is not None if where in self.changes else where in self.stored
-
-    def _taken(self, wait: Wait, commit: Commit) -> bool:
-        """Whether somebody else waits for its signal, and goes on doing so."""
-        if wait.signal is None or wait.replace:
-            return False
-        return self._holder(wait.signal) not in (None, (wait.run_id, wait.step_id), *gone(commit))
-
-    def _holder(self, signal: str) -> Where | None:
-        where = self.holders.get(signal)
-        if where is None or where not in self.changes:
-            return where
-        wait = self.changes[where]
-        return where if wait is not None and wait.signal == signal else None
-
-    def put(self, wait: Wait, seq: int) -> None:
-        """Insert or replace; who waited for its signal before does so no more."""
-        where = (wait.run_id, wait.step_id)
-        if wait.signal is not None:
-            holder = self._holder(wait.signal)
-            if holder is not None:
-                self.changes[holder] = None
-            self.holders[wait.signal] = where
-        self.changes[where] = replace(wait, seq=seq)
-
-    def drop(self, where: Where) -> None:
-        """Delete."""
-        self.changes[where] = None
 
 
 def look_up_waits(conn: sqlite3.Connection, commits: Iterable[Commit]) -> WaitPlan:

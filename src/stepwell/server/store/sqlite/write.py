@@ -6,8 +6,8 @@ import sqlite3
 from stepwell.core.flow.admission import idle_at
 from stepwell.core.model import Item
 from stepwell.server.store.codec import encode
-from stepwell.server.store.sqlite.ledger import Draft
-from stepwell.server.store.sqlite.plan import Plan
+from stepwell.server.store.ledger import Draft
+from stepwell.server.store.plan import Plan
 from stepwell.server.store.sqlite.queries import SQL, Row, write_rows
 from stepwell.server.store.sqlite.waits import write_waits
 

@@ -10,11 +10,13 @@ from stepwell.core.model import ItemRef
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Transacted
 from stepwell.server.store.codec import encode, stored_item
+from stepwell.server.store.ledger import Draft, Held, ItemKey
+from stepwell.server.store.plan import Plan
 from stepwell.server.store.sqlite.arriving import SWEEP, append, settle, sweep
 from stepwell.server.store.sqlite.connect import LOG_PAGES, LOG_PAGES_OF_BODIES
-from stepwell.server.store.sqlite.ledger import Draft, Held, ItemKey, read_ledger
+from stepwell.server.store.sqlite.ledger import read_ledger
 from stepwell.server.store.sqlite.pick import pick
-from stepwell.server.store.sqlite.plan import Plan, look_up
+from stepwell.server.store.sqlite.plan import look_up
 from stepwell.server.store.sqlite.queries import SQL
 from stepwell.server.store.sqlite.write import write
 
