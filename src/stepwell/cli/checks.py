@@ -90,20 +90,20 @@ async def _platform(settings: Settings) -> tuple[Check, list[Known]]:
 
 async def _database(settings: Settings) -> tuple[Check, list[Known]]:
     path = settings.db_path
-    if path is None:
+    if path is None and not settings.postgres:
         return Check(
             "database", Verdict.WARNING, "The state is kept in memory: it is gone when the platform stops."
         ), []
-    if not await asyncio.to_thread(os.path.exists, path):
+    if path is not None and not await asyncio.to_thread(os.path.exists, path):
         return await asyncio.to_thread(_missing, Path(path)), []
-    store = open_store(settings.db, keys=settings.encryption_keys)
+    store = open_store(settings.db, keys=settings.encryption_keys, listen=settings.db_listen)
     try:
         await store.open()
         apps = await store.load_apps()
         await store.close()
     except StoreError as problem:
         return Check("database", Verdict.FAILED, str(problem)), []
-    return Check("database", Verdict.OK, f"{path} opens."), [
+    return Check("database", Verdict.OK, f"{path or 'The PostgreSQL database'} opens."), [
         Known(app.app_id, app.url, _ids(app.functions)) for app in apps
     ]
 

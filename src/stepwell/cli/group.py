@@ -20,6 +20,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "stepwell.cli.rekey:rekey",
         "Seal a database anew with the newest encryption key, so that older ones can go.",
     ),
+    "migrate": ("stepwell.cli.migrate:migrate", "Bring the schema of a PostgreSQL database up to date."),
     "doctor": ("stepwell.cli.doctor:doctor", "Check the settings, the keys, the port, the database and the apps."),
     "completion": ("stepwell.cli.completion:completion", "Print the script for completion in bash, zsh or fish."),
     "version": ("stepwell.cli.group:version", "Print the version."),

@@ -24,7 +24,7 @@ async def reading(settings: Settings, url: str | None) -> AsyncGenerator[Platfor
             yield platform
         return
     path = settings.db_path
-    if path is None or not await asyncio.to_thread(os.path.exists, path):
+    if not settings.postgres and (path is None or not await asyncio.to_thread(os.path.exists, path)):
         raise CliError(
             f"No platform answers at {settings.url}, and there is no database {path or 'file'} either; "
             "start one with `stepwell dev`."
@@ -32,7 +32,7 @@ async def reading(settings: Settings, url: str | None) -> AsyncGenerator[Platfor
     from stepwell.cli.offline import OfflineEngine
     from stepwell.server.build import open_store
 
-    store = open_store(settings.db, keys=settings.encryption_keys)
+    store = open_store(settings.db, keys=settings.encryption_keys, listen=settings.db_listen)
     await store.open()
     try:
         async with _in_process(OfflineEngine(store), settings) as platform:

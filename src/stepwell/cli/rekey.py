@@ -22,6 +22,10 @@ def rekey(db: str | None, as_json: bool) -> None:
     """
     settings, _ = client_settings(None, None, db)
     path = settings.db_path
+    if settings.postgres:
+        raise CliError(
+            "What is in PostgreSQL can not be sealed anew yet: keep the older keys in STEPWELL_ENCRYPTION_KEYS.", 2
+        )
     if path is None:
         raise CliError("A database in memory is not encrypted, and gone when its process ends: name one with --db.", 2)
     if not Path(path).exists():

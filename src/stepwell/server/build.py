@@ -13,7 +13,7 @@ from stepwell.server.fetcher.networks import BadNetwork, Networks, check_proxies
 from stepwell.server.runtime.engine import Engine
 from stepwell.server.secrets.config import build_vault
 from stepwell.server.secrets.fetcher import SecretFetcher
-from stepwell.server.settings import Settings, SettingsError, database_path
+from stepwell.server.settings import Settings, SettingsError, database_path, is_postgres
 from stepwell.server.store.base import Store
 from stepwell.server.store.memory import MemoryStore
 from stepwell.server.store.sealed import SealedStore
@@ -21,16 +21,28 @@ from stepwell.server.store.sqlite import SQLiteStore
 from stepwell.wire.fetch_headers import also_sensitive
 
 
-def open_store(url: str, note: str = "", keys: Sequence[str] = ()) -> Store:
-    """The store behind ``memory:`` or ``sqlite:///path``. ``note`` tells later openers of the file who has it.
+def open_store(url: str, note: str = "", keys: Sequence[str] = (), listen: str | None = None) -> Store:
+    """The store behind ``memory:``, ``sqlite:///path`` or ``postgresql://…``. ``note`` tells later openers of a file.
 
     A file is encrypted, with ``keys`` (the newest first), or else with the one in ``<path>.key``, which is made when it is
-    missing. Raises SettingsError for anything else.
+    missing; PostgreSQL with ``keys`` alone, as every process must have them. Raises SettingsError for anything else.
     """
+    if is_postgres(url):
+        return SealedStore(_postgres(url, listen), keys)
     path = database_path(url)
     if path is None:
         return MemoryStore()
     return SealedStore(SQLiteStore(Path(path), note=note), keys, KeyFile(Path(f"{path}.key").absolute()))
+
+
+def _postgres(url: str, listen: str | None) -> Store:
+    try:
+        from stepwell.server.store.postgres import PostgresStore
+    except ModuleNotFoundError as missing:
+        if missing.name != "asyncpg":
+            raise
+        raise SettingsError("PostgreSQL needs one more package: pip install 'stepwell[postgres]'.") from None
+    return PostgresStore(url, listen_url=listen)
 
 
 def _fetcher(settings: Settings) -> AiohttpFetcher:
@@ -48,7 +60,7 @@ def build_engine(settings: Settings) -> Engine:
     fetcher = _fetcher(settings)
     also_sensitive(settings.sensitive_headers)
     return Engine(
-        open_store(settings.db, settings.url if settings.port else "", settings.encryption_keys),
+        open_store(settings.db, settings.url if settings.port else "", settings.encryption_keys, settings.db_listen),
         SecretFetcher(fetcher, build_vault(settings, fetcher, clock)),
         HttpCaller(
             clock,

@@ -15,7 +15,9 @@ from stepwell.core.model import Breaker, Item, ItemRef, Limit, Pace, RunKey, Run
 from stepwell.core.outputs import Commit, Observed
 from stepwell.server.store.base import ClaimRequest, EventQuery, RunQuery, Store, Transacted
 from stepwell.server.store.memory import MemoryStore
+from stepwell.server.store.postgres import PostgresStore
 from stepwell.server.store.sqlite import SQLiteStore
+from stepwell.testing.platform.postgres import clean_database
 from stepwell.testing.platform.store_conformance import a_run, a_step, an_event, an_item, ref
 
 _T = TypeVar("_T")
@@ -48,12 +50,15 @@ class SideBySide(RuleBasedStateMachine):
         self.loop = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.memory = MemoryStore()
-        self.disk = SQLiteStore(Path(self.folder.name) / "stepwell.db")
+        self.disk = self.loop.run(self.made())
         self.loop.run(self.disk.open())
         self.now = 100
         self.versions: dict[str, int] = {}
         self.claims: list[ItemRef] = [ItemRef("R1", "a", 0)]
         self.batch: list[Commit] = []
+
+    async def made(self) -> Store:
+        return SQLiteStore(Path(self.folder.name) / "stepwell.db")
 
     def teardown(self) -> None:
         self.loop.run(self.disk.close())
@@ -193,6 +198,9 @@ class SideBySide(RuleBasedStateMachine):
                 await store.open()
 
         self.loop.run(restart())
+        self.no_jump()
+
+    def no_jump(self) -> None:
         jump = self.disk._write._held[0]._ledger  # pyright: ignore[reportPrivateUsage]
         jump.claim = self.memory._claim  # pyright: ignore[reportPrivateUsage]
 
@@ -213,13 +221,52 @@ class SideBySide(RuleBasedStateMachine):
 
     @invariant()
     def slots_add_up(self) -> None:
+        used, arriving, holds = self.loop.run(self.slots())
+        assert +self.memory._used == used  # pyright: ignore[reportPrivateUsage]
+        assert {claim.body for claim in self.memory._arriving} == arriving  # pyright: ignore[reportPrivateUsage]
+        assert self.memory._holds == holds  # pyright: ignore[reportPrivateUsage]
+
+    async def slots(self) -> tuple[dict[str, int], set[str], dict[str, set[str]]]:
         ledger = self.disk._write._held[0]._ledger  # pyright: ignore[reportPrivateUsage]
-        assert +self.memory._used == ledger.used  # pyright: ignore[reportPrivateUsage]
-        assert self.memory._arriving.keys() == ledger.arriving  # pyright: ignore[reportPrivateUsage]
-        assert self.memory._holds == ledger.holds  # pyright: ignore[reportPrivateUsage]
+        return ledger.used, {claim.body for claim in ledger.arriving}, ledger.holds
+
+
+class PostgresSideBySide(SideBySide):
+    """The same with PostgreSQL. What it knows of slots is in its tables, and nowhere else."""
+
+    async def made(self) -> Store:
+        url = await clean_database()
+        return PostgresStore(url, listen_url=url)  # as behind a proxy
+
+    def no_jump(self) -> None:
+        pass
+
+    @invariant()
+    def same_queue(self) -> None:
+        for run_id in _RUNS:
+            self.both(lambda store, run_id=run_id: store.list_items(run_id))
+        self.both(lambda store: store.waits("R1", self.now))
+
+    @invariant()
+    def same_bodies(self) -> None:
+        self.both(lambda store: store.load_body(self.claims[-1].body))
+
+    async def slots(self) -> tuple[dict[str, int], set[str], dict[str, set[str]]]:
+        async with self.disk._pool.transaction() as conn:  # pyright: ignore[reportPrivateUsage]
+            used = dict(await conn.fetch("SELECT bucket, used FROM stepwell.buckets"))
+            arriving = {ref for (ref,) in await conn.fetch("SELECT ref FROM stepwell.arriving")}
+            holds: dict[str, set[str]] = {}
+            for run_id, bucket in await conn.fetch("SELECT run_id, bucket FROM stepwell.holds"):
+                holds.setdefault(run_id, set()).add(bucket)
+        return used, arriving, holds
 
 
 TestSideBySide = SideBySide.TestCase
 TestSideBySide.settings = settings(
     max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+TestPostgresSideBySide = PostgresSideBySide.TestCase
+TestPostgresSideBySide.settings = settings(
+    max_examples=6, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -7,7 +7,9 @@ import pytest
 
 from stepwell.server.store.base import Store
 from stepwell.server.store.memory import MemoryStore
+from stepwell.server.store.postgres import PostgresStore
 from stepwell.server.store.sqlite import SQLiteStore
+from stepwell.testing.platform.postgres import clean_database
 from stepwell.testing.platform.store_conformance import StoreConformance
 
 
@@ -28,6 +30,17 @@ class TestSQLiteStore(StoreConformance):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
         store = SQLiteStore(tmp_path / "folder" / "stepwell.db")
+        await store.open()
+        yield store
+        await store.close()
+
+
+class TestPostgresStore(StoreConformance):
+    """In a database."""
+
+    @pytest.fixture
+    async def store(self) -> AsyncIterator[Store]:
+        store = PostgresStore(await clean_database())
         await store.open()
         yield store
         await store.close()

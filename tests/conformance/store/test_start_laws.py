@@ -1,4 +1,4 @@
-"""The laws of how runs start, on both stores: never above a limit, in order, nobody lost, whatever happens between."""
+"""The laws of how runs start, on all stores: never above a limit, in order, nobody lost, whatever happens between."""
 
 import asyncio
 import tempfile
@@ -15,16 +15,20 @@ from stepwell.core.model import Item, ItemRef, Limit, Pace, Run, RunStatus, Work
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import ClaimRequest, Store
 from stepwell.server.store.memory import MemoryStore
+from stepwell.server.store.postgres import PostgresStore
 from stepwell.server.store.sqlite import SQLiteStore
+from stepwell.testing.platform.postgres import clean_database
 
 _T = TypeVar("_T")
-KINDS = pytest.mark.parametrize("kind", ["memory", "sqlite"])
+KINDS = pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
 
 
 def with_store(kind: str, test: Callable[[Store], Awaitable[_T]]) -> _T:
     async def run() -> _T:
         with tempfile.TemporaryDirectory() as folder:
-            store = MemoryStore() if kind == "memory" else SQLiteStore(Path(folder) / "stepwell.db")
+            store: Store = MemoryStore() if kind == "memory" else SQLiteStore(Path(folder) / "stepwell.db")
+            if kind == "postgres":
+                store = PostgresStore(await clean_database())
             await store.open()
             try:
                 return await test(store)

@@ -1,4 +1,4 @@
-"""Memory, SQLite and an encrypted SQLite, with the same waits: every answer must be the same."""
+"""Memory, SQLite and an encrypted SQLite and PostgreSQL, with the same waits: every answer must be the same."""
 
 import asyncio
 import tempfile
@@ -14,8 +14,10 @@ from stepwell.core.model import Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import Store, WaitQuery
 from stepwell.server.store.memory import MemoryStore
+from stepwell.server.store.postgres import PostgresStore
 from stepwell.server.store.sealed import SealedStore
 from stepwell.server.store.sqlite import SQLiteStore
+from stepwell.testing.platform.postgres import clean_database
 from stepwell.testing.platform.store_conformance import an_item
 from stepwell.testing.platform.waits_conformance import a_signal, a_wait
 
@@ -44,7 +46,7 @@ nested = st.tuples(commits, commits, commits).map(lambda three: replace(three[0]
 
 
 class SideBySide(RuleBasedStateMachine):
-    """Three stores, one history."""
+    """Four stores, one history."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,6 +57,7 @@ class SideBySide(RuleBasedStateMachine):
             MemoryStore(),
             SQLiteStore(folder / "plain.db"),
             SealedStore(SQLiteStore(folder / "sealed.db"), ["33" * 32]),
+            SealedStore(PostgresStore(self.loop.run(clean_database())), ["33" * 32]),
         ]
         self.loop.run(self.each("open"))
 

@@ -3,7 +3,15 @@
 from stepwell.server.settings.check import check, require_keys
 from stepwell.server.settings.fields import FIELDS, Field
 from stepwell.server.settings.load import DEFAULT_FILE, Loaded, load, load_settings
-from stepwell.server.settings.model import DEFAULT_DB, DEFAULT_PORT, Kind, Settings, SettingsError, database_path
+from stepwell.server.settings.model import (
+    DEFAULT_DB,
+    DEFAULT_PORT,
+    Kind,
+    Settings,
+    SettingsError,
+    database_path,
+    is_postgres,
+)
 
 __all__ = [
     "DEFAULT_DB",
@@ -17,6 +25,7 @@ __all__ = [
     "SettingsError",
     "check",
     "database_path",
+    "is_postgres",
     "load",
     "load_settings",
     "require_keys",

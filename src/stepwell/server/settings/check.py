@@ -2,7 +2,7 @@
 
 import re
 
-from stepwell.server.settings.model import Settings, SettingsError, database_path
+from stepwell.server.settings.model import Settings, SettingsError, database_path, is_postgres
 
 MAX_WAIT_S = 86_400.0
 _KEY = re.compile(r"(?:signkey-\w+-)?(?:[0-9a-fA-F]{2})+")
@@ -22,6 +22,8 @@ def check(settings: Settings) -> Settings:
     if settings.max_body < 1:
         raise SettingsError("The largest body must be at least one byte; 64 MiB are the default.")
     database_path(settings.db)
+    if settings.db_listen is not None and not (settings.postgres and is_postgres(settings.db_listen)):
+        raise SettingsError("STEPWELL_DB_LISTEN is for a postgresql:// database, and must be such a URL itself.")
     for key in settings.signing_keys:
         if not _KEY.fullmatch(key):
             raise SettingsError(

@@ -66,10 +66,15 @@ FIELDS: Final = {
         ),
         Field(
             name="db",
-            about="Where the state is kept: sqlite:///path, or memory:",
+            about="Where the state is kept: sqlite:///path, postgresql://user@host/name, or memory:",
             default="sqlite:///.stepwell/stepwell.db",
             flags=("--db",),
             metavar="URL",
+        ),
+        Field(
+            name="db_listen",
+            about="The way to PostgreSQL that does not lead through a proxy, where `db` leads through one.",
+            default=_NONE,
         ),
         Field(
             name="app_urls",

@@ -36,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     db: str = DEFAULT_DB
+    db_listen: str | None = None
+    """Given where ``db`` leads through a proxy that pools transactions: the way to the database that does not."""
     retry_interval_ms: int | None = None
     drain_s: float = 30.0
     hosts: tuple[HostRule, ...] = ()
@@ -74,8 +76,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def db_path(self) -> str | None:
-        """The path of the SQLite file; None for a store in memory."""
+        """The path of the SQLite file; None for a store in memory, and for PostgreSQL."""
         return database_path(self.db)
+
+    @property
+    def postgres(self) -> bool:
+        """Whether the state is kept in PostgreSQL."""
+        return is_postgres(self.db)
 
     @property
     def url(self) -> str:
@@ -89,14 +96,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(key for key in (self.signing_key, self.signing_key_fallback) if key)
 
 
+def is_postgres(db: str) -> bool:
+    """Whether this is the URL of a PostgreSQL database."""
+    return db.startswith(("postgresql://", "postgres://"))
+
+
 def database_path(db: str) -> str | None:
-    """The file in ``sqlite:///relative`` or ``sqlite:////absolute``; None for ``memory:``. Raises SettingsError."""
-    if db in ("memory:", ":memory:", "sqlite://:memory:", "sqlite:///:memory:"):
+    """The file in ``sqlite:///relative`` or ``sqlite:////absolute``; None for others. Raises SettingsError."""
+    if is_postgres(db) or db in ("memory:", ":memory:", "sqlite://:memory:", "sqlite:///:memory:"):
         return None
     path = db.removeprefix("sqlite:///")
     if path == db or not path:
         raise SettingsError(
-            f"The database {db!r} is not understood; use sqlite:///path/to/file.db (four slashes for an absolute path) "
-            "or memory:."
+            f"The database {db!r} is not understood; use sqlite:///path/to/file.db (four slashes for an absolute path), "
+            "postgresql://user@host/name or memory:."
         )
     return path

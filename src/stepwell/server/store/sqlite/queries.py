@@ -3,9 +3,10 @@
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
+
+from stepwell.server.store.statements import load_statements
 
 Row = tuple[object, ...]
 
@@ -116,17 +117,7 @@ class Queries:
     drop_app: str
 
 
-def _load() -> Queries:
-    text = files(__package__ or "").joinpath("queries.sql").read_text(encoding="utf-8")
-    _, *parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
-    found = {name: sql.strip() for name, sql in zip(parts[::2], parts[1::2], strict=True)}
-    unlike = found.keys() ^ {field.name for field in fields(Queries)}
-    if unlike:
-        raise ValueError(f"queries.sql and Queries differ in {', '.join(sorted(unlike))}")
-    return Queries(**found)
-
-
-SQL = _load()
+SQL = Queries(**load_statements(__package__ or "", Queries))
 
 
 @lru_cache(maxsize=64)

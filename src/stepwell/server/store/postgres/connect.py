@@ -1,0 +1,134 @@
+"""Connections, and the schema. This module alone touches the library.
+
+Each statement is planned for the values that it has and the tables as they are, however small these were when it was first
+sent. Behind a proxy that hands out a connection for one transaction at a time no statement is prepared by name.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Protocol, cast
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+
+from stepwell.server.store.base import StoreError
+from stepwell.server.store.migrate import load_migrations, pending
+from stepwell.server.store.postgres.failures import explained
+
+CONNECT_S = 10.0
+COMMAND_S = 60.0
+_MIGRATION_LOCK = 0x53746570
+_IDLE_S = 300.0
+_STATEMENTS = 120
+
+_create_pool = cast("Callable[..., Awaitable[Any]]", asyncpg.create_pool)  # pyright: ignore[reportUnknownMemberType]
+_connect = cast("Callable[..., Awaitable[Any]]", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
+
+
+class Conn(Protocol):
+    """What is used of a connection."""
+
+    async def fetch(self, query: str, *args: object) -> list[Any]:
+        """The rows."""
+        ...
+
+    async def execute(self, query: str, *args: object) -> str:
+        """Run a statement; many, when there are no arguments."""
+        ...
+
+
+class Pool:
+    """Connections of one process."""
+
+    def __init__(self, url: str, size: int, *, proxied: bool) -> None:
+        self._url = url
+        self._size = size
+        self._proxied = proxied
+        self._pool: Any = None
+
+    async def open(self) -> None:
+        """Make the first connection. Raises StoreError."""
+        with explained():
+            self._pool = await _create_pool(
+                self._url,
+                min_size=1,
+                max_size=self._size,
+                statement_cache_size=0 if self._proxied else _STATEMENTS,
+                server_settings=None if self._proxied else {"plan_cache_mode": "force_custom_plan", "jit": "off"},
+                timeout=CONNECT_S,
+                command_timeout=COMMAND_S,
+                max_inactive_connection_lifetime=_IDLE_S,
+                reset=_nothing,
+            )
+
+    async def close(self) -> None:
+        """Close all of them."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            await asyncio.wait_for(pool.close(), 5)
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pool.terminate()
+
+    @asynccontextmanager
+    async def transaction(self, *, snapshot: bool = False) -> AsyncGenerator[Conn]:
+        """A transaction; ``snapshot``: one that reads only, and sees one moment."""
+        if self._pool is None:
+            raise StoreError("The database is not open: call open() first.")
+        level = "repeatable_read" if snapshot else "read_committed"
+        try:
+            async with (
+                self._pool.acquire(timeout=CONNECT_S) as conn,
+                conn.transaction(isolation=level, readonly=snapshot),
+            ):
+                yield cast("Conn", conn)
+        except asyncpg.ReadOnlySQLTransactionError:
+            await self._pool.expire_connections()  # the primary has become a standby: it is looked for again
+            raise
+
+
+async def _nothing(_conn: object) -> None:
+    """There is nothing to reset: all that a transaction sets ends with it."""
+
+
+async def connect(url: str) -> Any:
+    """One connection outside the pool."""
+    return await _connect(url, statement_cache_size=0, timeout=CONNECT_S, command_timeout=COMMAND_S)
+
+
+async def migrate(url: str, *, only_new: bool = False) -> tuple[int, int]:
+    """Bring the schema up to date, one process at a time; the versions before and after.
+
+    ``only_new``: make the schema of an empty database, and leave an older one as it is. Raises StoreError.
+    """
+    known = load_migrations(__package__ or "")
+    with explained():
+        conn = await connect(url)
+        try:
+            version = await _version(conn)
+            todo = pending(known, version, "The database")
+            if todo and not (only_new and version):
+                await _migrate(conn)
+            return version, await _version(conn)
+        finally:
+            await conn.close(timeout=5)
+
+
+async def _version(conn: Any) -> int:
+    if await conn.fetchval("SELECT to_regclass('stepwell.schema_version') IS NULL"):
+        return 0
+    return cast("int", await conn.fetchval("SELECT version FROM stepwell.schema_version"))
+
+
+async def _migrate(conn: Any) -> None:
+    async with conn.transaction():
+        await conn.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        version = await _version(conn)
+        if not version:
+            await conn.execute("CREATE SCHEMA IF NOT EXISTS stepwell")
+            await conn.execute("CREATE TABLE IF NOT EXISTS stepwell.schema_version (version int NOT NULL)")
+            await conn.execute("INSERT INTO stepwell.schema_version VALUES (0)")
+        for migration in pending(load_migrations(__package__ or ""), version, "The database"):
+            await conn.execute(migration.sql)
+            await conn.execute("UPDATE stepwell.schema_version SET version = $1", migration.number)

@@ -1,0 +1,54 @@
+"""What transactions of several processes lock, so that no two of them decide on the same thing at once.
+
+Advisory locks, as there may be no row yet, on stripes, so that a transaction of any size takes a bounded number of them. Always
+in this order, each kind sorted, so that nobody waits in a circle: admission buckets; runs, keys and signals; rows of items;
+slots and paces. Whoever claims an item skips the rows that others have locked. All end with the transaction.
+"""
+
+from collections.abc import Iterable
+from enum import IntEnum
+from zlib import crc32
+
+from stepwell.core.flow.admission import Active, Gathering, State
+from stepwell.core.outputs import Commit
+from stepwell.server.store.codec import run_of
+from stepwell.server.store.postgres.connect import Conn
+from stepwell.server.store.postgres.queries import SQL
+
+
+class Kind(IntEnum):
+    """What is locked; the first number of the lock."""
+
+    ADMISSION = 0x53746500
+    STATE = 0x53746501
+    FLOW = 0x53746502
+
+
+_STRIPES = {Kind.ADMISSION: 64, Kind.STATE: 256, Kind.FLOW: 1}
+
+
+async def lock(conn: Conn, kind: Kind, names: Iterable[str]) -> None:
+    """Wait until nobody else has one of the names."""
+    stripes = sorted({crc32(name.encode("utf-8", "replace")) % _STRIPES[kind] for name in names})
+    if stripes:
+        await conn.fetch(SQL.lock, int(kind), stripes)
+
+
+def names_of(commit: Commit) -> set[str]:
+    """Runs, keys and signals that a commit is checked against, or changes; without what is inside it."""
+    names = {f"run:{run_id}" for run_id in _runs_of(commit)}
+    if commit.key is not None:
+        names.add(f"key:{commit.key.function_id}:{commit.key.key}")
+    names.update(f"signal:{wait.signal}" for wait in commit.waits if wait.signal is not None)
+    return names
+
+
+def _runs_of(commit: Commit) -> set[str]:
+    found = {run_of(commit), *(record.run_id for record in (*commit.done, *commit.put, *commit.steps, *commit.waits))}
+    found.update(run_id for run_id, _ in (*commit.take, *commit.unwait))
+    return found - {""}
+
+
+def run_in(state: State) -> str | None:
+    """The run that a bucket remembers."""
+    return state.run_id if isinstance(state, Active | Gathering) else None

@@ -1,0 +1,101 @@
+"""The statements of ``queries.sql`` as typed attributes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from stepwell.server.store.statements import load_statements
+
+Row = Sequence[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """One attribute for each statement in ``queries.sql``; the two are compared at import."""
+
+    lock: str
+    versions: str
+    keys: str
+    headers: str
+    admissions: str
+    stored_waits: str
+    signal_holders: str
+    lock_items: str
+    lock_items_of_runs: str
+    lock_lost_items: str
+    holds_of_runs: str
+    used: str
+    flows: str
+    gated: str
+    opening_gates: str
+    ready_items: str
+    parked_items: str
+    expired_items: str
+    numbers: str
+    put_events: str
+    put_keys: str
+    put_runs: str
+    put_links: str
+    put_steps: str
+    put_waits: str
+    drop_waits: str
+    put_cancellations: str
+    put_bodies: str
+    drop_items: str
+    delete_items: str
+    put_items: str
+    touch_items: str
+    park_items: str
+    claim_items: str
+    free_items: str
+    put_gates: str
+    drop_gates: str
+    open_gates: str
+    add_used: str
+    drop_unused: str
+    put_holds: str
+    drop_holds: str
+    put_flows: str
+    drop_flows: str
+    forget_flows: str
+    put_admissions: str
+    drop_admissions: str
+    forget_admissions: str
+    next_due: str
+    notify: str
+    hold_claim: str
+    put_arriving: str
+    put_piece: str
+    drop_pieces: str
+    drop_arriving: str
+    keep_bodies: str
+    put_lease: str
+    end_leases: str
+    put_app: str
+    drop_cancellation: str
+    apps: str
+    events_by_id: str
+    steps_of_runs: str
+    items_of_run: str
+    due_of_run: str
+    list_runs: str
+    list_active_runs: str
+    list_runs_of_event: str
+    list_events: str
+    body: str
+    body_pieces: str
+    find_waits: str
+    item_seq: str
+    waited_places: str
+    find_signal: str
+    waiting_names: str
+    cancellations: str
+    runs_by_status: str
+    item_counts: str
+
+
+SQL = Queries(**load_statements(__package__ or "", Queries))
+
+
+def columns(rows: Iterable[Row]) -> list[list[object]]:
+    """Rows as one array for each column, ordered by the first columns: whoever writes takes rows in one order."""
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,0 +1,328 @@
+-- Every statement of the store, each under its name. What is written for many rows comes as arrays, one for each column.
+
+-- name: lock
+SELECT pg_advisory_xact_lock($1::int, stripe) FROM unnest($2::int[]) AS stripe;
+
+-- name: versions
+SELECT run_id, version FROM stepwell.runs WHERE run_id = ANY ($1::text[]);
+
+-- name: keys
+SELECT function_id, key, expires_at, run_id FROM stepwell.run_keys
+WHERE (function_id, key) IN (SELECT * FROM unnest($1::text[], $2::text[]));
+
+-- name: headers
+SELECT run_id, data FROM stepwell.runs WHERE run_id = ANY ($1::text[]);
+
+-- name: admissions
+SELECT bucket, state FROM stepwell.admissions WHERE bucket = ANY ($1::text[]);
+
+-- name: stored_waits
+SELECT run_id, step_id FROM stepwell.waits
+WHERE (run_id, step_id) IN (SELECT * FROM unnest($1::text[], $2::text[]));
+
+-- name: signal_holders
+SELECT signal, run_id, step_id FROM stepwell.waits WHERE signal = ANY ($1::text[]);
+
+-- name: lock_items
+SELECT item.seq, item.run_id, item.key, item.claim, item.owner, item.data, arriving.ref FROM stepwell.items AS item
+LEFT JOIN stepwell.arriving ON arriving.ref = item.run_id || '.' || item.key || '.' || item.claim
+WHERE (item.run_id, item.key) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+ORDER BY item.run_id, item.key FOR UPDATE OF item;
+
+-- name: lock_items_of_runs
+SELECT item.seq, item.run_id, item.key, item.claim, item.owner, item.data, arriving.ref FROM stepwell.items AS item
+LEFT JOIN stepwell.arriving ON arriving.ref = item.run_id || '.' || item.key || '.' || item.claim
+WHERE item.run_id = ANY ($1::text[])
+ORDER BY item.run_id, item.key FOR UPDATE OF item;
+
+-- name: lock_lost_items
+SELECT item.seq, item.run_id, item.key, item.claim, item.owner, item.data, arriving.ref FROM stepwell.items AS item
+LEFT JOIN stepwell.arriving ON arriving.ref = item.run_id || '.' || item.key || '.' || item.claim
+WHERE item.owner IS NOT NULL AND NOT EXISTS (SELECT FROM stepwell.owners WHERE owners.owner = item.owner)
+ORDER BY item.run_id, item.key LIMIT 2000 FOR UPDATE OF item SKIP LOCKED;
+
+-- name: holds_of_runs
+SELECT run_id, bucket FROM stepwell.holds WHERE run_id = ANY ($1::text[]);
+
+-- name: used
+SELECT bucket, used FROM stepwell.buckets WHERE bucket = ANY ($1::text[]);
+
+-- name: flows
+SELECT bucket, data FROM stepwell.flows WHERE bucket = ANY ($1::text[]);
+
+-- name: gated
+SELECT EXISTS (SELECT FROM stepwell.gates WHERE opens_at <= $1)
+    OR EXISTS (SELECT FROM stepwell.items WHERE gate IS NOT NULL AND expires_at <= $1);
+
+-- name: opening_gates
+SELECT gate FROM stepwell.gates WHERE opens_at <= $1 OR buckets && $2::text[] ORDER BY gate;
+
+-- name: ready_items
+SELECT seq, run_id, key, due_at, claim, attempt, rescues, data FROM stepwell.items
+WHERE owner IS NULL AND gate IS NULL AND due_at <= $1 AND (due_at, seq) > ($2, $3)
+ORDER BY due_at, seq LIMIT $4 FOR UPDATE SKIP LOCKED;
+
+-- name: parked_items
+SELECT seq, run_id, key, due_at, claim, attempt, rescues, data FROM stepwell.items
+WHERE gate IS NOT NULL AND md5(gate) = md5($1) AND (due_at, seq) > ($2, $3)
+ORDER BY due_at, seq LIMIT $4 FOR UPDATE SKIP LOCKED;
+
+-- name: expired_items
+SELECT seq, run_id, key, due_at, claim, attempt, rescues, data FROM stepwell.items
+WHERE gate IS NOT NULL AND expires_at <= $1 AND (due_at, seq) > ($2, $3)
+ORDER BY due_at, seq LIMIT $4 FOR UPDATE SKIP LOCKED;
+
+-- name: numbers
+SELECT ARRAY(SELECT nextval('stepwell.seqs') FROM generate_series(1, $1::int)),
+    ARRAY(SELECT nextval('stepwell.claims') FROM generate_series(1, $2::int));
+
+-- name: put_events
+INSERT INTO stepwell.events (internal_id, received_at, name, data)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[]) ON CONFLICT DO NOTHING;
+
+-- name: put_keys
+INSERT INTO stepwell.run_keys (function_id, key, expires_at, run_id)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[])
+ON CONFLICT (function_id, key) DO UPDATE SET expires_at = excluded.expires_at, run_id = excluded.run_id;
+
+-- name: put_runs
+INSERT INTO stepwell.runs (run_id, function_id, app_id, status, version, queued_at, data)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[])
+ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, version = excluded.version, data = excluded.data;
+
+-- name: put_links
+INSERT INTO stepwell.runs_of_event (event_id, run_id) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING;
+
+-- name: put_steps
+INSERT INTO stepwell.steps (run_id, step_id, data) SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[])
+ON CONFLICT (run_id, step_id) DO UPDATE SET data = excluded.data;
+
+-- name: put_waits
+INSERT INTO stepwell.waits (run_id, step_id, seq, name, path, value, signal, data)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::bytea[])
+ON CONFLICT (run_id, step_id) DO UPDATE SET seq = excluded.seq, name = excluded.name, path = excluded.path,
+    value = excluded.value, signal = excluded.signal, data = excluded.data;
+
+-- name: drop_waits
+DELETE FROM stepwell.waits WHERE (run_id, step_id) IN (SELECT * FROM unnest($1::text[], $2::text[]));
+
+-- name: put_cancellations
+INSERT INTO stepwell.cancellations (cancellation_id, data) SELECT * FROM unnest($1::text[], $2::bytea[])
+ON CONFLICT (cancellation_id) DO UPDATE SET data = excluded.data;
+
+-- name: put_bodies
+INSERT INTO stepwell.bodies (ref, run_id, data) SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[])
+ON CONFLICT (ref) DO UPDATE SET run_id = excluded.run_id, data = excluded.data;
+
+-- name: drop_items
+DELETE FROM stepwell.items WHERE run_id = ANY ($1::text[]);
+
+-- name: delete_items
+DELETE FROM stepwell.items WHERE seq = ANY ($1::bigint[]);
+
+-- name: put_items
+INSERT INTO stepwell.items (run_id, key, seq, due_at, claim, owner, gate, attempt, rescues, expires_at, data)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::bigint[],
+    $10::bigint[], $11::bytea[]
+)
+ON CONFLICT (run_id, key) DO UPDATE SET seq = excluded.seq, due_at = excluded.due_at,
+    claim = greatest(items.claim, excluded.claim), owner = excluded.owner, gate = excluded.gate,
+    attempt = excluded.attempt, rescues = excluded.rescues, expires_at = excluded.expires_at, data = excluded.data;
+
+-- name: touch_items
+UPDATE stepwell.items AS item SET attempt = new.attempt
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS new (run_id, key, attempt)
+WHERE item.run_id = new.run_id AND item.key = new.key;
+
+-- name: park_items
+UPDATE stepwell.items AS item SET gate = new.gate FROM unnest($1::bigint[], $2::text[]) AS new (seq, gate)
+WHERE item.seq = new.seq;
+
+-- name: claim_items
+UPDATE stepwell.items AS item SET owner = $1, gate = NULL, claim = new.claim
+FROM unnest($2::bigint[], $3::bigint[]) AS new (seq, claim) WHERE item.seq = new.seq;
+
+-- name: free_items
+UPDATE stepwell.items SET owner = NULL, rescues = rescues + $1 WHERE seq = ANY ($2::bigint[]);
+
+-- name: put_gates
+INSERT INTO stepwell.gates (gate, buckets, opens_at)
+SELECT gate, ARRAY(SELECT jsonb_array_elements_text(buckets::jsonb)), opens_at
+FROM unnest($1::text[], $2::text[], $3::bigint[]) AS new (gate, buckets, opens_at)
+ON CONFLICT (md5(gate)) DO UPDATE SET opens_at = excluded.opens_at;
+
+-- name: drop_gates
+DELETE FROM stepwell.gates WHERE md5(gate) IN (SELECT md5(name) FROM unnest($1::text[]) AS name)
+    AND NOT EXISTS (SELECT FROM stepwell.items WHERE items.gate IS NOT NULL AND md5(items.gate) = md5(gates.gate));
+
+-- name: open_gates
+UPDATE stepwell.gates SET opens_at = 0 WHERE buckets && $1::text[] AND opens_at > 0;
+
+-- name: add_used
+INSERT INTO stepwell.buckets (bucket, used) SELECT * FROM unnest($1::text[], $2::bigint[])
+ON CONFLICT (bucket) DO UPDATE SET used = buckets.used + excluded.used;
+
+-- name: drop_unused
+DELETE FROM stepwell.buckets WHERE bucket = ANY ($1::text[]) AND used <= 0;
+
+-- name: put_holds
+INSERT INTO stepwell.holds (run_id, bucket) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING;
+
+-- name: drop_holds
+DELETE FROM stepwell.holds WHERE run_id = ANY ($1::text[]);
+
+-- name: put_flows
+INSERT INTO stepwell.flows (bucket, data, idle_at) SELECT * FROM unnest($1::text[], $2::bytea[], $3::bigint[])
+ON CONFLICT (bucket) DO UPDATE SET data = excluded.data, idle_at = excluded.idle_at;
+
+-- name: drop_flows
+DELETE FROM stepwell.flows WHERE bucket = ANY ($1::text[]);
+
+-- name: forget_flows
+DELETE FROM stepwell.flows WHERE bucket IN (
+    SELECT bucket FROM stepwell.flows WHERE idle_at <= $1 ORDER BY idle_at LIMIT 1000 FOR UPDATE SKIP LOCKED
+);
+
+-- name: put_admissions
+INSERT INTO stepwell.admissions (bucket, state, idle_at) SELECT * FROM unnest($1::text[], $2::bytea[], $3::bigint[])
+ON CONFLICT (bucket) DO UPDATE SET state = excluded.state, idle_at = excluded.idle_at;
+
+-- name: drop_admissions
+DELETE FROM stepwell.admissions WHERE bucket = ANY ($1::text[]);
+
+-- name: forget_admissions
+DELETE FROM stepwell.admissions WHERE bucket IN (
+    SELECT bucket FROM stepwell.admissions WHERE idle_at <= $1 ORDER BY idle_at LIMIT 1000 FOR UPDATE SKIP LOCKED
+);
+
+-- name: next_due
+SELECT (SELECT min(due_at) FROM stepwell.items WHERE owner IS NULL AND gate IS NULL AND due_at > $1),
+    (SELECT min(opens_at) FROM stepwell.gates WHERE opens_at > $1),
+    (SELECT min(expires_at) FROM stepwell.items WHERE gate IS NOT NULL AND expires_at > $1),
+    EXISTS (SELECT FROM stepwell.items WHERE owner IS NULL AND gate IS NULL AND due_at <= $1)
+        OR EXISTS (SELECT FROM stepwell.gates WHERE opens_at <= $1)
+        OR EXISTS (SELECT FROM stepwell.items WHERE gate IS NOT NULL AND expires_at <= $1);
+
+-- name: notify
+SELECT pg_notify('stepwell', $1);
+
+-- name: hold_claim
+SELECT FROM stepwell.items WHERE run_id = $1 AND key = $2 AND claim = $3 AND owner IS NOT NULL FOR UPDATE;
+
+-- name: put_arriving
+INSERT INTO stepwell.arriving (ref) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- name: put_piece
+INSERT INTO stepwell.body_pieces (ref, start, data) VALUES ($1, $2, $3) ON CONFLICT (ref, start) DO UPDATE SET data = excluded.data;
+
+-- name: drop_pieces
+DELETE FROM stepwell.body_pieces WHERE ref = ANY ($1::text[]);
+
+-- name: drop_arriving
+DELETE FROM stepwell.arriving WHERE ref = ANY ($1::text[]);
+
+-- name: keep_bodies
+INSERT INTO stepwell.bodies (ref, run_id, data, pieces) SELECT ref, run_id, '', true FROM unnest($1::text[], $2::text[]) AS new (ref, run_id);
+
+-- name: put_lease
+INSERT INTO stepwell.owners (owner, expires_at) VALUES ($1, $2) ON CONFLICT (owner) DO UPDATE SET expires_at = excluded.expires_at;
+
+-- name: end_leases
+DELETE FROM stepwell.owners WHERE expires_at <= $1;
+
+-- name: put_app
+INSERT INTO stepwell.apps (app_id, data) VALUES ($1, $2) ON CONFLICT (app_id) DO UPDATE SET data = excluded.data;
+
+-- name: drop_cancellation
+DELETE FROM stepwell.cancellations WHERE cancellation_id = $1 RETURNING true;
+
+-- name: apps
+SELECT data FROM stepwell.apps ORDER BY app_id;
+
+-- name: events_by_id
+SELECT internal_id, data FROM stepwell.events WHERE internal_id = ANY ($1::text[]);
+
+-- name: steps_of_runs
+SELECT run_id, data FROM stepwell.steps WHERE run_id = ANY ($1::text[]);
+
+-- name: items_of_run
+SELECT data, claim, attempt, rescues FROM stepwell.items WHERE run_id = $1 ORDER BY due_at, seq;
+
+-- name: due_of_run
+SELECT data, claim, attempt, rescues FROM stepwell.items WHERE run_id = $1 AND owner IS NULL AND due_at <= $2
+ORDER BY due_at, seq;
+
+-- name: list_runs
+SELECT data FROM stepwell.runs
+WHERE run_id < $1 AND run_id > $2 AND ($3::text IS NULL OR status = $3) AND ($4::text IS NULL OR function_id = $4)
+    AND ($5::text IS NULL OR app_id = $5)
+ORDER BY run_id DESC LIMIT $6;
+
+-- name: list_active_runs
+SELECT data FROM stepwell.runs
+WHERE run_id < $1 AND run_id > $2 AND status IN ('queued', 'running') AND ($3::text IS NULL OR status = $3)
+    AND ($4::text IS NULL OR function_id = $4) AND ($5::text IS NULL OR app_id = $5)
+ORDER BY run_id DESC LIMIT $6;
+
+-- name: list_runs_of_event
+SELECT runs.data FROM stepwell.runs_of_event AS link JOIN stepwell.runs ON runs.run_id = link.run_id
+WHERE link.run_id < $1 AND link.run_id > $2 AND ($3::text IS NULL OR status = $3)
+    AND ($4::text IS NULL OR function_id = $4) AND ($5::text IS NULL OR app_id = $5) AND link.event_id = $7
+ORDER BY link.run_id DESC LIMIT $6;
+
+-- name: list_events
+SELECT data FROM stepwell.events
+WHERE (received_at, internal_id) < ($1, $2) AND received_at > $3 AND received_at < $4 AND ($5::text IS NULL OR name = $5)
+ORDER BY received_at DESC, internal_id DESC LIMIT $6;
+
+-- name: body
+SELECT substr(data, $2::int + 1, $3::int), pieces FROM stepwell.bodies WHERE ref = $1;
+
+-- name: body_pieces
+SELECT substr(data, greatest($2 - start, 0)::int + 1, least($3 - greatest(start, $2), 1 << 30)::int)
+FROM stepwell.body_pieces
+WHERE ref = $1 AND start < $3
+    AND start >= (SELECT max(start) FROM stepwell.body_pieces WHERE ref = $1 AND start <= $2)
+ORDER BY start;
+
+-- name: find_waits
+SELECT found.seq, found.data FROM unnest($2::text[], $3::bytea[]) AS place (path, value)
+CROSS JOIN LATERAL (
+    SELECT seq, data FROM stepwell.waits
+    WHERE name = $1 AND path = place.path AND value = place.value AND seq > $4 AND seq < $5 ORDER BY seq LIMIT $6
+) AS found
+ORDER BY found.seq LIMIT $6;
+
+-- name: item_seq
+SELECT seq FROM stepwell.items WHERE run_id = $1 AND key = $2;
+
+-- name: waited_places
+WITH RECURSIVE place (path) AS (
+    (SELECT min(path) FROM stepwell.waits WHERE name = $1 AND path > '')
+    UNION ALL
+    SELECT (SELECT min(path) FROM stepwell.waits WHERE name = $1 AND path > place.path) FROM place WHERE place.path IS NOT NULL
+)
+SELECT found.seq, found.data FROM place
+CROSS JOIN LATERAL (SELECT seq, data FROM stepwell.waits WHERE name = $1 AND path = place.path LIMIT 1) AS found
+WHERE place.path IS NOT NULL ORDER BY place.path;
+
+-- name: find_signal
+SELECT seq, data FROM stepwell.waits WHERE signal = $1;
+
+-- name: waiting_names
+WITH RECURSIVE found (name) AS (
+    (SELECT min(name) FROM stepwell.waits WHERE name > '')
+    UNION ALL
+    SELECT (SELECT min(name) FROM stepwell.waits WHERE name > found.name) FROM found WHERE found.name IS NOT NULL
+)
+SELECT name FROM found WHERE name IS NOT NULL;
+
+-- name: cancellations
+SELECT data FROM stepwell.cancellations ORDER BY cancellation_id DESC;
+
+-- name: runs_by_status
+SELECT status, count(*) FROM stepwell.runs GROUP BY status;
+
+-- name: item_counts
+SELECT count(*), count(owner) FROM stepwell.items;

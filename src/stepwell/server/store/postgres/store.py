@@ -1,0 +1,223 @@
+"""The store in a PostgreSQL database: any number of processes work on it, and none of them leads."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
+
+from stepwell.core.flow.gates import Shut
+from stepwell.core.model import Cancellation, Item, ItemRef, Run, RunView, StoredEvent, Wait
+from stepwell.core.outputs import Commit
+from stepwell.server.store.base import (
+    AppRecord,
+    ClaimRequest,
+    Counts,
+    EventQuery,
+    RunQuery,
+    StoreError,
+    Transacted,
+    WaitQuery,
+)
+from stepwell.server.store.codec import encode
+from stepwell.server.store.migrate import load_migrations
+from stepwell.server.store.postgres import reader, transact
+from stepwell.server.store.postgres.connect import Conn, Pool, migrate
+from stepwell.server.store.postgres.failures import TRY_AGAIN, explained
+from stepwell.server.store.postgres.listen import Listener
+from stepwell.server.store.postgres.queries import SQL
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_TRIES = 6
+_TIDY_EVERY = 256
+"""Transactions between two looks for what means nothing any more."""
+
+
+class PostgresStore:
+    """Durable state in the schema ``stepwell`` of the database at ``url`` (``postgresql://…``).
+
+    ``listen_url``: given where ``url`` leads through a proxy that pools transactions: the way to it that does not. ``size``:
+    the most connections that this process opens, beside the one on which it listens.
+    """
+
+    exclusive = False
+
+    def __init__(self, url: str, *, listen_url: str | None = None, size: int = 8) -> None:
+        self._direct = listen_url or url
+        self._pool = Pool(url, size, proxied=listen_url is not None)
+        self._listener = Listener(self._direct)
+        self._order = asyncio.Lock()
+        self._doubtful: list[ItemRef] = []
+        """Claims that may have been made by a transaction of which nobody knows how it ended."""
+        self._count = 0
+
+    async def open(self) -> None:
+        """See :meth:`Store.open`. Makes the schema of an empty database; an older one is for ``stepwell migrate``."""
+        _, version = await migrate(self._direct, only_new=True)
+        wanted = len(load_migrations(__package__ or ""))
+        if version != wanted:
+            raise StoreError(
+                f"The database has schema {version}, this Stepwell needs {wanted}: run `stepwell migrate`."
+            )
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """See :meth:`Store.close`."""
+        await self._listener.stop()
+        await self._pool.close()
+
+    def watch(self, told: Callable[[str], None]) -> None:
+        """See :meth:`Watched.watch`."""
+        self._listener.start(told)
+
+    async def _write(
+        self, verb: Callable[Concatenate[Conn, _P], Awaitable[_R]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _R:
+        """In a transaction of its own; again when others were in the way."""
+        with explained():
+            for _ in range(_TRIES - 1):
+                try:
+                    async with self._pool.transaction() as conn:
+                        return await verb(conn, *args, **kwargs)
+                except TRY_AGAIN:
+                    await asyncio.sleep(0.01)
+            async with self._pool.transaction() as conn:
+                return await verb(conn, *args, **kwargs)
+
+    async def _read(
+        self, verb: Callable[Concatenate[Conn, _P], Awaitable[_R]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _R:
+        with explained():
+            async with self._pool.transaction(snapshot=True) as conn:
+                return await verb(conn, *args, **kwargs)
+
+    async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
+        """See :meth:`Store.transact`. One at a time, in the order in which they were asked for."""
+        async with self._order:
+            await self._settle_doubts()
+            made: list[Item] = []
+            try:
+                result = await self._write(self._transact, commits, claim, made)
+            except BaseException:
+                self._doubtful = [ItemRef(item.run_id, item.key, item.claim) for item in made]
+                raise
+            if claim is not None:
+                await self._tidy(claim.now)
+            return result
+
+    async def _transact(
+        self, conn: Conn, commits: Sequence[Commit], claim: ClaimRequest | None, made: list[Item]
+    ) -> Transacted:
+        made.clear()
+        result = await transact.transact(conn, commits, claim)
+        made.extend(result.claimed)
+        return result
+
+    async def _settle_doubts(self) -> None:
+        """The connection was lost while a transaction ended: if it did claim, nobody works on that."""
+        if self._doubtful:
+            await self.release(self._doubtful)
+            self._doubtful = []
+
+    async def _tidy(self, now: int) -> None:
+        self._count += 1
+        if self._count % _TIDY_EVERY == 0:
+            await self._write(_forget, now)
+
+    async def heartbeat(self, owner: str, expires_at: int) -> None:
+        """See :meth:`Store.heartbeat`."""
+        await self._write(_execute, SQL.put_lease, owner, expires_at)
+
+    async def rescue(self, now: int) -> int:
+        """See :meth:`Store.rescue`."""
+        return await self._write(transact.rescue, now)
+
+    async def release(self, refs: Sequence[ItemRef]) -> None:
+        """See :meth:`Store.release`."""
+        await self._write(transact.release, refs)
+
+    async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
+        """See :meth:`Store.append_body`."""
+        return await self._write(transact.append_body, claim, start, data)
+
+    async def drop_cancellation(self, cancellation_id: str) -> bool:
+        """See :meth:`Store.drop_cancellation`."""
+        return await self._write(_any, SQL.drop_cancellation, cancellation_id)
+
+    async def save_app(self, app: AppRecord) -> None:
+        """See :meth:`Store.save_app`."""
+        await self._write(_save_app, app)
+
+    async def load_runs(self, run_ids: Sequence[str]) -> list[RunView]:
+        """See :meth:`Store.load_runs`."""
+        return await self._read(reader.load_runs, run_ids)
+
+    async def get_event(self, internal_id: str) -> StoredEvent | None:
+        """See :meth:`Store.get_event`."""
+        return await self._read(reader.get_event, internal_id)
+
+    async def list_events(self, query: EventQuery) -> list[StoredEvent]:
+        """See :meth:`Store.list_events`."""
+        return await self._read(reader.list_events, query)
+
+    async def list_runs(self, query: RunQuery) -> list[Run]:
+        """See :meth:`Store.list_runs`."""
+        return await self._read(reader.list_runs, query)
+
+    async def load_apps(self) -> list[AppRecord]:
+        """See :meth:`Store.load_apps`."""
+        return await self._read(reader.load_apps)
+
+    async def load_body(self, ref: str, start: int = 0, end: int | None = None) -> bytes | None:
+        """See :meth:`Store.load_body`."""
+        return await self._read(reader.load_body, ref, start, end)
+
+    async def list_items(self, run_id: str) -> list[Item]:
+        """See :meth:`Store.list_items`."""
+        return await self._read(reader.list_items, run_id)
+
+    async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
+        """See :meth:`Store.waits`."""
+        return await self._read(reader.waits, run_id, now)
+
+    async def find_waits(self, query: WaitQuery) -> list[Wait]:
+        """See :meth:`Store.find_waits`."""
+        return await self._read(reader.find_waits, query)
+
+    async def waited_places(self, name: str) -> list[Wait]:
+        """See :meth:`Store.waited_places`."""
+        return await self._read(reader.waited_places, name)
+
+    async def find_signal(self, signal: str) -> Wait | None:
+        """See :meth:`Store.find_signal`."""
+        return await self._read(reader.find_signal, signal)
+
+    async def cancellations(self) -> list[Cancellation]:
+        """See :meth:`Store.cancellations`."""
+        return await self._read(reader.cancellations)
+
+    async def waiting_names(self) -> set[str]:
+        """See :meth:`Store.waiting_names`."""
+        return await self._read(reader.waiting_names)
+
+    async def counts(self) -> Counts:
+        """See :meth:`Store.counts`."""
+        return await self._read(reader.counts)
+
+
+async def _execute(conn: Conn, sql: str, *values: object) -> None:
+    await conn.execute(sql, *values)
+
+
+async def _any(conn: Conn, sql: str, *values: object) -> bool:
+    return bool(await conn.fetch(sql, *values))
+
+
+async def _save_app(conn: Conn, app: AppRecord) -> None:
+    await conn.execute(SQL.put_app, app.app_id, encode(app))
+    await conn.execute(SQL.notify, transact.APPS)
+
+
+async def _forget(conn: Conn, now: int) -> None:
+    await conn.execute(SQL.forget_flows, now)
+    await conn.execute(SQL.forget_admissions, now)

@@ -1,0 +1,82 @@
+"""The verbs that write, each in one database transaction."""
+
+from collections.abc import Sequence
+
+from stepwell.core.flow.gates import WAKE_MS
+from stepwell.core.model import ItemRef
+from stepwell.core.outputs import Commit
+from stepwell.server.store.base import ClaimRequest, Transacted
+from stepwell.server.store.plan import Plan
+from stepwell.server.store.postgres.connect import Conn
+from stepwell.server.store.postgres.look import look_up
+from stepwell.server.store.postgres.pick import pick
+from stepwell.server.store.postgres.queries import SQL
+from stepwell.server.store.postgres.session import FAR, Session
+from stepwell.server.store.postgres.write import write
+
+WORK, APPS = "work", "apps"
+"""What processes tell each other of."""
+
+
+async def transact(conn: Conn, commits: Sequence[Commit], claim: ClaimRequest | None) -> Transacted:
+    """See :meth:`Store.transact`."""
+    session = Session(conn)
+    plan = Plan(session.draft, await look_up(session, commits))
+    outcomes = [plan.admit(commit) for commit in commits]
+    session.observed.update(session.draft.flows)
+    claimed = await pick(session, plan, claim) if claim else []
+    times = [commit.now for commit in commits]
+    now = claim.now if claim else max(times, default=0)
+    claimed = await write(session, plan, claim.owner if claim else "", claimed, now)
+    result = Transacted(outcomes, claimed, None)
+    if claim or times:
+        full = claim is None or len(claimed) >= claim.limit
+        left = await _next_due(conn, result, now, full)
+        if left and full and (plan.puts or session.draft.dirty or claim is not None):
+            await conn.execute(SQL.notify, WORK)
+    return result
+
+
+async def _next_due(conn: Conn, result: Transacted, now: int, full: bool) -> bool:
+    """Find ``next_due``; whether there is more that may be claimed now."""
+    ((due, opens, expires, left),) = await conn.fetch(SQL.next_due, now)
+    times = [time for time in (due, expires) if time is not None]
+    if opens is not None and opens < FAR:
+        times.append(max(opens, now + WAKE_MS))
+    if left and not full:  # another transaction had it locked
+        times.append(now + WAKE_MS)
+    result.next_due = min(times, default=None)
+    return left
+
+
+async def rescue(conn: Conn, now: int) -> int:
+    """See :meth:`Store.rescue`. At most 2,000 items; those that others change at this moment are left to the next."""
+    session = Session(conn)
+    await conn.execute(SQL.end_leases, now)
+    lost = session.take_rows(await conn.fetch(SQL.lock_lost_items))
+    await session.free(lost, rescues=1)
+    if lost:
+        await conn.execute(SQL.notify, WORK)
+    return len(lost)
+
+
+async def release(conn: Conn, refs: Sequence[ItemRef]) -> None:
+    """See :meth:`Store.release`."""
+    session = Session(conn)
+    found = await session.lock_items(sorted({(ref.run_id, ref.key) for ref in refs}))
+    mine = [(where, held) for where, held in found if ItemRef(*where, held.claim) in refs]
+    await session.free(mine, rescues=0)
+    if mine:
+        await conn.execute(SQL.notify, WORK)
+
+
+async def append_body(conn: Conn, claim: ItemRef, start: int, data: bytes) -> bool:
+    """See :meth:`Store.append_body`. Not synced by itself: the commit that keeps the body syncs all before it."""
+    if not await conn.fetch(SQL.hold_claim, claim.run_id, claim.key, claim.claim):
+        return False
+    await conn.execute("SET LOCAL synchronous_commit = off")
+    if start == 0:
+        await conn.execute(SQL.drop_pieces, [claim.body])
+        await conn.execute(SQL.put_arriving, claim.body)
+    await conn.execute(SQL.put_piece, claim.body, start, data)
+    return True
