@@ -15,6 +15,7 @@ TEXTS = {
     "host": "0.0.0.0",
     "port": "81",
     "db": "memory:",
+    "db_listen": "postgresql://u@h/d",
     "app_urls": "http://a/x",
     "signing_key": "signkey-a-00",
     "signing_key_fallback": "signkey-a-01",

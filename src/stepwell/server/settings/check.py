@@ -22,8 +22,8 @@ def check(settings: Settings) -> Settings:
     if settings.max_body < 1:
         raise SettingsError("The largest body must be at least one byte; 64 MiB are the default.")
     database_path(settings.db)
-    if settings.db_listen is not None and not (settings.postgres and is_postgres(settings.db_listen)):
-        raise SettingsError("STEPWELL_DB_LISTEN is for a postgresql:// database, and must be such a URL itself.")
+    if settings.db_listen is not None and not is_postgres(settings.db_listen):
+        raise SettingsError("STEPWELL_DB_LISTEN must be a postgresql:// URL: the way to the database past its proxy.")
     for key in settings.signing_keys:
         if not _KEY.fullmatch(key):
             raise SettingsError(
