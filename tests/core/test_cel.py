@@ -255,6 +255,13 @@ def test_bad_text_is_told_where_and_why(text: str, says: str) -> None:
         compile_expression(text)
 
 
+def test_an_integer_beyond_all_doubles_can_be_added_to_none() -> None:
+    program = compile_expression("event.huge + 1.5 > 0")
+    with pytest.raises(ExpressionError, match="leaves the range of numbers"):
+        program.evaluate({"event": {"huge": 10**400}})
+    assert not program.condition({"event": {"huge": 10**400}})
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 from stepwell.wire.app_urls import normalise_url, with_query
 from stepwell.wire.constants import DEFAULT_RETRIES, DISCOVERY, MAX_RETRIES
+from stepwell.wire.durations import parse_duration_or_date
 from stepwell.wire.flow_config import (
     parse_batch,
     parse_concurrency,
@@ -187,7 +188,12 @@ def _check_cron(fields: Fields, cron: str) -> None:
 
 def _cancel(fields: Fields, item: object) -> Cancel:
     entry = Fields(item, f"{fields.where}: cancel")
-    return Cancel(event=entry.need_text("event"), condition=entry.expression("if"), timeout=entry.text("timeout"))
+    timeout = entry.text("timeout")
+    try:
+        parse_duration_or_date(timeout or "", 0)
+    except ValueError as problem:
+        raise entry.bad(f"timeout: {problem}") from None
+    return Cancel(event=entry.need_text("event"), condition=entry.expression("if"), timeout=timeout)
 
 
 def _check_batch(fields: Fields, config: FunctionConfig) -> None:

@@ -106,7 +106,7 @@ def add(left: Any, right: Any) -> Any:
     if right is MISSING or right is None:
         return left
     if is_number(left) and is_number(right):
-        return _number(left + right)
+        return _calculate("+", left, right)
     if isinstance(left, str) or isinstance(right, str):
         return _sized(text(left) + text(right))
     if isinstance(left, list) and isinstance(right, list):
@@ -144,6 +144,8 @@ def arithmetic(operator: str, left: Any, right: Any) -> Any:
 def _calculate(operator: str, left: float, right: float) -> float:
     whole = isinstance(left, int) and isinstance(right, int)
     try:
+        if operator == "+":
+            return _number(left + right)
         if operator == "-":
             return _number(left - right)
         if operator == "*":
@@ -153,6 +155,8 @@ def _calculate(operator: str, left: float, right: float) -> float:
             quotient = quotient if (left < 0) == (right < 0) else -quotient
             return _number(quotient if operator == "/" else left - right * quotient)
         return left / right if operator == "/" else fmod(left, right)
+    except ExpressionError:
+        raise
     except (ZeroDivisionError, ValueError):
         raise ExpressionError(f"{operator!r} by zero") from None
     except OverflowError:
