@@ -4,11 +4,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from stepwell.core.endings import ENDING
 from stepwell.core.inputs import Answered, Env, Fired
 from stepwell.core.machine import step
-from stepwell.core.model import Item, RunStatus, StoredEvent
+from stepwell.core.model import Item, Limit, RunStatus, StoredEvent
 from stepwell.core.runs import start
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.errors import ErrorInfo
@@ -99,6 +100,19 @@ def test_what_ended_while_it_was_asked_is_asked_about_again() -> None:
     assert sorted(run.items) == [ENDING, "loser"]
     run.answer(key=ENDING, kind=AnswerKind.ERROR, error=ErrorInfo(name="StepNotFound"))
     assert sorted(run.items) == ["loser"]
+
+
+def test_the_question_is_one_call_within_the_limits_of_the_run_and_ends_with_it() -> None:
+    run = One()
+    run.view.run = replace(run.view.run, limits=(Limit("fn:a-f:", 1),))
+    run.raced()
+    assert run.items[ENDING].limits == run.view.run.limits
+    run.answer(key=ENDING, kind=AnswerKind.ERROR, error=ErrorInfo(message="no answer within 2 h"), transport=True)
+    assert sorted(run.items) == ["loser"], "nothing has ended meanwhile: it is not asked again"
+    run.give(Fired(run.items["loser"]))
+    assert sorted(run.items) == ["step"]
+    run.answer(kind=AnswerKind.RETURNED)
+    assert not run.items
 
 
 def test_nobody_is_asked_when_nothing_has_ended_when_there_is_news_or_without_a_race() -> None:

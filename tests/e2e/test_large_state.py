@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from stepwell import Client, Context, ContextSync, TriggerEvent
-from tests.e2e.ugly import Call, api, bare, finish, ops, platform, returned, sdk_app, step_run, sync
+from tests.e2e.ugly import Call, api, bare, finish, ops, platform, returned, sdk_app, step_run, sync, until
 
 MIB = 1 << 20
 
@@ -120,6 +120,32 @@ async def test_an_answer_of_more_than_8_mib_is_not_asked_for_again(tmp_path: Pat
         assert result.status == "failed"
         assert "more than 8388608 bytes" in result.output["message"]
         assert len(rig.endpoint.calls) == 1
+
+
+async def test_what_is_asked_for_is_what_the_call_names_whatever_has_ended_since(tmp_path: Path) -> None:
+    """The app holds its second call until another step has ended, and asks then."""
+    race = {"parallelMode": "race"}
+    asked: list[tuple[list[str], list[str]]] = []
+
+    async def answer(call: Call, request: web.Request) -> web.StreamResponse:
+        stack = call["ctx"]["stack"]["stack"]
+        if not stack:
+            return ops(*({"op": "Sleep", "id": f"{ms}", "name": f"{ms}ms", "opts": race} for ms in (1, 50)))
+        if not asked:
+            run = f"runs/{call['ctx']['run_id']}"
+
+            async def both() -> bool:
+                steps = (await api(rig.platform, "GET", f"/v1/{run}/steps"))[2]["data"]
+                return all(step["status"] == "Completed" for step in steps)
+
+            await until(both)
+            asked.append((stack, list((await api(rig.platform, "GET", f"/v0/{run}/actions"))[2])))
+            return ops()
+        return returned(list(call["steps"]))
+
+    async with bare(tmp_path, answer) as rig:
+        assert (await rig.run()).output == ["1", "50"]
+        assert asked == [(["1"], ["1"])]
 
 
 async def test_a_state_that_is_gone_is_a_410(tmp_path: Path) -> None:

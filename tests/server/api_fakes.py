@@ -99,6 +99,10 @@ class FakeEngine:
         self.check()
         return self.views.get(run_id)
 
+    async def called_with(self, run_id: str) -> tuple[RunView, int] | None:
+        view = await self.view(run_id)
+        return None if view is None else (view, len(view.stack))
+
     async def cancel(self, run_id: str) -> bool:
         view = await self.view(run_id)
         if view is None or view.run.status.ended:

@@ -88,6 +88,11 @@ class OfflineEngine:
         views = await self._store.load_runs([run_id])
         return views[0] if views else None
 
+    async def called_with(self, run_id: str) -> tuple[RunView, int] | None:
+        """No call is in flight."""
+        view = await self.view(run_id)
+        return None if view is None else (view, len(view.stack))
+
     async def wait_run(self, run_id: str, timeout_s: float) -> RunView | None:
         """The same: nothing moves."""
         return await self.view(run_id)

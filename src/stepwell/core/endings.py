@@ -2,7 +2,10 @@
 
 Our SDK says at once that the function has ended. The npm SDK does not: as long as a step that lost the race has not ended, a
 discovery is answered with it, and nothing else. A call that asks for a step which there is not makes it say what the
-function returned; where the function goes on, nothing comes of that call. Other SDKs are not asked: the official Python
+function returned; where the function goes on, nothing comes of that call. The npm SDK thinks about it for some ten seconds,
+as long as the function's own code goes on, and the call takes a slot of the function's concurrency meanwhile, as every call
+does: at most one of them is under way for a run, it has the time-out of a call, and ends with the run. Nothing waits for it:
+once the loser has ended the app is called as ever, within the same limits. Other SDKs are not asked: the official Python
 one would skip the steps of a group, and return something else.
 """
 

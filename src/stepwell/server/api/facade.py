@@ -58,6 +58,10 @@ class EngineFacade(Protocol):
         """A run with its events and steps."""
         ...
 
+    async def called_with(self, run_id: str) -> tuple[RunView, int] | None:
+        """A run, and how many entries of its stack the call names that is in flight; all when there is none."""
+        ...
+
     async def cancel(self, run_id: str) -> bool:
         """End a run now. False when it is unknown or has ended already."""
         ...

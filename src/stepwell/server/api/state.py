@@ -27,21 +27,25 @@ class State:
         return [Route(f"{run}/actions", self.actions), Route(f"{run}/batch", self.batch)]
 
     async def actions(self, request: Request) -> Response:
-        """The ``steps`` object of a call. 410 when the run is not known."""
-        view = await self._view(request)
-        memos = {step_id: view.memos.get(step_id, b"null") for step_id in view.stack}
+        """The ``steps`` object of a call: of the results those that its stack names, not what has come since.
+
+        410 when the run is not known.
+        """
+        view, sent = await self._view(request)
+        memos = {step_id: view.memos.get(step_id, b"null") for step_id in view.stack[:sent]}
         memos |= {step_id: edited(args) for step_id, args in edited_inputs(view).items()}
         parts = (b'"%s":%s' % (step_id.encode(), memo) for step_id, memo in memos.items())
         return Response(b"{" + b",".join(parts) + b"}", media_type=JSON)
 
     async def batch(self, request: Request) -> Response:
         """The events of a call, likewise."""
-        return Response(b"[" + b",".join((await self._view(request)).events) + b"]", media_type=JSON)
+        view, _ = await self._view(request)
+        return Response(b"[" + b",".join(view.events) + b"]", media_type=JSON)
 
-    async def _view(self, request: Request) -> RunView:
+    async def _view(self, request: Request) -> tuple[RunView, int]:
         require_bearer(self._settings, request.scope)
         run_id = ulid_param(request, "run_id")
-        view = await self._engine.view(run_id)
-        if view is None:
+        found = await self._engine.called_with(run_id)
+        if found is None:
             raise Problem(410, f"The state of run {run_id} is gone.", code="state_gone")
-        return view
+        return found

@@ -15,6 +15,7 @@ from stepwell.server.changes import Changes
 from stepwell.server.runtime.committer import Committer, Unstorable
 from stepwell.server.store.base import Outcome, Store, StoreError
 from stepwell.server.telemetry.observers import Observer
+from stepwell.wire.constants import DISCOVERY
 
 logger = logging.getLogger("stepwell.engine")
 
@@ -28,6 +29,8 @@ class Work:
 
     item: Item
     task: asyncio.Task[None] | None = None
+    sent: int | None = None
+    """How many entries of the stack a call carries."""
 
 
 @dataclass(slots=True)
@@ -108,6 +111,16 @@ class Actors:
     def all(self) -> list[Actor]:
         """Every actor in memory."""
         return list(self._actors.values())
+
+    def carried(self, view: RunView) -> int:
+        """How many entries of the stack the run's call in flight names: all, where it looks for no steps.
+
+        What the other calls of the run need is among them, since they ask for steps that such a call has found. Of calls that
+        another process makes nothing is known here.
+        """
+        actor = self._actors.get(view.run.run_id)
+        work = None if actor is None else actor.inflight.get(DISCOVERY)
+        return len(view.stack) if work is None or work.sent is None else work.sent
 
     def peek(self, run_id: str) -> Actor | None:
         """The actor if it is in memory."""

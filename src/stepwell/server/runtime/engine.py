@@ -248,6 +248,11 @@ class Engine:
         views = await self.store.load_runs([run_id])
         return views[0] if views else None
 
+    async def called_with(self, run_id: str) -> tuple[RunView, int] | None:
+        """A run, and how many entries of its stack belong to the call in flight."""
+        view = await self.view(run_id)
+        return None if view is None else (view, self._actors.carried(view))
+
     async def cancel(self, run_id: str) -> bool:
         """End the run now; False when it is unknown or has ended."""
         actor = (await self._actors.get([run_id])).get(run_id)

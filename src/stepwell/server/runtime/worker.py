@@ -230,6 +230,8 @@ class Worker:
             return self._held(run, item)
         caller, url, uuid = route
         sent = len(view.stack)
+        if (work := actor.inflight.get(item.key)) is not None:
+            work.sent = sent
         started = self._clock.now()
         request = CallRequest(
             function_id=run.function_id,
