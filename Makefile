@@ -1,6 +1,6 @@
 # Two commands are all that a new user needs: `make demo` and `make test`. Both set up what they need, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test simulate bench demo format lock clean node
+.PHONY: help setup check test simulate bench demo format lock clean node browser shots
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -17,6 +17,7 @@ help:
 	@echo 'make simulate SEEDS=10000   whole platforms under faults, one for each seed'
 	@echo 'make bench   the benchmark table'
 	@echo 'make setup   only the installation, into .venv;  make format: ruff, with fixes;  make lock: new lock files'
+	@echo 'make shots   the pictures of the dashboard, taken anew'
 
 # ---- installation: a stamp for each, so that the second time costs nothing ------------------------------------------
 
@@ -47,6 +48,12 @@ node:
 	elif [ "$$CI" = true ]; then echo 'Node 20 or newer is needed where CI=true: install it' >&2; exit 1; \
 	else echo 'no Node 20 or newer found: the TypeScript examples and their tests are skipped'; fi
 
+# Without Chromium the tests of the dashboard in a browser are left out; on CI that is a failure.
+browser:
+	@if sh scripts/chromium.sh >/dev/null; then :; elif sh scripts/chromium.sh --install >.chromium.log 2>&1; then rm -f .chromium.log; \
+	elif [ "$$CI" = true ]; then cat .chromium.log >&2; echo 'Chromium is needed where CI=true: install it' >&2; exit 1; \
+	else rm -f .chromium.log; echo 'no Chromium found: the tests of the dashboard in a browser are skipped'; fi
+
 # ---- gates -----------------------------------------------------------------------------------------------------------
 
 check: setup
@@ -56,7 +63,7 @@ check: setup
 	@$(BIN)/lint-imports | tail -n 12
 	@$(BIN)/python -m pytest -q tests/test_budgets.py
 
-test: check node
+test: check node browser
 	@if sh scripts/has_node.sh; then cd $(NODE) && npm run --silent typecheck; fi
 	@$(BIN)/python -m pytest -n 2
 
@@ -68,6 +75,9 @@ bench: setup
 
 demo: $(VENV)/.demo
 	@$(BIN)/python scripts/demo.py $(if $(filter 1,$(KEEP)),--keep)
+
+shots: setup
+	@$(BIN)/python scripts/shots.py
 
 format: setup
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -1,8 +1,9 @@
-"""What all tests share: quick Hypothesis defaults, and what a missing Node means."""
+"""What all tests share: quick Hypothesis defaults, and what a missing Node or Chromium means."""
 
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,24 @@ def has_node() -> bool:
     return shutil.which("node") is not None and all(map(Path.is_dir, NODE_MODULES))
 
 
+def has_chromium() -> bool:
+    """Whether the dashboard can be opened in a browser."""
+    return (
+        subprocess.run(["sh", ROOT / "scripts" / "chromium.sh"], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    )
+
+
+NEEDS = {
+    "node": (has_node, MISSING),
+    "browser": (has_chromium, "Chromium is missing: run `make test` as root on Debian, or install it"),
+}
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test marked ``node`` where there is no Node; on CI a skip would hide a hole, so it is a failure there."""
-    if item.get_closest_marker("node") is None or has_node():
-        return
-    if os.environ.get("CI") == "true":
-        pytest.fail(MISSING, pytrace=False)
-    pytest.skip(MISSING)
+    """Skip a marked test where what it needs is missing; on CI a skip would hide a hole, so it is a failure there."""
+    for name, (there, missing) in NEEDS.items():
+        if item.get_closest_marker(name) is None or there():
+            continue
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing, pytrace=False)
+        pytest.skip(missing)

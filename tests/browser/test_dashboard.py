@@ -1,0 +1,273 @@
+"""The dashboard in a real browser: what a person does with it, live, by keyboard, on a phone, in the dark."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from axe_core_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+
+from stepwell.embed import Embedded
+from tests.browser.chromium import LAPTOP, PHONE, browsing, opened, shop
+from tests.e2e.ugly import api, platform, until
+
+pytestmark = pytest.mark.browser
+SIGNING_KEY = "signkey-test-abc123def456"
+
+
+@asynccontextmanager
+async def shown(tmp_path: Path, path: str = "/", **options: Any) -> AsyncIterator[tuple[Embedded, Page]]:
+    """A shop's platform, and a page of it."""
+    async with platform(tmp_path, shop()) as running, opened(running.url + path, **options) as page:
+        yield running, page
+
+
+async def newest(running: Embedded, function: str) -> str:
+    """The id of the newest run of a function, once there is one."""
+    found: list[str] = []
+
+    async def there() -> bool:
+        _, _, answer = await api(running, "GET", f"/v1/runs?function={function}&limit=1")
+        found[:] = [run["run_id"] for run in answer["data"]]
+        return bool(found)
+
+    await until(there)
+    return found[0]
+
+
+async def waiting_run(running: Embedded) -> str:
+    """A run that waits for its approval."""
+    await running.send("orders/imported", {"file": "a.csv"})
+    run_id = await newest(running, "shop-import-orders")
+
+    async def waits() -> bool:
+        _, _, answer = await api(running, "GET", f"/v1/runs/{run_id}/steps")
+        return any(step["name"] == "approval" for step in answer["data"])
+
+    await until(waits)
+    return run_id
+
+
+async def test_a_live_run_goes_on_without_a_reload(tmp_path: Path) -> None:
+    async with shown(tmp_path) as (running, page):
+        run_id = await waiting_run(running)
+        await page.goto(f"{running.url}/runs/{run_id}")
+        await page.evaluate("window.same = true")
+        await expect(page.locator("#run-head .status")).to_have_text("running")
+        await page.locator("live-page[data-connected]").wait_for()
+        await running.send("orders/approved")
+        await expect(page.locator("#run-head .status")).to_have_text("completed")
+        await expect(page.locator(".rows")).to_contain_text("a-moment")
+        await expect(page.locator("#panel")).to_contain_text("42")
+        await expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+        assert await page.evaluate("window.same") is True
+
+
+async def test_the_list_is_kept_up_to_date_and_nothing_jumps(tmp_path: Path) -> None:
+    async with shown(tmp_path) as (running, page):
+        first = await waiting_run(running)
+        await expect(page.locator(f"#r-{first}")).to_contain_text(
+            "running"
+        )  # the first one takes the place of the lesson
+        await page.locator("live-page[data-connected]").wait_for()
+        await page.evaluate("window.same = true")
+        before = await page.locator(f"#r-{first}").bounding_box()
+        await running.send("order/paid", {"id": 7})
+        await page.get_by_role("button", name="1 new").wait_for()
+        assert await page.locator(f"#r-{first}").bounding_box() == before
+        await running.send("orders/approved")
+        await expect(page.locator(f"#r-{first}")).to_contain_text("completed")
+        assert await page.locator(f"#r-{first}").bounding_box() == before
+        await page.get_by_role("button", name="1 new").click()
+        await expect(page.locator("tbody tr")).to_have_count(2)
+        await expect(page.locator("tbody tr").first).to_contain_text("shop-send-invoice")
+        assert await page.evaluate("window.same") is True
+
+
+async def test_filters_are_in_the_url(tmp_path: Path) -> None:
+    async with shown(tmp_path) as (running, page):
+        await waiting_run(running)
+        await running.wait(await running.send("order/paid", {"id": 7}))
+        await page.goto(running.url)
+        await expect(page.locator("tbody tr")).to_have_count(2)
+        await page.get_by_label("Status").select_option("failed")
+        await page.get_by_role("button", name="Filter").click()
+        await expect(page.locator("tbody tr")).to_have_count(1)
+        assert "status=failed" in page.url
+        await page.get_by_label("Text").fill("no such words")
+        await page.get_by_role("button", name="Filter").click()
+        await expect(page.locator(".empty")).to_contain_text("passes these filters")
+        await page.get_by_role("link", name="Clear").click()
+        await expect(page.locator("tbody tr")).to_have_count(2)
+
+
+async def test_an_event_is_sent_with_the_last_payload_as_a_start(tmp_path: Path) -> None:
+    async with shown(tmp_path, "/events") as (running, page):
+        await running.wait(await running.send("order/paid", {"id": 7}))
+        await page.goto(f"{running.url}/events/send?name=order/paid")
+        data = page.get_by_label("Data")
+        assert '"id": 7' in await data.input_value()
+        await data.fill('{"id": 8}')
+        await page.get_by_role("button", name="Send").click()
+        await expect(page.locator("#started")).to_contain_text("failed")
+        await page.get_by_role("link", name="shop-send-invoice").click()
+        await expect(page.locator("#panel .error")).to_contain_text("the order has no address")
+        await expect(page.locator("#panel .stack")).to_contain_text("send_invoice")
+
+
+async def test_a_run_is_cancelled(tmp_path: Path) -> None:
+    async with shown(tmp_path) as (running, page):
+        run_id = await waiting_run(running)
+        await page.goto(f"{running.url}/runs/{run_id}")
+        await page.get_by_role("button", name="Cancel").click()
+        await expect(page.locator("#run-head .status")).to_have_text("cancelled")
+        result = await running.run(run_id)
+        assert result is not None
+        assert result.status == "cancelled"
+
+
+async def test_a_run_begins_anew_from_a_step_with_edited_input(tmp_path: Path) -> None:
+    async with shown(tmp_path) as (running, page):
+        run_id = await waiting_run(running)
+        await page.goto(f"{running.url}/runs/{run_id}")
+        await page.get_by_role("link", name="count-lines").click()
+        await expect(page.locator("#panel h2")).to_have_text("count-lines")
+        assert "?step=" in page.url
+        await page.get_by_label("Arguments").fill("[100]")
+        await page.get_by_role("button", name="Run again from this step").click()
+        await page.get_by_role("link", name=run_id).wait_for()  # "repeats", on the page of the new run
+        again = page.url.rpartition("/")[2]
+        assert again != run_id
+        await expect(page.locator(".rows")).to_contain_text("approval")
+        await running.send("orders/approved")
+        await expect(page.locator("#run-head .status")).to_have_text("completed")
+        await expect(page.locator("#panel")).to_contain_text("200")
+
+
+async def test_a_panel_has_a_link_of_its_own_and_keys_move_through_the_rows(tmp_path: Path) -> None:
+    async with shown(tmp_path) as (running, page):
+        run_id = await waiting_run(running)
+        await page.goto(f"{running.url}/runs/{run_id}")
+        await page.wait_for_selector("html[data-ready]")
+        await page.keyboard.press("j")
+        await page.keyboard.press("ArrowDown")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#panel h2")).to_have_text("count-lines")
+        deep = page.url
+        await page.go_back()
+        await expect(page.locator("#panel h2")).to_have_text("The run")
+        await page.goto(deep)
+        await expect(page.locator("#panel h2")).to_have_text("count-lines")
+        await page.goto(running.url)
+        await page.wait_for_selector("html[data-ready]")
+        await page.keyboard.press("/")
+        await expect(page.get_by_label("Text")).to_be_focused()
+
+
+async def test_what_a_person_types_is_not_overwritten_by_what_arrives(tmp_path: Path) -> None:
+    async with shown(tmp_path) as (running, page):
+        run_id = await waiting_run(running)
+        await page.goto(f"{running.url}/runs/{run_id}")
+        await page.get_by_role("link", name="approval").click()
+        await page.get_by_label("Arguments").fill("[1, 2")
+        await page.locator("live-page[data-connected]").wait_for()
+        await running.send("orders/approved")
+        await expect(page.locator("#run-head .status")).to_have_text("completed")
+        assert await page.get_by_label("Arguments").input_value() == "[1, 2"
+
+
+async def test_in_production_a_person_logs_in_and_gets_to_where_they_wanted(tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"kind": "cloud", "signing_key": SIGNING_KEY, "event_keys": ("k",)}
+    async with platform(tmp_path, shop(), **keys) as running:
+        await running.wait(await running.send("order/paid", {"id": 7}))
+        async with opened(f"{running.url}/?status=failed") as page:
+            await page.get_by_label("signing key").fill(SIGNING_KEY)
+            await page.get_by_role("button", name="Log in").click()
+            await expect(page.locator("tbody tr")).to_have_count(1)
+            assert page.url.endswith("/?status=failed")
+            await page.get_by_role("button", name="Log out").click()
+            await page.get_by_label("signing key").wait_for()
+            await page.goto(running.url)
+            await page.get_by_label("signing key").wait_for()
+
+
+async def test_light_and_dark_by_the_system_and_by_choice(tmp_path: Path) -> None:
+    paper = "getComputedStyle(document.documentElement).backgroundColor"
+    async with shown(tmp_path, color_scheme="dark") as (_, page):
+        dark = await page.evaluate(paper)
+        await page.get_by_role("button", name="light and dark").click()
+        light = await page.evaluate(paper)
+        assert light != dark
+        await page.reload()
+        assert await page.evaluate(paper) == light
+
+
+@asynccontextmanager
+async def behind(upstream: str, prefix: str) -> AsyncIterator[str]:
+    """A proxy that takes a path prefix off, as one in front of several services does."""
+
+    async def forward(request: web.Request) -> web.StreamResponse:
+        url = upstream + request.raw_path.removeprefix(prefix)
+        headers = {name: value for name, value in request.headers.items() if name != "Accept-Encoding"}
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.request(
+                request.method, url, headers=headers, data=await request.read(), allow_redirects=False
+            ) as answer,
+        ):
+            made = web.StreamResponse(status=answer.status, headers=answer.headers)
+            await made.prepare(request)
+            async for piece in answer.content.iter_any():
+                await made.write(piece)
+            return made
+
+    app = web.Application()
+    app.router.add_route("*", prefix + "/{rest:.*}", forward)
+    async with TestServer(app) as server:
+        yield str(server.make_url(prefix))
+
+
+async def test_behind_a_path_prefix_it_is_live_too(tmp_path: Path) -> None:
+    async with platform(tmp_path, shop()) as running, behind(running.url, "/tools/steps") as url:
+        run_id = await waiting_run(running)
+        async with opened(f"{url}/") as page:
+            await page.get_by_role("link", name="shop-import-orders").click()
+            await page.locator("live-page[data-connected]").wait_for()
+            assert page.url == f"{url}/runs/{run_id}"
+            await running.send("orders/approved")
+            await expect(page.locator("#run-head .status")).to_have_text("completed")
+            await page.goto("about:blank")  # hangs up before the proxy ends
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
+async def test_axe_finds_no_violation(tmp_path: Path, scheme: Any, size: Any) -> None:
+    async with platform(tmp_path, shop()) as running, browsing(color_scheme=scheme, viewport=size) as context:
+        page = await context.new_page()
+        urls = ["/", "/start", "/events", "/events/send", "/functions", "/apps", "/limits"]
+        await page.goto(running.url)
+        await passes_axe(page)  # the lesson
+        run_id = await waiting_run(running)
+        await running.wait(event_id := await running.send("order/paid", {"id": 7}))
+        failed = await newest(running, "shop-send-invoice")
+        _, _, answer = await api(running, "GET", f"/v1/runs/{run_id}/steps")
+        urls += [f"/events/{event_id}", f"/runs/{failed}", f"/runs/{run_id}", "/?status=skipped", "/runs/none"]
+        urls += [f"/runs/{run_id}?step={answer['data'][0]['id']}"]
+        for url in urls:
+            await page.goto(running.url + url)
+            await passes_axe(page)
+            wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert wide <= 0, f"{url} is wider than the screen"
+
+
+async def passes_axe(page: Page) -> None:
+    """No violation of WCAG 2.1 A and AA, nor of axe's best practices."""
+    found = await Axe().run(page)
+    told = [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found["violations"]]
+    assert found["passes"]
+    assert told == [], page.url
