@@ -14,7 +14,7 @@ from playwright.async_api import Page, expect
 
 from stepwell.embed import Embedded
 from tests.browser.chromium import LAPTOP, PHONE, browsing, opened, shop
-from tests.e2e.ugly import api, platform, until
+from tests.e2e.ugly import Call, api, bare, ops, platform, returned, step_run, until
 
 pytestmark = pytest.mark.browser
 SIGNING_KEY = "signkey-test-abc123def456"
@@ -129,6 +129,38 @@ async def test_a_run_is_cancelled(tmp_path: Path) -> None:
         result = await running.run(run_id)
         assert result is not None
         assert result.status == "cancelled"
+
+
+async def test_ticked_runs_are_cancelled_together_and_stay_ticked_while_rows_change(tmp_path: Path) -> None:
+    async with shown(tmp_path) as (running, page):
+        first = await waiting_run(running)
+        await page.locator(f"#r-{first}").wait_for()
+        await page.locator("live-page[data-connected]").wait_for()
+        await page.get_by_label(f"Select {first}").check()
+        await running.send("order/paid", {"id": 7})
+        await page.get_by_role("button", name="1 new").click()
+        await expect(page.get_by_label(f"Select {first}")).to_be_checked()
+        await page.get_by_role("button", name="Cancel").click()
+        await expect(page.locator(f"#r-{first}")).to_contain_text("cancelled")
+
+
+async def test_further_steps_come_when_they_are_scrolled_to(tmp_path: Path) -> None:
+    async def many(call: Call, _request: web.Request) -> web.StreamResponse:
+        done = call["ctx"]["stack"]["current"]
+        return returned() if done else ops(*(step_run(f"step-{number}") for number in range(450)))
+
+    async with bare(tmp_path, many) as rig:
+        result = await rig.run()
+        async with opened(f"{rig.platform.url}/runs/{result.run_id}") as page:
+            await expect(page.locator(".rows li")).to_have_count(201)
+            await page.locator("nav[data-more]").scroll_into_view_if_needed()
+            await expect(page.locator(".rows li")).to_have_count(401)
+            await page.locator("nav[data-more]").scroll_into_view_if_needed()
+            await expect(page.locator(".rows li")).to_have_count(451)
+            await page.get_by_role("link", name="step-449").click()
+            await expect(page.locator("#panel h2")).to_have_text("step-449")
+            await page.reload()
+            await expect(page.locator("#panel h2")).to_have_text("step-449")
 
 
 async def test_a_run_begins_anew_from_a_step_with_edited_input(tmp_path: Path) -> None:

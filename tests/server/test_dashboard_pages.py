@@ -234,6 +234,19 @@ async def test_cancelling_and_running_again(engine: WatchedFake, web: httpx2.Asy
     assert (await web.post(f"/runs/{new_ulid(5)}/cancel", data=form)).status_code == 404
 
 
+async def test_many_runs_are_cancelled_or_run_again(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
+    views = [engine.add_run(number) for number in range(1, 5)]
+    page = (await web.get("/?status=running")).text
+    form = {"token": token(page), "back": "?status=running"}
+    assert 'name="back" value="?status=running"' in page
+    ticked = {f"run-{view.run.run_id}": "on" for view in views[:2]}
+    answer = await web.post("/runs/many", data={**form, **ticked, "run-odd": "on", "action": "cancel"})
+    assert answer.headers["location"] == "../?status=running"
+    assert [view.run.status.value for view in views] == ["cancelled", "cancelled", "running", "running"]
+    await web.post("/runs/many", data={**form, **ticked, "action": "rerun", "back": "//evil.example"})
+    assert [run_id for run_id, _, _ in engine.reruns] == [view.run.run_id for view in views[:2]]
+
+
 # what may go wrong
 
 

@@ -78,6 +78,7 @@ class _Dashboard:
             routes=[
                 Route("/", self._view(runs.get)),
                 Route("/runs", _to_runs),
+                Route("/runs/many", self._action(runs.many), methods=["POST"]),
                 Route(one, self._view(run.get)),
                 Route(f"{one}/cancel", self._action(run.cancel), methods=["POST"]),
                 Route(f"{one}/rerun", self._action(run.rerun), methods=["POST"]),
@@ -174,7 +175,7 @@ async def _form(request: Request) -> dict[str, str]:
     """The fields of a form, each once. Raises :class:`Problem` for one that is too large or no form."""
     body = await read_body(request.scope, request.receive, _MAX_FORM)
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=50))
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=100))
     except ValueError:
         raise Problem(400, "This is not a form.") from None
 

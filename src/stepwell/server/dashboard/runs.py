@@ -1,6 +1,7 @@
 """The list of runs: what the filters in the URL mean, and which runs they let through."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -8,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stepwell.core.model import Run, RunStatus
+from stepwell.core.reruns import CannotRerun
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.dashboard.pages import page, redirect
 from stepwell.server.store.base import RunQuery
@@ -17,6 +19,8 @@ PAGE = 50
 """Runs on a page."""
 LOOKED_AT = 2_000
 """Runs that one search for a text looks at; a link goes on from there."""
+TICK = "run-"
+"""What the names of ticked boxes begin with; a run's id follows."""
 _BATCH = 200
 SPANS = {"15m": 900, "1h": 3_600, "24h": 86_400, "7d": 604_800}
 """Seconds that the filter by time can mean."""
@@ -85,6 +89,18 @@ class RunsPage:
             "address": _address(request),
         }
         return page(request, "runs", values)
+
+    async def many(self, _request: Request, form: Mapping[str, str]) -> Response:
+        """Cancel the ticked runs, or run them again; what can not be is left as it is. Back to the list."""
+        ticked = [name.removeprefix(TICK) for name in form if name.startswith(TICK)]
+        for run_id in filter(is_ulid, ticked):
+            if form.get("action") == "cancel":
+                await self._engine.cancel(run_id)
+            else:
+                with suppress(CannotRerun):
+                    await self._engine.rerun(run_id, None, None)
+        back = form.get("back", "")
+        return redirect("../" + (back if back.isascii() and back.isprintable() and back[:1] == "?" else ""))
 
     async def _only(self, run_ids: list[str]) -> Found:
         views = [await self._engine.view(run_id) for run_id in run_ids]

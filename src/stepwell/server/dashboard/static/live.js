@@ -82,6 +82,8 @@ class LivePage extends HTMLElement {
     const focused = there.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     const made = document.importNode(part, true);
     if (there.id === "panel") keepState(there, made);
+    const tick = made.querySelector("input[type=checkbox]");
+    if (tick) tick.checked = there.querySelector("input[type=checkbox]").checked;
     there.replaceWith(made);
     if (focused) made.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     return true;
