@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,6 +16,7 @@ from stepwell.server.api.app import create_app
 from stepwell.server.changes import Changes
 from stepwell.server.dashboard.app import with_dashboard
 from stepwell.server.dashboard.pages import CSP
+from stepwell.server.dashboard.session import LASTS_S, Sessions
 from stepwell.server.settings import Settings
 from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.functions import parse_registration
@@ -343,8 +345,23 @@ async def test_a_password_takes_the_place_of_the_signing_key(engine: WatchedFake
     settings = msgspec.structs.replace(CLOUD, dashboard_password="open sesame, please")
     async with client(engine, settings) as web:
         assert (await web.post("/login", data={"key": SIGNING_KEY})).status_code == 401
-        assert (await web.post("/login", data={"key": "open sesame, please"})).status_code == 303
+        answer = await web.post("/login", data={"key": "open sesame, please"})
+        assert answer.status_code == 303
         assert (await web.get("/")).status_code == 200
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    for changed in (CLOUD, msgspec.structs.replace(settings, dashboard_password="another one, please")):
+        async with client(engine, changed, Cookie=cookie) as web:
+            assert (await web.get("/")).status_code == 303
+
+
+def test_a_session_ends() -> None:
+    sessions = Sessions(CLOUD)
+    made = sessions.made(1_000)
+    assert sessions.known(made, 1_000 + LASTS_S - 1) == made
+    assert sessions.known(made, 1_000 + LASTS_S) is None
+    later = f"{2_000 + LASTS_S}{made[made.index('.') :]}"
+    assert sessions.known(later, 1_000) is None
+    assert [sessions.known(odd, 0) for odd in (None, "", ".", "1.2", "9" * 40 + ".a.b", "\u0661.a.b")] == [None] * 6
 
 
 @pytest.mark.parametrize(
@@ -370,6 +387,15 @@ async def test_a_broken_store_is_a_page_that_says_so(engine: WatchedFake, web: h
     answer = await web.get("/")
     assert answer.status_code == 503
     assert "The disk is full: free some space." in answer.text
+
+
+def test_the_pictures_in_the_docs_are_there_and_small() -> None:
+    docs = Path(__file__).parent.parent.parent / "docs"
+    shown = re.findall(
+        r"dashboard/[\w-]+\.png", (docs / "dashboard.md").read_text() + (docs / "../README.md").read_text()
+    )
+    assert {docs / name for name in shown} <= set((docs / "dashboard").iterdir())
+    assert sum(path.stat().st_size for path in (docs / "dashboard").iterdir()) < 1_000_000
 
 
 async def test_the_api_is_where_it_was(web: httpx2.AsyncClient) -> None:

@@ -182,8 +182,9 @@ async def _form(request: Request) -> dict[str, str]:
 
 def _foreign(request: Request) -> bool:
     """Whether the browser says that another site sent this."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        return True
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
     origin = request.headers.get("origin")
     hosts = {request.headers.get("host"), request.headers.get("x-forwarded-host")}
     return origin is not None and urlsplit(origin).netloc not in hosts

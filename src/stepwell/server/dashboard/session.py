@@ -21,7 +21,8 @@ class Sessions:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._keys = [_derived(secret) for secret in (settings.dashboard_password, *settings.signing_keys) if secret]
+        password = settings.dashboard_password
+        self._keys = [_derived(secret) for secret in ((password,) if password else settings.signing_keys)]
         self._dev_key = secrets.token_bytes(32)
 
     @property
