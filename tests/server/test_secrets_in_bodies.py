@@ -124,7 +124,7 @@ def test_a_stream_is_not_held_up() -> None:
 class Scripted:
     """A fetcher that tees: one answer after the other."""
 
-    def __init__(self, *answers: FetchResponse) -> None:
+    def __init__(self, *answers: FetchOutcome) -> None:
         self.answers = list(answers)
         self.sent: list[FetchRequest] = []
 
@@ -133,7 +133,10 @@ class Scripted:
 
     async def fetch_teed(self, request: FetchRequest, _attempt: int, tee: Any) -> FetchOutcome:
         self.sent.append(request)
-        answer = replace(self.answers.pop(0), url=request.url)
+        answer = self.answers.pop(0)
+        if isinstance(answer, FetchBroken):
+            return answer
+        answer = replace(answer, url=request.url)
         tee.begin(replace(answer, body=b""))
         tee.write(answer.body)
         return answer
@@ -142,20 +145,33 @@ class Scripted:
         return None
 
 
-async def test_only_the_last_hop_is_streamed_and_without_the_value() -> None:
-    jump = FetchResponse(status=307, url="", headers=(("location", "/there"),), body=b"moved")
-    inner = Scripted(jump, FetchResponse(status=200, url="", body=b"your key is value-123!"))
+def made(inner: Scripted) -> SecretFetcher:
     vault = build_vault(
         Settings(secrets_hosts="API_KEY=127.0.0.1"),
         AiohttpFetcher(Guard(allow_private=True)),
         SystemClock(),
         {"API_KEY": "value-123"},
     )
-    fetcher = SecretFetcher(inner, vault)
+    return SecretFetcher(inner, vault)
+
+
+JUMP = FetchResponse(status=307, url="", headers=(("location", "/there"),), body=b"moved")
+REQUEST = FetchRequest(url="http://127.0.0.1/here", headers=(("X-Key", REF),))
+
+
+async def test_only_the_last_hop_is_streamed_and_without_the_value() -> None:
+    inner = Scripted(JUMP, FetchResponse(status=200, url="", body=b"your key is value-123!"))
     heard = Heard()
-    request = FetchRequest(url="http://127.0.0.1/here", headers=(("X-Key", REF),))
-    outcome = await fetcher.fetch_teed(request, 0, heard)
+    outcome = await made(inner).fetch_teed(REQUEST, 0, heard)
     assert isinstance(outcome, FetchResponse)
     assert [head.url for head in heard.heads] == ["http://127.0.0.1/there"]
     assert b"".join(heard.parts) == outcome.body == b"your key is *********!"
     assert [dict(sent.headers)["X-Key"] for sent in inner.sent] == ["value-123", "value-123"]
+
+
+async def test_what_a_hop_did_not_send_the_request_before_it_did() -> None:
+    unsent = FetchBroken(kind="connect", message="refused")
+    for answers, sent in (((unsent,), False), ((JUMP, unsent), True)):
+        outcome = await made(Scripted(*answers)).fetch_teed(REQUEST, 0, Heard())
+        assert isinstance(outcome, FetchBroken)
+        assert outcome.sent is sent, "at_most_once must know"

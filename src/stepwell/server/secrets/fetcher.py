@@ -54,8 +54,8 @@ class SecretFetcher:
             outcome = await self._send(request, started, attempt, tee, history)
             spent = (asyncio.get_running_loop().time() - started) * 1000
             outcome = replace(outcome, elapsed_ms=max(outcome.elapsed_ms, spent))
-            if isinstance(outcome, FetchBroken):
-                return outcome
+            if isinstance(outcome, FetchBroken):  # what a hop did not send, those before it did
+                return replace(outcome, sent=outcome.sent or len(history) > len(request.history))
             head = replace(outcome, history=history)
             following = next_hop(request, head)
             if following is None:
