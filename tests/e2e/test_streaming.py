@@ -89,8 +89,12 @@ async def go(folder: Path, handler: Handler, *, replay: bool = False) -> Result:
         return await finish(running, await running.send("go", {}))
 
 
-async def test_openai_yields_its_first_chunk_before_the_upstream_has_ended(tmp_path: Path, upstream: Upstream) -> None:
-    gpt = durable_openai(AsyncOpenAI(api_key="sk-test", base_url=f"{upstream.url}/v1"))
+@pytest.mark.parametrize("key", ["sk-test", str(stepwell.secret("CHAT_KEY"))], ids=["literal", "secret"])
+async def test_openai_yields_its_first_chunk_before_the_upstream_has_ended(
+    tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("CHAT_KEY", "sk-of-the-platform")
+    gpt = durable_openai(AsyncOpenAI(api_key=key, base_url=f"{upstream.url}/v1"))
     seen: list[str] = []
 
     async def f(ctx: stepwell.Context) -> Any:
@@ -103,7 +107,8 @@ async def test_openai_yields_its_first_chunk_before_the_upstream_has_ended(tmp_p
             upstream.gate.set()
         return [words, await ctx.step.run("after", lambda: "done")]
 
-    result = await go(tmp_path, f)
+    async with platform(tmp_path, function(f), secrets_hosts="CHAT_KEY=127.0.0.1") as running:
+        result = await finish(running, await running.send("go", {}))
     assert result.output == [WORDS, "done"]
     assert seen == WORDS, "read once: no replay"
     assert len(upstream.sent) == 1

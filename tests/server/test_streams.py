@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stepwell.core.model import RunStatus, StepStatus
 from stepwell.server.api.app import create_app
 from stepwell.server.settings import Settings
-from stepwell.server.streams import WINDOW_BYTES, Channel, Streams
+from stepwell.server.streams import WINDOW_BYTES, WINDOWS_BYTES, Channel, Streams
 from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.gateway import memo
 from tests.server.api_fakes import NOW, FakeEngine, attempt, finished_step, new_ulid
@@ -43,6 +43,25 @@ async def test_the_window_is_bounded_and_a_slow_reader_is_told() -> None:
     assert channel.lost(0)
     assert await channel.read(0) == b""
     assert len(await channel.read(channel.size - WINDOW_BYTES)) == WINDOW_BYTES
+
+
+async def test_many_windows_together_are_bounded_too() -> None:
+    streams = Streams()
+    channels = [Channel(1, HEAD) for _ in range(128)]
+    for number, channel in enumerate(channels):
+        streams.open((RUN, str(number)), channel)
+    for _ in range(64):
+        for channel in channels:
+            channel.write(b"x" * 16384)
+    share = WINDOWS_BYTES // len(channels)
+    assert all(
+        channel.lost(channel.size - share - 1) and not channel.lost(channel.size - share) for channel in channels
+    )
+    for number in range(1, len(channels)):
+        streams.drop((RUN, str(number)))
+    for _ in range(64):
+        channels[0].write(b"x" * 16384)
+    assert not channels[0].lost(channels[0].size - WINDOW_BYTES), "who is alone has a whole window again"
 
 
 async def test_a_reader_waits_for_more_and_is_woken_by_the_end() -> None:

@@ -9,6 +9,9 @@ from stepwell.wire.fetch import FetchResponse
 
 WINDOW_BYTES = 1 << 20
 """How much of a body is kept for readers: who falls further behind goes on from the record."""
+WINDOWS_BYTES = 32 << 20
+"""All windows together: where more bodies arrive at once each keeps its share, and ``_LEAST`` at least."""
+_LEAST = 64 * 1024
 Key = tuple[str, str]
 """Run id and step id."""
 
@@ -45,10 +48,10 @@ class Channel:
     """The body of one attempt while it arrives, as received. Written and read on the engine's loop.
 
     ``mark``: when the attempt began (ms), which names it. ``head``: the response without its body. ``broken``: what
-    happened when the attempt ended without a whole body.
+    happened when the attempt ended without a whole body. ``window``: how much is kept, by now.
     """
 
-    __slots__ = ("_bell", "_chunks", "_start", "broken", "ended", "head", "mark", "size")
+    __slots__ = ("_bell", "_chunks", "_start", "broken", "ended", "head", "mark", "size", "window")
 
     def __init__(self, mark: int, head: FetchResponse) -> None:
         self.mark = mark
@@ -56,6 +59,7 @@ class Channel:
         self.size = 0
         self.ended = False
         self.broken: str | None = None
+        self.window: Callable[[], int] = lambda: WINDOW_BYTES
         self._start = 0
         self._chunks: deque[bytes] = deque()
         self._bell = _Bell()
@@ -64,7 +68,8 @@ class Channel:
         """More of the body; what leaves the window is dropped for slow readers."""
         self._chunks.append(data)
         self.size += len(data)
-        while self.size - self._start > WINDOW_BYTES and len(self._chunks) > 1:
+        window = self.window()
+        while self.size - self._start > window and len(self._chunks) > 1:
             self._start += len(self._chunks.popleft())
         self._bell.ring()
 
@@ -118,6 +123,7 @@ class Streams:
     def open(self, key: Key, channel: Channel) -> None:
         """A body has begun to arrive."""
         self._channels[key] = channel
+        channel.window = self._share
         for listener in self.listeners:
             listener(*key, channel)
         self._ring((key,))
@@ -155,6 +161,9 @@ class Streams:
         for key in list(self._channels):
             self.drop(key)
         self._ring(list(self._bells))
+
+    def _share(self) -> int:
+        return max(_LEAST, min(WINDOW_BYTES, WINDOWS_BYTES // max(1, len(self._channels))))
 
     def _ring(self, keys: Iterable[Key]) -> None:
         for key in keys:
