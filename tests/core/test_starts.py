@@ -95,6 +95,7 @@ def test_the_slots_of_runs() -> None:
         ("-600.0", -600),
         ("event.data.vip ? 600 : 0", 0),
         ("10000000", MAX_PRIORITY_S),
+        ("event.data.huge", MAX_PRIORITY_S),
         ("-10000000", -MAX_PRIORITY_S),
         ("event.data.name", 0),
         ("true", 0),
@@ -104,7 +105,7 @@ def test_the_slots_of_runs() -> None:
     ],
 )
 def test_priorities(expression: str, seconds: int) -> None:
-    assert rules({"n": 7.9, "name": "x"}, priority=expression).priority_ms == seconds * 1000
+    assert rules({"n": 7.9, "name": "x", "huge": 10**400}, priority=expression).priority_ms == seconds * 1000
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(-5_000, 5_000))

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from stepwell.core.model import Run, RunStatus
-from stepwell.server.store.base import EventQuery
+from stepwell.server.store.base import EventQuery, RunQuery
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.functions import parse_registration
@@ -210,3 +210,21 @@ async def test_who_is_told_of_an_invoked_function_that_finished() -> None:
         assert told["a-c"]["result"] == told["a-c"]["run_id"]
         assert "correlation_id" not in told["a-p"]
         assert shown(await rig.runs()).count(("l", "completed")) == 2
+
+
+@pytest.mark.parametrize(
+    "listens", [{"expression": "event.data.function_id == 'a-f'"}, {"expression": "event.data.n == 1"}]
+)
+async def test_a_result_that_is_nested_as_deeply_as_can_be_hangs_no_run(listens: dict[str, str]) -> None:
+    """In the event that tells of it, it is nested a little more."""
+
+    def app(request: CallRequest) -> Answer:
+        depth = msgspec.json.decode(request.events[0])["data"].get("depth", 0)
+        return Answer(kind=AnswerKind.RETURNED, data=b"[" * depth + b"]" * depth)
+
+    async with running(app, function("a-f", "x"), on("a-l", event="inngest/function.finished", **listens)) as rig:
+        await rig.send(*({"data": {"depth": depth}} for depth in range(900, 1_000)))
+        await rig.settle()
+        found = await rig.engine.runs(RunQuery(function_id="a-f", limit=200))
+        assert {run.status for run in found} == {RunStatus.COMPLETED}
+        assert len(found) == 100

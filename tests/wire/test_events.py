@@ -167,3 +167,21 @@ def test_seed_vector() -> None:
 )
 def test_malformed_seed_is_ignored(seed: str | None) -> None:
     assert event_ids(seed, 2, NOW, ENTROPY) == [ulid(NOW, ENTROPY[0]), ulid(NOW, ENTROPY[1])]
+
+
+def test_events_can_be_read_again_from_deeper_code_and_inside_of_others() -> None:
+    """One that is as deep as can be read here could not be read where a run ends."""
+    bodies = [
+        b'{"name":"x","data":{"a":' + b"[" * depth + b"]" * depth + b"}}" for depth in (*range(300, 1_000, 10), 100_000)
+    ]
+    taken: list[bytes] = []
+    with pytest.raises(BadEvents, match="nested too deeply"):
+        taken.extend(parse_events(body, None, NOW)[0].body for body in bodies)
+    assert taken
+    for body in taken:
+        json.loads(b"[" * 200 + body + b"]" * 200)
+
+
+def test_the_depth_of_an_event_is_looked_at_where_it_could_matter_alone() -> None:
+    many = b'{"name":"x","data":{"a":[' + b"[]," * 5_000 + b"[]]}}"
+    assert len(parse_events(many, None, NOW)) == 1

@@ -22,6 +22,7 @@ MAX_TS: Final = 4_102_444_800_000
 INVOKED: Final = "inngest/function.invoked"
 _RESERVED: Final = "inngest/"
 _SEED: Final = re.compile(r"(\d{1,15}),([A-Za-z0-9+/]{14}==)", re.ASCII)
+_SPARE_DEPTH: Final = 300
 _EMPTY: Final = msgspec.Raw(b"{}")
 
 
@@ -79,6 +80,7 @@ def invoking_event(body: bytes, function_id: str, now_ms: int) -> IncomingEvent:
         value = as_object(decode(body))
         if value is None:
             raise ValueError("it has to be a JSON object")
+        _check_depth(body)
         event = _normal({**value, "name": "invoked"}, decode_as(body, _Raws), now_ms)
     except ValueError as problem:
         raise BadEvents(str(problem)) from None
@@ -131,9 +133,17 @@ def _event(raw: bytes | msgspec.Raw, now_ms: int, index: int) -> IncomingEvent:
         value = as_object(decode(raw))
         if value is None:
             raise ValueError("it has to be a JSON object")
+        _check_depth(raw)
         return _normal(value, decode_as(raw, _Raws), now_ms)
     except ValueError as problem:
         raise BadEvents(str(problem), index) from None
+
+
+def _check_depth(raw: bytes | msgspec.Raw) -> None:
+    """What is taken must be readable later too, inside of other events and from deeper code. Raises ValueError."""
+    text = bytes(raw)
+    if text.count(b"[") + text.count(b"{") > _SPARE_DEPTH:
+        decode(b"[" * _SPARE_DEPTH + text + b"]" * _SPARE_DEPTH)
 
 
 def _normal(value: dict[str, Any], raws: _Raws, now_ms: int) -> IncomingEvent:

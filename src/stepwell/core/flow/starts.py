@@ -78,6 +78,8 @@ def _holds(slug: str, entries: tuple[Concurrency, ...], event: Any) -> tuple[Lim
 def _priority_ms(expression: str | None, event: Any, now_ms: int | None) -> int:
     """What is no number, or can not be computed, is 0."""
     found = None if expression is None else key_value(expression, event, now_ms)
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return 0
+    if isinstance(found, float) and not math.isfinite(found):
         return 0
     return max(-MAX_PRIORITY_S, min(MAX_PRIORITY_S, int(found))) * 1000

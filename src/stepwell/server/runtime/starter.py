@@ -1,5 +1,6 @@
 """What an event starts: runs of the functions that listen; and what follows from a run's own transitions."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -10,7 +11,7 @@ from stepwell.core.flow.admission import Gathered
 from stepwell.core.flow.entrance import Entrance, entrance, entrance_of_gathered
 from stepwell.core.gathering import gather
 from stepwell.core.inputs import Env, Ready
-from stepwell.core.invokes import INVOKED, outcome, resume, target_of, unknown
+from stepwell.core.invokes import INVOKED, failure, outcome, resume, target_of, unknown
 from stepwell.core.model import Item, Run, RunKey, RunView, StoredEvent
 from stepwell.core.outputs import Commit, SystemEvent
 from stepwell.core.propagation import PassedOn
@@ -19,6 +20,8 @@ from stepwell.core.runs import KEY_LIFETIME_MS, start, waiting_steps
 from stepwell.core.systemevents import NAMES, at_end
 from stepwell.server.runtime.registry import Match, Registry
 from stepwell.server.runtime.waiting import Waiting
+
+logger = logging.getLogger("stepwell.engine")
 
 _TICK = ":tick:"
 """Stands before function ids in keys: a tick whose run a limit stops is gone all the same, for every process."""
@@ -79,8 +82,21 @@ class Starter:
         return replace(commit, more=(*commit.more, *more))
 
     def _send(self, env: Env, sent: SystemEvent, sender: Run) -> list[Commit]:
-        """Store a system event, hand it out and start what listens to it; nothing is stored where nobody does."""
+        """Store a system event, hand it out and start what listens to it; nothing is stored where nobody does.
+
+        One that can not be read, as it is nested too deeply, starts nothing: the run that it comes from must go on.
+        """
         event = replace(self._stored(env, sent), trace=self.propagation.event(sent, sender))
+        try:
+            return self._sent(env, sent, event)
+        except ValueError as problem:
+            logger.error("%s of run %s starts nothing: %s", sent.name, sender.run_id, problem)
+            if sent.correlation is None:
+                return []
+            message = f"function {sent.function_id} could not be invoked: {problem}"
+            return [resume(sent.correlation, failure("InvalidInvoke", message), env.now)]
+
+    def _sent(self, env: Env, sent: SystemEvent, event: StoredEvent) -> list[Commit]:
         if sent.function_id is None:
             matches = self._registry.matches(event)
         else:
