@@ -21,6 +21,8 @@
 
 from datetime import datetime, timedelta
 
+from stepwell.wire.durations import to_ms
+
 
 class StepwellError(Exception):
     """Something went wrong in Stepwell."""
@@ -59,18 +61,22 @@ class RetryAfterError(StepwellError):
 
     Args:
         message: what went wrong.
-        retry_after: when: a ``timedelta``, a ``datetime`` with its zone, or whole milliseconds.
+        retry_after: when: a text such as ``"10m"``, a ``timedelta``, a ``datetime`` with its zone, or whole milliseconds.
         quiet: taken for compatibility.
     """
 
     def __init__(
-        self, message: str | None = None, retry_after: int | timedelta | datetime = 0, quiet: bool = False
+        self, message: str | None = None, retry_after: int | timedelta | datetime | str = 0, quiet: bool = False
     ) -> None:
         super().__init__(message)
         self.quiet = quiet
-        if isinstance(retry_after, float):
+        if isinstance(retry_after, str):
+            retry_after = timedelta(milliseconds=to_ms(retry_after))
+        if isinstance(retry_after, bool) or not isinstance(retry_after, int | timedelta | datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("say the unit of retry_after: a timedelta, a datetime, or whole milliseconds")
-        self.retry_after = retry_after
+        if isinstance(retry_after, datetime) and retry_after.tzinfo is None:
+            raise ValueError("retry_after has no zone: say which with tzinfo=, such as datetime.now(UTC)")
+        self.retry_after: int | timedelta | datetime = retry_after
 
 
 class StepError(StepwellError):

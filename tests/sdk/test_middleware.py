@@ -387,7 +387,7 @@ async def test_what_goes_wrong_with_a_send_is_shown_to_the_hooks_and_raised(call
     with pytest.raises(SendEventsError, match="no"):
         await app.client.send(Event(name="x"))
     assert [(each.ids, each.error) for each in seen] == [(["kept"], "no")]
-    with pytest.raises(SendEventsError, match="not an event"):
+    with pytest.raises(SendEventsError, match="is an object, a dict or a model, and not 3"):
         await app.client.send([{"name": "x", "data": 3}])
 
 

@@ -309,3 +309,27 @@ def test_an_event_of_the_platform() -> None:
     found = function(handler, event="inngest/function.failed")
     outcome = run_function(found, event={"id": "e1", "data": {"run_id": "r1"}})
     assert outcome.output == ["inngest/function.failed", "r1", "e1"]
+
+
+async def test_events_of_a_batch_go_into_one_run() -> None:
+    batched = function(numbers, event="click", batch_events=stepwell.Batch(3, "1m", key="event.data.user"))
+    events = [{"data": {"user": "a", "n": 1}}, stepwell.Event(data={"user": "a", "n": 2})]
+    outcome = await arun_function(batched, events=events)
+    assert (outcome.output, outcome.elapsed) == ([1, 2], timedelta(minutes=1))
+    assert (await arun_function(batched, events=events[:1])).output == [1]
+    with pytest.raises(ValueError, match="do not go into one run"):
+        await arun_function(batched, events=[*events, {"data": {"user": "b"}}])
+    with pytest.raises(ValueError, match="events= is empty"):
+        await arun_function(batched, events=[])
+    with pytest.raises(TypeError, match="give events= alone"):
+        await arun_function(batched, events=events, data={})
+
+
+async def test_several_events_are_no_batch_without_batch_events() -> None:
+    alone = function(numbers)
+    with pytest.raises(ValueError, match="each event starts a run of its own"):
+        await arun_function(alone, events=[{}, {}])
+
+
+async def numbers(ctx: stepwell.Context) -> list[int]:
+    return [event.data["n"] for event in ctx.events]

@@ -156,7 +156,8 @@ class AI:
         ``AIGatewayError`` when there was no answer or an unsuccessful one, whose body is in ``data``.
         """
         self._run.check()
-        return self._run.wait(_call(self._run.machine, step_id, adapter, body))
+        call = _call(self._run.machine, step_id, adapter, body)
+        return self._run.made(call, self._run.wait(call))
 
 
 class AISync:
@@ -173,6 +174,12 @@ class AISync:
 
 def _call(machine: Machine, step_id: str, adapter: Adapter, body: Mapping[str, Any]) -> StepCall:
     call = machine.make(step_id, Opcode.AI_GATEWAY)
+    if not all(hasattr(adapter, name) for name in ("auth_key", "format", "headers", "on_call", "url_infer")):
+        raise TypeError(
+            f"step {step_id!r} needs an adapter, such as stepwell.ai.OpenAI(model=...), not {adapter!r:.60}"
+        )
+    if not isinstance(body, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - users may err
+        raise TypeError(f"step {step_id!r} needs a body as the provider takes it, a dict, not {type(body).__name__}")
     asked = dict(body)
     adapter.on_call(asked)
     options = {

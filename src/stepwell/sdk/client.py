@@ -189,10 +189,12 @@ class Client:
         return await self._send(events, scope.chain if isinstance(scope, StepBody) else None)
 
     async def _send(self, events: EventLike | Sequence[EventLike], chain: Chain | None) -> list[str]:
-        if chain is not None:
-            events = sending.as_events(events)
-            await chain.before_send_events(events)
-        body = sending.encode_events(events)
+        if chain is None:
+            body = sending.encode_events(events)
+        else:
+            copies = sending.Copies(events)
+            await chain.before_send_events(copies.events)
+            body = copies.encode()
         try:
             override = self._send_override
             ids = await (sending.send(self.config, body) if override is None else override(body))

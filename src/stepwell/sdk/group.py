@@ -34,7 +34,7 @@ class Group:
         ``parallel_mode`` makes no difference here: the steps of each callable go on by themselves. To go on with the first
         that ends, use ``asyncio.wait`` or ``asyncio.as_completed``.
         """
-        ParallelMode(parallel_mode)
+        _mode(parallel_mode)
         return tuple(await asyncio.gather(*(_call(callable_) for callable_ in callables)))
 
 
@@ -50,8 +50,26 @@ class GroupSync:
         Each callable makes step calls; give steps in different callables ids of their own. Where a callable makes several
         calls, "wait" has the second one of each wait for the first ones of all, and with "race" it does not.
         """
-        return self._run.parallel(callables, race=ParallelMode(parallel_mode) is ParallelMode.RACE)
+        return self._run.parallel(
+            [_checked(each) for each in callables], race=_mode(parallel_mode) is ParallelMode.RACE
+        )
 
 
 async def _call(callable_: Callable[[], Awaitable[T]]) -> T:
-    return await callable_()
+    return await _checked(callable_)()
+
+
+def _checked(callable_: Callable[[], T]) -> Callable[[], T]:
+    if not callable(callable_):  # users may err
+        if asyncio.iscoroutine(callable_):
+            callable_.close()
+        raise TypeError(
+            f"group.parallel takes functions that call steps, such as lambda: ctx.step.run(...), not {type(callable_).__name__}"
+        )
+    return callable_
+
+
+def _mode(given: Mode) -> ParallelMode:
+    if given not in tuple(ParallelMode):
+        raise ValueError(f"parallel_mode is 'wait' or 'race', not {given!r}")
+    return ParallelMode(given)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from stepwell.sdk import values
 from stepwell.wire.durations import format_duration, to_ms
 from stepwell.wire.ops import Opcode
@@ -23,7 +25,10 @@ def invoke_call(
 ) -> StepCall:
     """The call of a step that invokes ``function_id`` (``app-function``). ``timeout``: text, timedelta or milliseconds."""
     call = machine.make(step_id, Opcode.INVOKE)
-    options: dict[str, Any] = {"function_id": function_id, "payload": {"data": {} if data is None else data}}
+    payload = values.encode({} if data is None else data, f"the data for step {step_id!r} has")
+    if not payload.startswith(b"{"):
+        raise TypeError(f"the data for step {step_id!r} is an object, a dict or a model, and not {type(data).__name__}")
+    options: dict[str, Any] = {"function_id": function_id, "payload": {"data": msgspec.Raw(payload)}}
     if timeout is not None:
         options["timeout"] = timeout_text(timeout)
     call.opts = values.encode(options, f"the data for step {step_id!r} has")
@@ -42,6 +47,19 @@ def timeout_text(timeout: Timeout) -> str:
     return format_duration(timeout if isinstance(timeout, int) else to_ms(timeout))
 
 
-def full_id(own_app: str, app_id: str | None, function_id: str) -> str:
-    """The id of a function of another app, or of this one."""
+def target(step_id: str, function: object) -> str:
+    """The id of a function that is at hand. Raises ``TypeError``."""
+    found = getattr(function, "id", None)
+    if not isinstance(found, str):
+        raise TypeError(
+            f"step {step_id!r} invokes what @client.create_function(...) made, not {function!r:.60}; "
+            "by its id, a function is invoked with step.invoke_by_id"
+        )
+    return found
+
+
+def full_id(step_id: str, own_app: str, app_id: str | None, function_id: str) -> str:
+    """The id of a function of another app, or of this one. Raises ``ValueError`` where it has none."""
+    if not function_id:
+        raise ValueError(f"step {step_id!r} has to say which function it invokes: its fn_id")
     return f"{app_id or own_app}-{function_id}"

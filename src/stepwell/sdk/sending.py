@@ -7,7 +7,7 @@ import base64
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -24,14 +24,33 @@ if TYPE_CHECKING:
 ATTEMPTS = 5
 _BASE_DELAY_S = 0.1
 _TIMEOUT_S = 30.0
+_KNOWN = frozenset(Event.__struct_fields__)
+_NO_OBJECTS = (str, bytes, int, float, list, tuple, set)
 
 
-def as_events(events: Any) -> list[Event[dict[str, Any]]]:
-    """Copies of one event or several, with plain data: what middleware may change. Raises ``SendEventsError``."""
-    try:
-        return msgspec.json.decode(encode_events(events), type=list[Event[dict[str, Any]]])
-    except msgspec.ValidationError as problem:
-        raise SendEventsError(f"what is sent is not an event: {problem}") from None
+class Copies:
+    """Copies of one event or several, with plain data, which middleware may change. Raises ``SendEventsError``."""
+
+    def __init__(self, events: Any) -> None:
+        whole = msgspec.json.decode(encode_events(events), type=list[dict[str, Any]])
+        try:
+            self.events = msgspec.convert(whole, list[Event[dict[str, Any]]])
+        except msgspec.ValidationError as problem:
+            raise SendEventsError(f"what is sent is not an event: {problem}") from None
+        self._rest = [
+            (event, {key: value for key, value in members.items() if key not in _KNOWN})
+            for event, members in zip(self.events, whole, strict=True)
+        ]
+
+    def encode(self) -> bytes:
+        """The JSON array of them, with the members that an ``Event`` has no place for. Raises ``SendEventsError``."""
+        body = encode_events(self.events)
+        rest = {id(event): members for event, members in self._rest if members}
+        if not rest:
+            return body
+        plain = msgspec.json.decode(body, type=list[dict[str, Any]])
+        whole = [{**rest.get(id(event), {}), **members} for event, members in zip(self.events, plain, strict=True)]
+        return msgspec.json.encode(whole)
 
 
 def encode_events(events: Any) -> bytes:
@@ -40,14 +59,27 @@ def encode_events(events: Any) -> bytes:
     if len(listed) > MAX_EVENTS:
         raise SendEventsError(f"{len(listed)} events are too many for one send: {MAX_EVENTS} is the most")
     for event in listed:
-        name: Any = event.name if isinstance(event, Event) else cast("Mapping[str, Any]", event).get("name")
+        given: Any = event
+        name, data = (given.name, given.data) if isinstance(event, Event) else (given.get("name"), given.get("data"))
         if not name or not isinstance(name, str):
             raise SendEventsError("an event needs a name: Event(name='shop/order.placed', data={...})")
+        if isinstance(data, _NO_OBJECTS):
+            raise SendEventsError(
+                f"the data of the event {name!r} is an object, a dict or a model, and not {data!r:.60}"
+            )
     return values.encode(list(listed), "the event has")
 
 
 def _listed(events: Any) -> list[Any]:
-    return [events] if isinstance(events, Event | Mapping) else list(events)
+    """Raises ``SendEventsError`` for what is neither an event nor a list of them."""
+    several = isinstance(events, Sequence | Iterator) and not isinstance(events, str | bytes)
+    listed: list[Any] = list(cast("Iterable[Any]", events)) if several else [events]
+    for each in listed:
+        if not isinstance(each, Event | Mapping):
+            raise SendEventsError(
+                f"an event is sent as Event(name=..., data=...) or as a dict with these members, not as {each!r:.60}"
+            )
+    return listed
 
 
 async def send(config: Config, body: bytes) -> list[str]:

@@ -28,8 +28,8 @@ class Signal(msgspec.Struct, frozen=True):
 
 def signal_call(machine: Machine, step_id: str, signal: str, timeout: Timeout, on_conflict: OnConflict) -> StepCall:
     """The call of a step that waits for ``signal``. Raises ``ValueError``."""
-    if not signal:
-        raise ValueError(f"step {step_id!r} has to say which signal it waits for")
+    if not signal or not isinstance(signal, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users may err
+        raise ValueError(f"step {step_id!r} has to say which signal it waits for: its name")
     if on_conflict not in ("fail", "replace"):
         raise ValueError(f"on_conflict of step {step_id!r} is 'fail' or 'replace', not {on_conflict!r}")
     call = machine.make(step_id, Opcode.WAIT_FOR_SIGNAL)

@@ -14,7 +14,7 @@ from stepwell.sdk import edits, fetching, values
 from stepwell.sdk.ai import AI, AISync
 from stepwell.sdk.drivers.preview import Preview, Recorded
 from stepwell.sdk.generics import D
-from stepwell.sdk.invoking import Data, Timeout, full_id, invoke_call
+from stepwell.sdk.invoking import Data, Timeout, full_id, invoke_call, target
 from stepwell.sdk.signals import OnConflict, Signal, came, signal_call
 from stepwell.sdk.waiting import met, wait_call
 from stepwell.wire.durations import format_duration, to_ms
@@ -70,17 +70,17 @@ class Step:
         JSON. Raises ``StepError`` once the step has failed for good.
         """
         self._run.check()
-        return self._run.wait(_run_call(self._run.machine, step_id, handler, handler_args, output_type))
+        return self._wait(_run_call(self._run.machine, step_id, handler, handler_args, output_type))
 
     def sleep(self, step_id: str, duration: int | timedelta | str) -> Coroutine[Any, Any, None]:
         """Sleep durably, up to a year. ``duration``: a text such as ``"1h30m"``, a ``timedelta``, or whole milliseconds."""
         self._run.check()
-        return self._run.wait(_sleep_call(self._run.machine, step_id, format_duration(_sleep_ms(duration))))
+        return self._wait(_sleep_call(self._run.machine, step_id, format_duration(_sleep_ms(duration))))
 
     def sleep_until(self, step_id: str, until: datetime) -> Coroutine[Any, Any, None]:
         """Sleep durably until a moment with a zone; one in the past ends at once."""
         self._run.check()
-        return self._run.wait(_sleep_call(self._run.machine, step_id, instant(until)))
+        return self._wait(_sleep_call(self._run.machine, step_id, instant(until)))
 
     def fetch(
         self, url: fetching.UrlOrRequest, **options: Unpack[fetching.FetchOptions]
@@ -97,7 +97,7 @@ class Step:
         self._run.check()
         asked = fetching.prepare(url, options)
         call = self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit)
-        return self._fetch(call, asked)
+        return self._run.made(call, self._fetch(call, asked))
 
     def send_event(self, step_id: str, events: EventLike | Sequence[EventLike]) -> Coroutine[Any, Any, list[str]]:
         """Send events as a step; their ids."""
@@ -112,7 +112,9 @@ class Step:
         year. The called function goes on when its caller no longer waits.
         """
         self._run.check()
-        return self._run.wait(invoke_call(self._run.machine, step_id, function.id, data, timeout, function.kind))
+        return self._wait(
+            invoke_call(self._run.machine, step_id, target(step_id, function), data, timeout, function.kind)
+        )
 
     def invoke_by_id(
         self,
@@ -125,8 +127,8 @@ class Step:
     ) -> Coroutine[Any, Any, Any]:
         """As :meth:`invoke`, for a function that is not at hand: its ``fn_id``, and its app where that is another one."""
         self._run.check()
-        target = full_id(self._function.client.app_id, app_id, function_id)
-        return self._run.wait(invoke_call(self._run.machine, step_id, target, data, timeout))
+        called = full_id(step_id, self._function.client.app_id, app_id, function_id)
+        return self._wait(invoke_call(self._run.machine, step_id, called, data, timeout))
 
     def wait_for_event(
         self, step_id: str, *, event: str | EventType[D], timeout: Timeout, if_exp: str | None = None
@@ -138,7 +140,8 @@ class Step:
         Events that came before the wait began do not count.
         """
         self._run.check()
-        return self._wait(wait_call(self._run.machine, step_id, event, timeout, if_exp))
+        call = wait_call(self._run.machine, step_id, event, timeout, if_exp)
+        return self._run.made(call, self._event(call))
 
     def wait_for_signal(
         self, step_id: str, *, signal: str, timeout: Timeout, on_conflict: OnConflict = "fail"
@@ -149,7 +152,8 @@ class Step:
         the other has its time-out left. ``timeout``: ``"7d"``, a ``timedelta`` or milliseconds, up to a year.
         """
         self._run.check()
-        return self._signal(signal_call(self._run.machine, step_id, signal, timeout, on_conflict))
+        call = signal_call(self._run.machine, step_id, signal, timeout, on_conflict)
+        return self._run.made(call, self._signal(call))
 
     async def _signal(self, call: StepCall) -> Signal | None:
         return came(await self._run.memo(call))
@@ -158,7 +162,10 @@ class Step:
         """Send a signal as a step; the id of the run that waited for it, None where none did."""
         return self.run(step_id, self._function.client.send_signal, signal, data)
 
-    async def _wait(self, call: StepCall) -> Event[Any] | None:
+    def _wait(self, call: StepCall) -> Coroutine[Any, Any, Any]:
+        return self._run.made(call, self._run.wait(call))
+
+    async def _event(self, call: StepCall) -> Event[Any] | None:
         return met(await self._run.memo(call), call.kind)
 
     def exchange(self, asked: fetching.Sendable) -> Coroutine[Any, Any, FetchResponse]:
@@ -256,7 +263,9 @@ class StepSync:
     ) -> T:
         """As :meth:`Step.invoke`."""
         self._run.check()
-        return self._run.wait(invoke_call(self._run.machine, step_id, function.id, data, timeout, function.kind))
+        return self._run.wait(
+            invoke_call(self._run.machine, step_id, target(step_id, function), data, timeout, function.kind)
+        )
 
     def invoke_by_id(
         self,
@@ -269,8 +278,8 @@ class StepSync:
     ) -> Any:
         """As :meth:`Step.invoke_by_id`."""
         self._run.check()
-        target = full_id(self._function.client.app_id, app_id, function_id)
-        return self._run.wait(invoke_call(self._run.machine, step_id, target, data, timeout))
+        called = full_id(step_id, self._function.client.app_id, app_id, function_id)
+        return self._run.wait(invoke_call(self._run.machine, step_id, called, data, timeout))
 
     def wait_for_event(
         self, step_id: str, *, event: str | EventType[D], timeout: Timeout, if_exp: str | None = None
@@ -309,7 +318,9 @@ class StepSync:
 
 
 def instant(moment: datetime) -> str:
-    """The protocol's form of a moment. Raises ``ValueError`` for one without a zone."""
+    """The protocol's form of a moment. Raises ``ValueError`` for one without a zone, ``TypeError``."""
+    if not isinstance(moment, datetime):  # pyright: ignore[reportUnnecessaryIsInstance] - users may err
+        raise TypeError(f"sleep_until takes a datetime with its zone, such as datetime.now(UTC), not {moment!r:.60}")
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no zone: say which with tzinfo=, such as datetime.now(UTC)")
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -325,9 +336,9 @@ def _sleep_ms(duration: int | timedelta | str) -> int:
 
 
 def _run_call(machine: Machine, step_id: str, handler: Any, args: Any, output_type: Any) -> StepCall:
+    call = machine.make(step_id, Opcode.STEP_RUN)
     if not callable(handler):
         raise TypeError(f"step {step_id!r} needs a function to call, not {type(handler).__name__}: pass f, not f()")
-    call = machine.make(step_id, Opcode.STEP_RUN)
     call.body = functools.partial(handler, *args) if args else handler
     call.edit = functools.partial(edits.arguments, call, handler)
     call.context = copy_context()

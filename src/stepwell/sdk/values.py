@@ -152,6 +152,8 @@ def _complaint(value: object, what: str, problem: Exception) -> str:
     path, culprit = _find_bad(value, "$", 0) or ("$", value)
     kind = type(culprit)
     shown = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if kind.__name__ == "coroutine":
+        return f"{what} a coroutine at {path}, which can not be written as JSON: await it"
     return f"{what} something that can not be written as JSON: {shown} at {path}: {_WAY_OUT}"
 
 

@@ -22,10 +22,13 @@ def wait_call(
     machine: Machine, step_id: str, event: str | EventType[Any], timeout: Timeout, if_exp: str | None
 ) -> StepCall:
     """The call of a step that waits for ``event``. Raises ``ValueError`` for an empty name."""
-    if not event:
-        raise ValueError(f"step {step_id!r} has to say which event it waits for")
+    name: object = event if isinstance(event, str) else getattr(event, "name", event)
+    if not name or not isinstance(name, str):
+        raise ValueError(f"step {step_id!r} has to say which event it waits for: a name or an EventType")
+    if if_exp is not None and not isinstance(if_exp, str):  # pyright: ignore[reportUnnecessaryIsInstance] - users may err
+        raise ValueError(f"if_exp of step {step_id!r} is an expression, a text, and not {type(if_exp).__name__}")
     call = machine.make(step_id, Opcode.WAIT_FOR_EVENT)
-    call.name = event if isinstance(event, str) else event.name
+    call.name = name
     call.kind = None if isinstance(event, str) else event.schema
     options = {"timeout": timeout_text(timeout)} | ({"if": if_exp} if if_exp else {})
     call.opts = msgspec.json.encode(options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ def run_function(
     *,
     event: EventLike | None = None,
     data: Mapping[str, Any] | None = None,
+    events: Sequence[EventLike] | None = None,
     http: Fetcher | None = None,
     steps: Mapping[str, Any] | None = None,
     start: datetime | None = None,
@@ -49,6 +50,7 @@ def run_function(
         event: the event that starts it; its ``name`` may be left out. Default: one of the function's first trigger; for a
             cron, the event of a tick that comes at the beginning of the run.
         data: the event's data, where nothing else of the event matters.
+        events: those of a batch, for a function with ``batch_events``; all have to go into one run.
         http: what answers durable requests: a ``ScriptedHttp`` or a ``Cassette``. Default: every request is unexpected.
         steps: stand-ins for step.run, step.invoke, step.wait_for_event (an ``Event``) and step.wait_for_signal (its data),
             by step id: a value (None: the time-out), an exception to raise, a callable without arguments, or ``each(...)``.
@@ -68,7 +70,7 @@ def run_function(
         raise RuntimeError("run_function() was called where an event loop runs: write `await arun_function(...)`")
     return asyncio.run(
         arun_function(
-            function, event=event, data=data, http=http, steps=steps, start=start, always_replay=always_replay,
+            function, event=event, data=data, events=events, http=http, steps=steps, start=start, always_replay=always_replay,
             timeout=timeout,
         )
     )  # fmt: skip
@@ -79,6 +81,7 @@ async def arun_function(
     *,
     event: EventLike | None = None,
     data: Mapping[str, Any] | None = None,
+    events: Sequence[EventLike] | None = None,
     http: Fetcher | None = None,
     steps: Mapping[str, Any] | None = None,
     start: datetime | None = None,
@@ -91,7 +94,7 @@ async def arun_function(
     run = _Run(function, http or ScriptedHttp(), steps or {}, FakeClock(start))
     with caught(function.client) as sent:
         try:
-            view = await run.play(_event(function, event, data, run.clock), always_replay, timeout)
+            view = await run.play(_events(function, event, data, events, run.clock), always_replay, timeout)
         finally:
             await run.close()
     found = run_outcome(view, run.tap.requests, sent, run.clock.elapsed)
@@ -115,20 +118,25 @@ class _Run:
         self._steps = steps
         self._pokes: set[asyncio.Future[bool]] = set()
 
-    async def play(self, event: dict[str, Any], always_replay: bool, timeout: float) -> Any:
+    async def play(self, events: list[dict[str, Any]], always_replay: bool, timeout: float) -> Any:
         """The run's view once it has ended."""
         from stepwell.testing.engine import incoming, registration
 
         await self.engine.open()
-        await self.engine.register(registration(self.function, event["name"]), self._caller(always_replay))
+        await self.engine.register(registration(self.function, events[0]["name"]), self._caller(always_replay))
         await self.engine.start()
-        (event_id,) = await self.engine.ingest(
-            [incoming(event, self.function.id, self.clock.now())], self.engine.new_ids(1)
-        )
-        runs = await self.engine.runs_of(event_id)
-        if not runs:
-            raise ValueError(self._not_started(event["name"]))
-        return await self._ended(runs[0], timeout)
+        taken = [incoming(event, self.function.id, self.clock.now()) for event in events]
+        ids = await self.engine.ingest(taken, self.engine.new_ids(len(taken)))
+        runs = [await self.engine.runs_of(event_id) for event_id in ids]
+        for event, found in zip(events, runs, strict=True):
+            if not found:
+                raise ValueError(self._not_started(event["name"]))
+            if found[0] != runs[0][0]:
+                raise ValueError(
+                    f"the events do not go into one run of {self.function.id}: a batch has as many as batch_events says, "
+                    "of one key"
+                )
+        return await self._ended(runs[0][0], timeout)
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -193,6 +201,26 @@ def _words(trigger: TriggerEvent[Any] | TriggerCron) -> str:
     if isinstance(trigger, TriggerCron):
         return f"cron {trigger.cron!r}"
     return f"{trigger.event!r}" + (f" if {trigger.expression}" if trigger.expression else "")
+
+
+def _events(
+    function: Function,
+    event: EventLike | None,
+    data: Mapping[str, Any] | None,
+    events: Sequence[EventLike] | None,
+    clock: FakeClock,
+) -> list[dict[str, Any]]:
+    if events is None:
+        return [_event(function, event, data, clock)]
+    if event is not None or data is not None:
+        raise TypeError("give events= alone: event= and data= are for one event")
+    if not events:
+        raise ValueError("events= is empty: a run has at least one event")
+    if len(events) > 1 and function.admissions.batch is None:
+        raise ValueError(
+            f"{function.id} has no batch_events: each event starts a run of its own, so give one with event="
+        )
+    return [_event(function, each, None, clock) for each in events]
 
 
 def _event(

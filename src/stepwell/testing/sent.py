@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
+from stepwell.errors import SendEventsError
 from stepwell.sdk.client import Client
-from stepwell.sdk.events import Event
+from stepwell.sdk.events import Event, read_event
 from stepwell.sdk.signals import Signal
+from stepwell.wire.events import BadEvents, parse_events
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,11 @@ def caught(client: Client) -> Generator[Outbox, None, None]:
 
 async def _catch(body: bytes, *_: object) -> list[str]:
     events = _outbox("an event").events
-    found = msgspec.json.decode(body, type=list[Event[Any]])
+    try:
+        parse_events(body, "application/json", 0)
+    except BadEvents as problem:
+        raise SendEventsError(f"the platform would not take the events (status 400): {problem}") from None
+    found = [read_event(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
     ids = [event.id or f"event-{len(events) + number}" for number, event in enumerate(found, 1)]
     events += found
     return ids

@@ -12,7 +12,7 @@ from stepwell.sdk.chain import Chain, HookFailed
 from stepwell.sdk.client import Client
 from stepwell.sdk.context import Context as UserContext
 from stepwell.sdk.context import make_context
-from stepwell.sdk.drivers import hooks, middle, replays, threads
+from stepwell.sdk.drivers import forgotten, hooks, middle, replays, threads
 from stepwell.sdk.drivers.bodies import abandoned, run_body
 from stepwell.sdk.drivers.execution import Execution
 from stepwell.sdk.drivers.giveup import GIVE_UP_S, give_up
@@ -373,7 +373,7 @@ async def _outcome(execution: Execution) -> Answer:
         return failures.problem(
             "CancelledError", "the function's main task was cancelled, by itself or by its own code"
         )
-    error = root.exception()
+    error = forgotten.told(execution, root.exception())
     if execution.chain is not None:
         result = None if error is not None else root.result()
         return await middle.outcome(execution.chain, execution.function, result, error)

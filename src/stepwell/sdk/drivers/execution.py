@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stepwell.errors import RunAbandoned, StepUsageError
 from stepwell.sdk import memos
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stepwell.sdk.functions import Function
 
 _MAX_ABANDONED_CALLS = 100
+T = TypeVar("T")
 
 
 class StepFuture(asyncio.Future[bytes]):
@@ -75,6 +76,7 @@ class Execution(RunScope):
         "run_id",
         "settler",
         "timers",
+        "unawaited",
     )
 
     def __init__(
@@ -106,6 +108,7 @@ class Execution(RunScope):
         """The middleware of the call under way."""
         self.preview: Preview | None = None
         """The response that the function reads while it arrives."""
+        self.unawaited: dict[int, tuple[StepCall, Coroutine[Any, Any, Any]]] = {}
         self._abandoned_calls = 0
         self._late = late
         self._load_body = load_body
@@ -141,6 +144,11 @@ class Execution(RunScope):
             self._abandoned_calls += 1
             raise RunAbandoned
 
+    def made(self, call: StepCall, coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """The step's coroutine, kept in mind until it is awaited."""
+        self.unawaited[call.number] = (call, coroutine)
+        return coroutine
+
     async def wait(self, call: StepCall) -> Any:
         """Wait for the step's result. Raises ``StepError`` when it failed."""
         memo = await self.memo(call)
@@ -148,6 +156,7 @@ class Execution(RunScope):
 
     async def memo(self, call: StepCall) -> bytes:
         """Wait until the step has ended; its memo. Empty where ``call.preview`` came first."""
+        self.unawaited.pop(call.number, None)
         while self.preview is not None and not self.abandoned:
             await self.preview.over()
         if self.abandoned:  # clean-up that swallows everything, in a loop: it stays here
