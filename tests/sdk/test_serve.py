@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from flask import Flask
 from starlette.applications import Starlette
 
-from stepwell import Client, Concurrency, TriggerEvent
+from stepwell import Client, Concurrency, ConfigError, TriggerEvent
 from stepwell.frameworks import asgi, fastapi, flask, starlette
 from stepwell.sdk.serve import Handler
 from stepwell.wire.calls import AnswerKind, CallRequest
@@ -379,3 +379,23 @@ def test_same_answers_as_the_official_sdk() -> None:
         else:
             assert msgspec.json.decode(mine.data) == msgspec.json.decode(their.data)
     thread.close()
+
+
+async def test_functions_that_are_named_are_served_with_their_hooks() -> None:
+    client = Client("app", is_production=False)
+
+    async def handler(ctx: Any) -> None: ...
+
+    declare = client.create_function
+    first = declare(fn_id="a", trigger=TriggerEvent("go"), on_failure=handler, on_cancel=handler)(handler)
+    declare(fn_id="b", trigger=TriggerEvent("go"))(handler)
+    handler_of_one = Handler(client, [first])
+    assert [each.id for each in handler_of_one.functions] == ["app-a", "app-a-failure", "app-a-cancelled"]
+    assert [each.name for each in handler_of_one.functions] == ["a", "a (failure)", "a (cancelled)"]
+    shown = msgspec.json.decode((await handler_of_one.handle("GET", URL, {}, b""))[2])
+    assert shown["function_count"] == 1
+    assert [each.id for each in Handler(client, [first, *first.hooks]).functions] == [
+        each.id for each in handler_of_one.functions
+    ]
+    with pytest.raises(ConfigError, match="serve takes what @client"):
+        Handler(client, [handler])  # type: ignore[list-item]

@@ -18,7 +18,9 @@ from stepwell.cli.resume import Bookmark
 from stepwell.cli.runs import table
 from stepwell.cli.send import parse_data
 from stepwell.cli.tree import render
+from stepwell.errors import ConfigError
 from stepwell.server.settings import Settings
+from stepwell.wire.functions import BadRegistration
 from stepwell.wire.ids import is_ulid
 
 T0 = "2026-11-02T14:03:05.000Z"
@@ -201,3 +203,11 @@ def test_the_page_has_every_command_and_all_have_json_but_those_that_it_names() 
     without = {name for name, found in commands.items() if found and "as_json" not in {p.name for p in found.params}}
     assert without == {"dev", "serve", "fetch", "completion"}
     assert all(f"`{name}`" in page.partition("**For scripts.**")[2] for name in without)
+
+
+def test_a_declaration_that_can_not_be_taken_is_told_plainly() -> None:
+    for error in (
+        BadRegistration("function 'f': cron 'x' can not be read"),
+        ConfigError("function 'f' has retries=99"),
+    ):
+        assert explain(error) == (str(error), 1)

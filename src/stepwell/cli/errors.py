@@ -34,6 +34,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return str(error), 1
     if _is(error, "stepwell.server.host", "HostError"):
         return str(error), 1
+    if _is(error, "stepwell.wire.function_fields", "BadRegistration") or _is(error, "stepwell.errors", "ConfigError"):
+        return str(error), 1
     if isinstance(error, OSError):
         return _os_error(error), 1
     text = str(error) or "no message"

@@ -88,6 +88,10 @@ class Client:
         """Have ``ctx.logger`` write to another one, also in functions that have been declared."""
         self.logger = logger
 
+    def add_middleware(self, middleware: MakeMiddleware) -> None:
+        """Have one more, inside of the others, also for functions that have been declared. Raises ``ConfigError``."""
+        self.middleware = (*self.middleware, *checks.middleware("the client", [middleware]))
+
     @property
     def config(self) -> Config:
         """The settings in force. Raises ``ConfigError``."""
@@ -164,7 +168,10 @@ class Client:
             for hook, end, event in ((on_failure, "failure", FAILED), (on_cancel, "cancelled", CANCELLED)):
                 if hook is not None:
                     ended = TriggerEvent(event, f"event.data.function_id == '{function.id}'")
-                    self._add(Function(self, hook, fn_id=f"{fn_id}-{end}", triggers=[ended], middleware=middleware))
+                    shown, own = f"{function.name} ({end})", f"{fn_id}-{end}"
+                    hooked = Function(self, hook, fn_id=own, name=shown, triggers=[ended], middleware=middleware)
+                    self._add(hooked)
+                    function.hooks.append(hooked)
             return function
 
         return decorate
@@ -176,10 +183,10 @@ class Client:
             )
         self.functions.append(function)
 
-    async def send(self, events: EventLike | Sequence[EventLike]) -> list[str]:
+    async def send(self, events: EventLike | Sequence[EventLike], *, skip_middleware: bool = False) -> list[str]:
         """Send events; the ids that the platform gave them. Retried, without doubling. Raises ``SendEventsError``."""
         try:
-            return await self._send(events, sending_chain(self.middleware, self))
+            return await self._send(events, None if skip_middleware else sending_chain(self.middleware, self))
         except HookFailed as failed:
             raise failed.error from failed.error.__cause__
 
@@ -206,9 +213,9 @@ class Client:
             await chain.after_send_events(SendEventsResult(ids))
         return ids
 
-    def send_sync(self, events: EventLike | Sequence[EventLike]) -> list[str]:
+    def send_sync(self, events: EventLike | Sequence[EventLike], *, skip_middleware: bool = False) -> list[str]:
         """As :meth:`send`, for code without an event loop."""
-        return _blocking("send", self.send(events), SendEventsError)
+        return _blocking("send", self.send(events, skip_middleware=skip_middleware), SendEventsError)
 
     async def send_signal(self, signal: str, data: Any = None) -> str | None:
         """Wake the one step that waits for a signal, with JSON ``data``: the id of its run, None where no step waits.

@@ -101,9 +101,11 @@ class Function(Generic[T_co]):
         check_batch(fn_id, admissions, cancel=bool(cancel), priority=priority is not None)
         checks.output_type(f"function {fn_id!r}", output_type)
         self.kind = values.declared(handler) if output_type is None else values.concrete(output_type)
-        self.middleware = (*client.middleware, *checks.middleware(f"function {fn_id!r}", middleware))
+        self._middleware = checks.middleware(f"function {fn_id!r}", middleware)
         self.is_sync = not is_async(handler)
         self._takes_step = positionals(handler) > 1
+        self.hooks: list[Function[Any]] = []
+        """Those that run when a run of it has failed or was cancelled: served with it."""
         self._check()
 
     def _check(self) -> None:
@@ -119,6 +121,11 @@ class Function(Generic[T_co]):
             f"function {self.fn_id!r} is not called: it is started by its trigger, by step.invoke(..., function=...) in "
             "another function, and by run_function of stepwell.testing in a test"
         )
+
+    @property
+    def middleware(self) -> tuple[MakeMiddleware, ...]:
+        """The client's, and the function's own inside of it."""
+        return (*self.client.middleware, *self._middleware)
 
     @property
     def logger(self) -> logging.Logger:

@@ -62,7 +62,7 @@ def inspection(
     config = client.config
     shown: dict[str, Any] = {
         "schema_version": "2024-05-24",
-        "function_count": len(functions),
+        "function_count": len(functions) - sum(len(function.hooks) for function in functions),
         "has_event_key": bool(config.event_key),
         "has_signing_key": config.signing_key is not None,
         "has_signing_key_fallback": config.signing_key_fallback is not None,

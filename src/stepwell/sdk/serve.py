@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from stepwell.errors import ConfigError
 from stepwell.sdk import failures
 from stepwell.sdk.drivers.aio import Executor
 from stepwell.sdk.platform import Platform, PlatformError
@@ -35,7 +36,8 @@ class Handler:
 
     Args:
         client: whose settings and keys hold.
-        functions: default all of the client's, also those declared later.
+        functions: default all of the client's, also those declared later. Their ``on_failure`` and ``on_cancel`` come along.
+            Raises ``ConfigError`` for what is no function.
         framework: the adapter's name, which the platform is told.
         serve_origin: scheme and host where the platform reaches the app; default ``STEPWELL_SERVE_ORIGIN``, else
             what the request says, with ``x-forwarded-proto`` and ``x-forwarded-host``. Raises ``ConfigError``.
@@ -52,7 +54,7 @@ class Handler:
         serve_path: str | None = None,
     ) -> None:
         self._client = client
-        self._functions = functions
+        self._functions = None if functions is None else _with_hooks(functions)
         self._framework = framework
         self._origin = check_origin(serve_origin) if serve_origin else None
         self._path = check_path(serve_path) if serve_path else None
@@ -202,6 +204,15 @@ class Handler:
 
     def _error(self, status: int, code: str, message: str) -> Reply:
         return self._json(status, {"code": code, "message": message, "name": "StepwellError"})
+
+
+def _with_hooks(functions: Sequence[Function]) -> list[Function]:
+    found: list[Function] = []
+    for each in functions:
+        if not hasattr(each, "hooks"):
+            raise ConfigError(f"serve takes what @client.create_function(...) made, and {each!r:.60} is none of it")
+        found += [one for one in (each, *each.hooks) if one not in found]
+    return found
 
 
 def _unauthorized() -> Reply:

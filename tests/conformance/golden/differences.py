@@ -104,6 +104,15 @@ def registration(answer: Answer) -> None:
         }
 
 
+def failure_retries(answer: Answer) -> None:
+    """What runs when a run has failed is tried again as any function is; the official SDK gives it one attempt."""
+    sent = [each["body"]["functions"] for each in answer.get("sent", []) if each["path"].startswith("/fn/register")]
+    for listed in (*sent, (as_object(answer.get("body")) or {}).get("registered") or ()):
+        for function in listed:
+            if function["id"].endswith("-failure"):
+                function.pop("retries")
+
+
 def shown(answer: Answer) -> None:
     """GET: an SDK's own names; ours shows the app's functions and, in dev mode, its name as well."""
     body = as_object(answer.get("body"))
@@ -125,6 +134,7 @@ RULES: list[Callable[[Answer], None]] = [
     final_status,
     event_defaults,
     registration,
+    failure_retries,
     shown,
 ]
 

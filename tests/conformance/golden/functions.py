@@ -69,8 +69,42 @@ def declare_few(lib: Lib, client: Any) -> list[Any]:
     )
     async def flow(ctx: Any) -> None: ...
 
-    few += [plain, rich, flow]
+    few += [plain, rich, flow, *_declare_admissions(names, client)]
     return few
+
+
+def _declare_admissions(names: Any, client: Any) -> list[Any]:
+    """One function for each setting of what an event may start, with every member that it has."""
+    hour, key = datetime.timedelta(hours=1), "event.data.n"
+    options: dict[str, dict[str, Any]] = {
+        "batched": {"batch_events": names.Batch(max_size=10, timeout=5000, key=key, if_exp="event.data.n > 1")},
+        "calmed": {"debounce": names.Debounce(period=datetime.timedelta(seconds=10), key=key, timeout=hour)},
+        "calmed-plainly": {"debounce": names.Debounce(period=1000)},
+        "limited": {"rate_limit": names.RateLimit(limit=3, period=hour, key=key)},
+        "limited-plainly": {"rate_limit": names.RateLimit(limit=1, period=60_000)},
+        "single": {"singleton": names.Singleton(mode="cancel", key=key)},
+        "single-plainly": {"singleton": names.Singleton(mode="skip")},
+        "once": {"idempotency": key, "retries": 0},
+        "throttled-plainly": {"throttle": names.Throttle(limit=1, period=1000)},
+        "prompt": {"timeouts": names.Timeouts(start=1000), "priority": names.Priority(run="100")},
+        "ended": {"cancel": [names.Cancel(event="stop"), names.Cancel(event="halt", timeout=1000)]},
+        "shared": {
+            "concurrency": [names.Concurrency(limit=1, key="'all'", scope="account"), names.Concurrency(limit=2)]
+        },
+        "by-the-clock": {
+            "trigger": [names.TriggerCron(cron="*/5 * * * *", jitter="30s"), names.TriggerEvent(event="go")]
+        },
+        "with-failure": {"on_failure": _nothing, "name": "Fails at times"},
+    }
+
+    def declared(name: str) -> Any:
+        given = {"trigger": names.TriggerEvent(event="go"), **options[name]}
+        return client.create_function(fn_id=name, **given)(_nothing)
+
+    return [declared(name) for name in options]
+
+
+async def _nothing(ctx: Any) -> None: ...
 
 
 def _returns(function: Any) -> None:
