@@ -399,3 +399,10 @@ async def test_functions_that_are_named_are_served_with_their_hooks() -> None:
     ]
     with pytest.raises(ConfigError, match="serve takes what @client"):
         Handler(client, [handler])  # type: ignore[list-item]
+
+
+async def test_a_signing_key_that_is_none_is_told_to_who_registers_the_app() -> None:
+    handler = Handler(app(is_production=True, signing_key="secret", api_base_url="http://127.0.0.1:9"))
+    status, _, body = await handler.handle("PUT", URL, {}, b"")
+    assert status == 500
+    assert "a signing key is hex digits" in body.decode()

@@ -122,7 +122,10 @@ class Platform:
     def _headers(self, key: str | None) -> dict[str, str]:
         headers = {"content-type": "application/json", H_SDK: f"{SDK_NAME}:v{VERSION}"}
         if key:
-            headers["authorization"] = f"Bearer {hashed_key(key)}"
+            try:
+                headers["authorization"] = f"Bearer {hashed_key(key)}"
+            except ValueError as problem:
+                raise PlatformError(str(problem)) from None
         if self._config.env:
             headers[H_ENV] = self._config.env
         return headers
