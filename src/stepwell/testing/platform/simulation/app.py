@@ -121,7 +121,9 @@ def _op(do: Do, race: bool, run_id: str) -> Op:
             opts |= {"signal": do.target, "timeout": _DURATION.format(do.ms + 1_000), "conflict": "replace"}
             return Op(op="WaitForSignal", id=do.name, opts=_raw(opts))
         case "invoke":
-            opts |= {"function_id": do.target, "payload": {"data": {"n": 1}}, "timeout": _DURATION.format(60_000)}
+            opts |= {"function_id": do.target, "payload": {"data": {"n": 1}}}
+            if do.ms < 2_000:  # else as long as the child takes
+                opts["timeout"] = _DURATION.format(60_000)
             return Op(op="InvokeFunction", id=do.name, opts=_raw(opts))
         case "fetch" | "once":
             opts |= {"url": f"http://up/{run_id}/{do.name}", "method": "POST"}

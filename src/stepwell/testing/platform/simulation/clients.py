@@ -24,8 +24,8 @@ class Clients:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._waiting = 0
-        self._accepted: list[tuple[str, str, str]] = []
-        """Events that were accepted: internal id, event id, name."""
+        self._accepted: list[tuple[str, str]] = []
+        """Events that were accepted: event id, name."""
 
     @property
     def done(self) -> bool:
@@ -82,14 +82,14 @@ class Clients:
 
         accepted = await self._world.asked(ingest)
         if accepted is not None:
-            self._accepted.append((accepted, event_id, name))
+            self._accepted.append((event_id, name))
         return accepted is not None
 
     def unanswered(self) -> list[str]:
         """Events that were accepted and have not started what they should have."""
         store, found = self._world.store, list[str]()
-        for internal_id, event_id, name in self._accepted:
+        for event_id, name in self._accepted:
             listening = [function for function in self._world.script.functions if function.event == name]
             wanted = [one.id for one in listening if "rateLimit" not in one.settings]
-            found += invariants.unanswered(event_id, store.started(internal_id, event_id), wanted)
+            found += invariants.unanswered(event_id, store.started(event_id), wanted)
         return found

@@ -21,6 +21,7 @@ class SharedStore(MemoryStore):
         self._problem = problem
         self._results: dict[str, dict[str, Result]] = {}
         self._touched: set[str] = set()
+        self._claims: dict[tuple[str, str], int] = {}
         self._expired: set[ItemRef] = set()
         self.freed: Counter[tuple[str, str]] = Counter()
         """How often the claim of an item was taken from its owner or given back."""
@@ -29,6 +30,7 @@ class SharedStore(MemoryStore):
         """As it is; then everything that it touched is looked at."""
         found = await super().transact(commits, claim)
         for item in found.claimed:
+            self._look_at_claim(item)
             if claim is not None and item.expires_at is not None and item.expires_at <= claim.now:
                 self._expired.add(ItemRef(item.run_id, item.key, item.claim))
         self._look(bool(found.claimed))
@@ -54,7 +56,11 @@ class SharedStore(MemoryStore):
             self._touched.add(commit.run.run_id)
         for ref in (*commit.done, *commit.put, *commit.steps, *commit.waits):
             self._touched.add(ref.run_id)
-        return super()._commit(commit)
+        late = [ref for ref in commit.done if self.claim_of(ref.run_id, ref.key) != ref.claim]
+        outcome = super()._commit(commit)
+        if late and outcome is Outcome.APPLIED:
+            self._problem(f"the outcome of {late[0]} was taken, though somebody else holds that claim, or nobody")
+        return outcome
 
     def _look(self, claimed: bool) -> None:
         touched, self._touched = sorted(self._touched & self._runs.keys()), set()
@@ -65,6 +71,12 @@ class SharedStore(MemoryStore):
         ends = (item for item in self.items() if item.kind is WorkKind.CANCEL)
         for sentence in invariants.not_alone(self._runs.values(), ends):
             self._problem(sentence)
+
+    def _look_at_claim(self, item: Item) -> None:
+        """No two claims have the same number."""
+        if self._claims.get((item.run_id, item.key), 0) >= item.claim:
+            self._problem(f"the claim {item.claim} of {item.run_id} {item.key} was given twice")
+        self._claims[item.run_id, item.key] = item.claim
 
     def _look_at(self, run_id: str) -> None:
         stored = self.stored(run_id)
@@ -112,14 +124,11 @@ class SharedStore(MemoryStore):
         step = self._steps.get(run_id, {}).get(step_id)
         return step.memo if step is not None and step.ended else None
 
-    def started(self, event_id: str, key: str) -> set[str]:
-        """Functions with a run that an event (internal id) has gone into, or that have had its event id (``key``)."""
-        runs = {self._runs[run_id].function_id for run_id in self._links.get(event_id, ()) if run_id in self._runs}
-        return runs | {function for function, known in self._keys if known == key}
-
-    def refused(self, bucket: str) -> bool:
-        """Whether anything has passed a rate limit of this kind."""
-        return any(known.startswith(bucket) for known in self._admissions)
+    def started(self, event_id: str) -> set[str]:
+        """Functions with a run that an event has gone into, however often it was stored under that id."""
+        events = [event.internal_id for event in self._events.values() if event.event_id == event_id]
+        runs = (run_id for event in events for run_id in self._links.get(event, ()))
+        return {self._runs[run_id].function_id for run_id in runs if run_id in self._runs}
 
 
 class Way:
