@@ -20,6 +20,7 @@ from stepwell.wire.constants import DISCOVERY
 logger = logging.getLogger("stepwell.engine")
 
 _RETRY_S = 1.0
+_BUSY_S = 0.01
 _ASKED_FROM_OUTSIDE = CalledBack | Cancelled | Checkpointed
 
 
@@ -68,6 +69,13 @@ class Actor:
     inbox: list[Letter] = field(default_factory=list[Letter])
     waiters: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
     busy: bool = False
+    stored: int = 0
+    """The newest version that is known to be stored."""
+
+    @property
+    def current(self) -> bool:
+        """Whether its state is as stored, as far as this process knows."""
+        return self.view.run.version >= self.stored
 
     @property
     def idle(self) -> bool:
@@ -143,7 +151,31 @@ class Actors:
         if missing:
             for view in await self._store.load_runs(missing):
                 self.adopt(view)
+        while behind := [run_id for run_id in run_ids if self._behind(run_id)]:
+            for view in await self._store.load_runs(behind):
+                self._catch_up(view)
+            await asyncio.sleep(_BUSY_S)
         return {run_id: self._actors[run_id] for run_id in run_ids if run_id in self._actors}
+
+    def seen(self, versions: dict[str, int]) -> None:
+        """These versions are stored: another process may have moved runs on that are in memory here."""
+        for run_id, version in versions.items():
+            actor = self._actors.get(run_id)
+            if actor is not None:
+                actor.stored = max(actor.stored, version)
+
+    def _behind(self, run_id: str) -> bool:
+        actor = self._actors.get(run_id)
+        return actor is not None and not actor.current
+
+    def _catch_up(self, view: RunView) -> None:
+        """Take over the stored state, unless a commit is under way: that is refused, and reads it."""
+        actor = self._actors.get(view.run.run_id)
+        if actor is None or actor.busy:
+            return
+        actor.view = view
+        if view.run.status.ended:
+            self._ended_elsewhere(actor, [])
 
     def give(self, actor: Actor, given: Input, recorded: asyncio.Future[bool] | None = None) -> None:
         """An input for the run. ``recorded`` becomes True once it is stored, False if it came too late."""

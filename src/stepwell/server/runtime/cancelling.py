@@ -34,10 +34,11 @@ class Cancelling:
         self.committer: Committer
 
     async def load(self) -> None:
-        """Take up what an earlier process began. Raises StoreError."""
-        for cancellation in await self._store.cancellations():
-            if await self._store.list_items(place(cancellation)):
-                self._remember(cancellation)
+        """Take up what another process began. Raises StoreError."""
+        found = [one for one in await self._store.cancellations() if await self._store.list_items(place(one))]
+        self._fresh = {}
+        for cancellation in found:
+            self._remember(cancellation)
 
     async def add(self, cancellation: Cancellation) -> None:
         """Store it, and begin. Raises StoreError."""

@@ -60,6 +60,8 @@ class Committer:
         self._timer_due: int | None = None
         self._failing = False
         self.claiming = True
+        self.seen: Callable[[dict[str, int]], None] = lambda _: None
+        """Told of the versions of runs (``Transacted.versions``) before their items are handed out."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -137,6 +139,8 @@ class Committer:
         for part, settled in batch:
             _call(settled, result.outcomes[at : at + len(part)])
             at += len(part)
+        if result.versions:
+            _call(self.seen, result.versions)
         if result.claimed:
             await self._hand_out(result.claimed)
         if alone or self._queue or (claim is not None and len(result.claimed) >= claim.limit):

@@ -30,12 +30,13 @@ from stepwell.server.runtime.crons import Crons
 from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.runtime.gatherings import Gatherings
 from stepwell.server.runtime.leases import Leases
+from stepwell.server.runtime.peers import Peers, has_call, poll_run
 from stepwell.server.runtime.recent import Recent
 from stepwell.server.runtime.registry import Registry
 from stepwell.server.runtime.starter import Starter
 from stepwell.server.runtime.waiting import Waiting
 from stepwell.server.runtime.worker import Worker
-from stepwell.server.store.base import AppRecord, Counts, EventQuery, Outcome, RunQuery, Store
+from stepwell.server.store.base import APPS, CANCELLATIONS, AppRecord, Counts, EventQuery, Outcome, RunQuery, Store
 from stepwell.server.telemetry.observers import Observers
 from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.events import BadEvents, IncomingEvent, finish
@@ -107,6 +108,8 @@ class Engine:
         self.worker.gatherings = self._gatherings
         self._leases = Leases(store, self._clock, owner, self._committer)
         self.crons = Crons(self.registry.crons, self._clock, self._ticked)
+        self._committer.seen = self._actors.seen
+        self._peers = Peers(store, self._committer, {APPS: self._load_apps, CANCELLATIONS: self.cancelling.load})
 
     def propagate(self, propagation: PassedOn) -> None:
         """From now on send trace contexts as ``propagation`` says."""
@@ -119,12 +122,19 @@ class Engine:
         await self.store.open()
         await self._waiting.load()
         await self.cancelling.load()
+        await self._load_apps()
+        self.crons.load()
+
+    async def _load_apps(self) -> None:
+        """Take over what is stored of apps. Raises StoreError."""
         for record in await self.store.load_apps():
+            if record == self.registry.get(record.app_id):
+                continue
             try:
                 self.registry.put(record, None)
             except ValueError as problem:
                 logger.error("the app %s is left out until it is synced again: %s", record.app_id, problem)
-        self.crons.load()
+            self.crons.refresh()
 
     async def start(self) -> None:
         """Free what dead processes held, and begin to work. Raises StoreError."""
@@ -132,6 +142,7 @@ class Engine:
         if freed:
             logger.info("took up %d work items of an earlier process", freed)
         self._committer.start()
+        self._peers.start()
         if self._ticking:
             self.crons.start()
 
@@ -149,6 +160,7 @@ class Engine:
         """Write what was decided, and let go of everything. After ``drain``, or for a quick end without it."""
         self._committer.claiming = False
         await self.crons.stop()
+        await self._peers.stop()
         await self.worker.abort()
         await self._committer.stop()
         await self._leases.stop()
@@ -243,7 +255,7 @@ class Engine:
     async def view(self, run_id: str) -> RunView | None:
         """A run with its steps."""
         actor = self._actors.peek(run_id)
-        if actor is not None:
+        if actor is not None and self.store.exclusive:
             return actor.view
         views = await self.store.load_runs([run_id])
         return views[0] if views else None
@@ -312,7 +324,11 @@ class Engine:
         if actor is None:
             return "unknown"
         work = actor.inflight.get(DISCOVERY)
-        if generation and (work is None or work.item.claim != generation):
+        if (
+            generation
+            and (work is None or work.item.claim != generation)
+            and not await has_call(self.store, run_id, generation)
+        ):
             return "stale"
         return "ok" if await self._tell(run_id, Checkpointed(ops)) else "stale"
 
@@ -321,6 +337,8 @@ class Engine:
         actor = (await self._actors.get([run_id])).get(run_id)
         if actor is None:
             return None
+        if not self.store.exclusive:
+            return await poll_run(self.store, run_id, timeout_s)
         if not actor.view.run.status.ended:
             ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             actor.waiters.append(ended)

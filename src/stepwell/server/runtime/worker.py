@@ -92,7 +92,7 @@ class Worker:
                 self._deliver(item)
             elif item.kind is WorkKind.CANCEL_RUNS:
                 self._spawn(self._cancelling.work(item), item)
-            elif actor is None:
+            elif actor is None or not actor.current:
                 cold.append(item)
             else:
                 self._begin(actor, item)

@@ -1,8 +1,8 @@
 """The verbs of a store. The memory store defines what they mean; one conformance suite holds every other to it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -46,6 +46,8 @@ class Transacted(msgspec.Struct):
     outcomes: list[Outcome]
     claimed: list[Item]
     next_due: int | None
+    versions: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    """Of the runs of the claimed items, where other processes write to the store as well; else empty."""
 
 
 class AppRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +112,19 @@ class Counts(msgspec.Struct, frozen=True):
     runs: dict[str, int]
     queued: int
     claimed: int
+
+
+WORK, APPS, CANCELLATIONS = "work", "apps", "cancellations"
+"""What processes tell each other of: work that is due, apps that were synced, cancellations of many runs."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A store that several processes share, and that tells one what the others have stored."""
+
+    def watch(self, told: Callable[[str], None]) -> None:
+        """Have ``told`` called in the running loop, with a topic, until the store is closed. What is told may be lost."""
+        ...
 
 
 class Store(Protocol):

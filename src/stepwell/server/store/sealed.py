@@ -29,6 +29,7 @@ from stepwell.server.store.base import (
     StoreError,
     Transacted,
     WaitQuery,
+    Watched,
 )
 from stepwell.server.store.codec import build_view
 from stepwell.server.store.sealed_records import (
@@ -196,6 +197,11 @@ class SealedStore:
     async def save_app(self, app: AppRecord) -> None:
         """See :meth:`Store.save_app`."""
         await self.inner.save_app(app)
+
+    def watch(self, told: Callable[[str], None]) -> None:
+        """See :meth:`Watched.watch`."""
+        if isinstance(self.inner, Watched):
+            self.inner.watch(told)
 
     async def heartbeat(self, owner: str, expires_at: int) -> None:
         """See :meth:`Store.heartbeat`."""

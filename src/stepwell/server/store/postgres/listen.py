@@ -5,10 +5,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from stepwell.server.store.base import StoreError
+from stepwell.server.store.base import APPS, CANCELLATIONS, WORK, StoreError
 from stepwell.server.store.postgres.connect import connect
 from stepwell.server.store.postgres.failures import explained
-from stepwell.server.store.postgres.transact import APPS, WORK
 
 logger = logging.getLogger("stepwell.store")
 
@@ -26,7 +25,7 @@ class Listener:
         self._lost = asyncio.Event()
 
     def start(self, told: Callable[[str], None]) -> None:
-        """Begin; ``told`` is called in the loop, with ``work`` or ``apps``."""
+        """Begin; ``told`` is called in the loop, with a topic."""
         self._told = told
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="stepwell-listener")
@@ -59,8 +58,8 @@ class Listener:
             self._lost.clear()
             conn.add_termination_listener(self._ended)
             await conn.add_listener("stepwell", self._heard)
-            self._told(WORK)
-            self._told(APPS)
+            for topic in (WORK, APPS, CANCELLATIONS):
+                self._told(topic)
             while not self._lost.is_set():
                 try:
                     await asyncio.wait_for(self._lost.wait(), _ALIVE_S)

@@ -8,6 +8,7 @@ from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Cancellation, Item, ItemRef, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import (
+    APPS,
     AppRecord,
     ClaimRequest,
     Counts,
@@ -215,7 +216,7 @@ async def _any(conn: Conn, sql: str, *values: object) -> bool:
 
 async def _save_app(conn: Conn, app: AppRecord) -> None:
     await conn.execute(SQL.put_app, app.app_id, encode(app))
-    await conn.execute(SQL.notify, transact.APPS)
+    await conn.execute(SQL.notify, APPS)
 
 
 async def _forget(conn: Conn, now: int) -> None:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from stepwell.core.flow.gates import WAKE_MS
-from stepwell.core.model import ItemRef
+from stepwell.core.model import Item, ItemRef
 from stepwell.core.outputs import Commit
-from stepwell.server.store.base import ClaimRequest, Transacted
+from stepwell.server.store.base import CANCELLATIONS, WORK, ClaimRequest, Transacted
 from stepwell.server.store.plan import Plan
 from stepwell.server.store.postgres.connect import Conn
 from stepwell.server.store.postgres.look import look_up
@@ -13,9 +13,6 @@ from stepwell.server.store.postgres.pick import pick
 from stepwell.server.store.postgres.queries import SQL
 from stepwell.server.store.postgres.session import FAR, Session
 from stepwell.server.store.postgres.write import write
-
-WORK, APPS = "work", "apps"
-"""What processes tell each other of."""
 
 
 async def transact(conn: Conn, commits: Sequence[Commit], claim: ClaimRequest | None) -> Transacted:
@@ -28,13 +25,21 @@ async def transact(conn: Conn, commits: Sequence[Commit], claim: ClaimRequest | 
     times = [commit.now for commit in commits]
     now = claim.now if claim else max(times, default=0)
     claimed = await write(session, plan, claim.owner if claim else "", claimed, now)
-    result = Transacted(outcomes, claimed, None)
+    result = Transacted(outcomes, claimed, None, await _versions(conn, claimed))
+    if plan.cancellations:
+        await conn.execute(SQL.notify, CANCELLATIONS)
     if claim or times:
         full = claim is None or len(claimed) >= claim.limit
         left = await _next_due(conn, result, now, full)
         if left and full and (plan.puts or session.draft.dirty or claim is not None):
             await conn.execute(SQL.notify, WORK)
     return result
+
+
+async def _versions(conn: Conn, claimed: Sequence[Item]) -> dict[str, int]:
+    """As this transaction leaves them: somebody else may have moved a run on since this process saw it."""
+    run_ids = sorted({item.run_id for item in claimed})
+    return dict(await conn.fetch(SQL.versions, run_ids)) if run_ids else {}
 
 
 async def _next_due(conn: Conn, result: Transacted, now: int, full: bool) -> bool:
