@@ -1,0 +1,126 @@
+"""Two ``stepwell serve`` on one PostgreSQL: both work, and when one is killed with ``kill -9`` the other ends all of it."""
+
+import asyncio
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from stepwell.server.build import open_store
+from stepwell.server.store.base import RunQuery, Store
+from stepwell.server.store.postgres.connect import connect
+from stepwell.testing.platform.postgres import clean_database
+from stepwell.wire.signing import hashed_key
+from tests.crash.platform_process import PlatformProcess, free_port
+from tests.crash.upstream import Upstream
+
+KEY = "signkey-prod-" + "ab" * 32
+SEAL = "11" * 32
+KEYS = {"STEPWELL_SIGNING_KEY": KEY, "STEPWELL_EVENT_KEY": "test", "STEPWELL_ENCRYPTION_KEY": SEAL}
+RUNS = 40
+
+
+class ServeProcess(PlatformProcess):
+    """A production platform on a database that others are on as well."""
+
+    def __init__(self, url: str, log: Path, *arguments: str) -> None:
+        super().__init__(None, log, KEYS, *arguments)
+        self._database = url
+
+    async def start(self) -> None:
+        command = [str(Path(sys.executable).with_name("stepwell")), "serve", "--port", str(self.port)]
+        command += ["--db", self._database, "--allow", "127.0.0.0/8", "--retry-interval", "200ms", *self._arguments]
+        with self.db.with_suffix(".log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(*command, env=self._env, stdout=log, stderr=log)
+        await self.until(self._healthy, 30)
+
+    async def get(self, path: str) -> Any:
+        headers = {"authorization": f"Bearer {hashed_key(KEY)}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.get(self.url + path) as response,
+        ):
+            return await response.json()
+
+    async def has_functions(self) -> bool:
+        return "load-load" in str(await self.get("/v1/apps/load/functions"))
+
+
+@asynccontextmanager
+async def functions(upstream: str) -> AsyncIterator[str]:
+    """The functions in a process of their own, behind HTTP: its url."""
+    port = free_port()
+    env = {**os.environ, "UPSTREAM": upstream, **KEYS}
+    env.pop("STEPWELL_DEV", None)
+    command = [sys.executable, "-m", "tests.crash.served_app", str(port)]
+    process = await asyncio.create_subprocess_exec(*command, env=env, cwd=Path(__file__).parents[2])
+    try:
+        yield f"http://127.0.0.1:{port}/api/stepwell"
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 20)
+
+
+async def recorded(store: Store) -> dict[tuple[str, str], bytes]:
+    runs = [run.run_id for run in await store.list_runs(RunQuery(limit=1_000))]
+    views = await store.load_runs(runs)
+    steps = [step for view in views for step in view.steps.values() if step.ended]
+    return {(step.run_id, step.name): step.memo or b"" for step in steps}
+
+
+@pytest.mark.timeout(170)
+async def test_one_of_two_is_killed_and_the_other_ends_all_of_it(tmp_path: Path) -> None:
+    url = await clean_database()
+    store = open_store(url, keys=[SEAL])
+    await store.open()
+    async with Upstream(delay_s=0.2) as upstream, functions(upstream.url) as app:
+        first = ServeProcess(url, tmp_path / "first.db", "-u", app)
+        second = ServeProcess(url, tmp_path / "second.db")  # hears of the app from the first
+        await first.start()
+        await second.start()
+        for platform in (first, second):
+            await platform.until(platform.has_functions)
+        for platform in (first, second):
+            await platform.send([{"name": "load", "data": {"n": n}} for n in range(RUNS // 2)])
+        owners = await both_work(url)
+        await upstream.reaches(RUNS + 20)
+        await first.kill()
+        before = await recorded(store)
+        doubtful = Counter(key for key in upstream.seen if upstream.steps.get(key) not in before)
+
+        async def all_over() -> bool:
+            statuses = [run.status.value for run in await store.list_runs(RunQuery(limit=1_000))]
+            assert "failed" not in statuses
+            return statuses == ["completed"] * RUNS
+
+        await second.until(all_over, 90)
+        assert await second.stop() == 0
+        final = await recorded(store)
+    await store.close()
+    assert len(owners) == 2
+    assert 0 < len(before) < len(final) == RUNS * 6
+    assert before.items() <= final.items(), "a recorded result changed"
+    assert len(upstream.seen) == RUNS * 4, "a request had two idempotency keys"
+    for key, count in upstream.seen.items():
+        assert count <= 1 + doubtful[key], f"{upstream.steps[key]} was sent again although it was on record"
+
+
+async def both_work(url: str) -> set[str]:
+    """Wait until two processes have claimed something; who they are."""
+    conn = await connect(url)
+    owners: set[str] = set()
+    try:
+        async with asyncio.timeout(30):
+            while len(owners) < 2:
+                rows = await conn.fetch("SELECT DISTINCT owner FROM stepwell.items WHERE owner IS NOT NULL")
+                owners.update(owner for (owner,) in rows)
+                await asyncio.sleep(0.02)
+    finally:
+        await conn.close()
+    return owners
