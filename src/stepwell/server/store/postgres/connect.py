@@ -110,7 +110,7 @@ async def migrate(url: str, *, only_new: bool = False) -> tuple[int, int]:
             todo = pending(known, version, "The database")
             if todo and not (only_new and version):
                 await _migrate(conn)
-            return version, await _version(conn)
+            return version, await _version(conn)  # the lock goes with the connection
         finally:
             await conn.close(timeout=5)
 
@@ -122,8 +122,10 @@ async def _version(conn: Any) -> int:
 
 
 async def _migrate(conn: Any) -> None:
+    await conn.execute(
+        "SELECT pg_advisory_lock($1)", _MIGRATION_LOCK
+    )  # first: a transaction may not see tables made since
     async with conn.transaction():
-        await conn.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
         version = await _version(conn)
         if not version:
             await conn.execute("CREATE SCHEMA IF NOT EXISTS stepwell")
