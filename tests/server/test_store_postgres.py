@@ -11,7 +11,7 @@ from stepwell.cli.main import run
 from stepwell.core.outputs import Commit
 from stepwell.server.build import open_store
 from stepwell.server.settings import SettingsError
-from stepwell.server.store.base import APPS, WORK, AppRecord, ClaimRequest, StoreError
+from stepwell.server.store.base import APPS, WORK, AppRecord, ClaimRequest, Outcome, StoreError
 from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.postgres import PostgresStore
 from stepwell.server.store.postgres.connect import connect, migrate
@@ -123,6 +123,14 @@ async def test_who_takes_all_work_tells_nobody(store: PostgresStore) -> None:
     await store.save_app(AppRecord(app_id="a", url="", sdk="", checksum="", functions=b"[]", synced_at=1))
     await until(lambda: APPS in told)
     assert told == [APPS]
+
+
+async def test_of_several_hosts_the_one_that_can_be_written_to_is_found(store: PostgresStore) -> None:
+    url = url_of(store).replace("@", "@127.0.0.1:1,") + "?target_session_attrs=read-write"
+    other = PostgresStore(url)
+    await other.open()
+    assert (await other.transact([Commit(now=1, run=a_run("R1"))])).outcomes == [Outcome.APPLIED]
+    await other.close()
 
 
 async def test_an_empty_database_gets_its_schema_from_several_at_once() -> None:
