@@ -228,3 +228,15 @@ async def test_a_result_that_is_nested_as_deeply_as_can_be_hangs_no_run(listens:
         found = await rig.engine.runs(RunQuery(function_id="a-f", limit=200))
         assert {run.status for run in found} == {RunStatus.COMPLETED}
         assert len(found) == 100
+
+
+async def test_a_run_ends_even_where_nothing_can_follow_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def defect(*_: object) -> object:
+        raise ZeroDivisionError
+
+    async with running(seen, function("a-f", "x")) as rig:
+        monkeypatch.setattr(rig.engine._actors, "_consequences", defect)  # pyright: ignore[reportPrivateUsage]
+        await rig.send(n(1))
+        await rig.settle()
+        [run] = await rig.runs()
+        assert (run.status, b"please report it" in (run.output or b"")) == (RunStatus.FAILED, True)

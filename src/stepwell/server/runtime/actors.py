@@ -198,12 +198,20 @@ class Actors:
         except Exception as problem:
             logger.exception("could not decide on run %s", actor.view.run.run_id, extra=_named(actor))
             letters = [_broken(letter, problem) for letter in letters]
-            commit = self._decision(actor, letters)
+            commit = self._last_decision(actor, letters)
 
         def settled(result: list[Outcome] | StoreError) -> None:
             self._settled(actor, letters, commit, result)
 
         self._committer.submit((commit,), settled)
+
+    def _last_decision(self, actor: Actor, letters: list[Letter]) -> Commit:
+        """The run ends; where even what follows from that can not be made out, nothing follows."""
+        try:
+            return self._decision(actor, letters)
+        except Exception:
+            logger.exception("nothing follows from the end of run %s", actor.view.run.run_id)
+            return step(actor.view, [letter.given for letter in letters], self._env())
 
     def _decision(self, actor: Actor, letters: list[Letter]) -> Commit:
         env = self._env()
