@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def has_node() -> bool:
     return shutil.which("node") is not None and all(map(Path.is_dir, NODE_MODULES))
 
 
+@cache
 def has_chromium() -> bool:
     """Whether the dashboard can be opened in a browser."""
     return (

@@ -18,6 +18,7 @@ from tests.e2e.ugly import Call, api, bare, ops, platform, returned, step_run, u
 
 pytestmark = pytest.mark.browser
 SIGNING_KEY = "signkey-test-abc123def456"
+expect.set_options(timeout=15_000)
 
 
 @asynccontextmanager
@@ -276,8 +277,7 @@ async def test_behind_a_path_prefix_it_is_live_too(tmp_path: Path) -> None:
             await page.goto("about:blank")  # hangs up before the proxy ends
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
+@pytest.mark.parametrize(("scheme", "size"), [("light", LAPTOP), ("dark", PHONE)], ids=["light laptop", "dark phone"])
 async def test_axe_finds_no_violation(tmp_path: Path, scheme: Any, size: Any) -> None:
     async with platform(tmp_path, shop()) as running, browsing(color_scheme=scheme, viewport=size) as context:
         page = await context.new_page()

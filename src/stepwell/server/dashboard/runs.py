@@ -22,6 +22,8 @@ LOOKED_AT = 2_000
 TICK = "run-"
 """What the names of ticked boxes begin with; a run's id follows."""
 _BATCH = 200
+_OUTPUT_BYTES = 16 * 1024
+"""How much of a result is searched for a text."""
 SPANS = {"15m": 900, "1h": 3_600, "24h": 86_400, "7d": 604_800}
 """Seconds that the filter by time can mean."""
 
@@ -156,7 +158,7 @@ async def search(engine: EngineFacade, filters: Filters, now: int, limit: int = 
 
 def _has(run: Run, text: str) -> bool:
     plain = f"{run.run_id} {run.function_id} {run.app_id} {run.trigger} {run.error or ''}".lower()
-    return text in plain or text in (run.output or b"").decode("utf-8", "replace").lower()
+    return text in plain or text in (run.output or b"")[:_OUTPUT_BYTES].decode("utf-8", "replace").lower()
 
 
 def _address(request: Request) -> str:
