@@ -1,6 +1,7 @@
 """Which runs changed: the list in memory, the stream that can be resumed, and that the engine tells of every transition."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -107,3 +108,23 @@ async def test_an_open_stream_does_not_hold_up_the_end_of_the_platform(tmp_path:
             await stream.content.read()
         assert stream.content.at_eof()
         stream.close()
+
+
+async def test_a_run_that_a_step_invoked_lies_under_it(tmp_path: Path) -> None:
+    client = stepwell.Client(app_id="app")
+
+    @client.create_function(fn_id="child", trigger=stepwell.TriggerEvent(event="unused"))
+    async def child(ctx: stepwell.Context) -> int:
+        return await ctx.step.run("work", lambda: 7)
+
+    @client.create_function(fn_id="parent", trigger=stepwell.TriggerEvent(event="go"))
+    async def parent(ctx: stepwell.Context) -> object:
+        return await ctx.step.invoke("call", function=child)
+
+    async with platform(tmp_path, client) as running, aiohttp.ClientSession() as session:
+        (result,) = await running.wait(await running.send("go"))
+        async with session.get(f"{running.url}/runs/{result.run_id}") as answer:
+            page = await answer.text()
+        (below,) = re.findall(r'<li id="s-\w+" data-live class="depth-1">\s*<a href="\.\./runs/(\w+)"', page)
+        async with session.get(f"{running.url}/runs/{below}") as answer:
+            assert f'Invoked by</dt><dd><a href="../runs/{result.run_id}?step=' in await answer.text()
