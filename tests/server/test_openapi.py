@@ -15,10 +15,12 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.generation import GenerationMode
 from starlette.routing import Route
 
+from stepwell.core.flow.hosts import NO_RULES
 from stepwell.server.api.app import create_app
 from stepwell.server.api.openapi.document import document
 from stepwell.server.api.openapi.operations import OPERATIONS
 from stepwell.server.settings import Settings
+from stepwell.server.telemetry.metrics import Metrics
 from tests.server.api_fakes import FakeEngine, new_ulid
 from tests.server.cli_fakes import platform
 
@@ -46,7 +48,7 @@ def base() -> Iterator[tuple[str, dict[str, list[str]]]]:
 
 
 def test_every_route_is_documented() -> None:
-    api = create_app(FakeEngine(), Settings())
+    api = create_app(FakeEngine(), Settings(), metrics=Metrics(NO_RULES))
     routes = api._rest.routes
     found = {
         (method, re.sub(r":\w+}", "}", route.path))

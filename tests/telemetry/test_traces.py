@@ -1,5 +1,8 @@
 """Traces, as a real OTLP receiver gets them: what is below what, and the context on its way through."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +11,9 @@ import pytest
 
 import stepwell
 from stepwell.embed import Embedded, embedded
+from stepwell.server.settings import Settings, SettingsError
+from stepwell.server.telemetry import tracing
+from stepwell.server.telemetry.setup import observers
 from stepwell.wire.traces import parse_context
 from tests.examples.platform_process import free_port
 from tests.telemetry.receivers import Collector, Flaky, RemoteApp, members, remote_function, serving
@@ -108,6 +114,44 @@ async def test_without_a_collector_the_context_is_passed_on_as_it_came(tmp_path:
             await _send(platform, "shop/remote", {"traceparent": "nonsense"})
     assert app.headers[0]["traceparent"] == f"00-{TRACE}-{SENDER}-01"
     assert "traceparent" not in app.headers[1]
+
+
+async def test_a_collector_that_is_away_holds_up_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("STEPWELL_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+    monkeypatch.setattr(tracing, "_CLOSE_S", 0.5)
+    flaky = Flaky()
+    with serving(flaky.handle) as url:
+        async with embedded(client, db=f"sqlite:///{tmp_path}/t.db", retry_interval=0.01) as platform:
+            (result,) = await platform.send_and_wait("traced/parent", {"url": url})
+    assert result.output == "asked"
+    assert "127.0.0.1" in caplog.text
+
+
+def test_nothing_of_opentelemetry_is_loaded_without_an_endpoint() -> None:
+    code = """if True:
+        import asyncio, sys
+        from stepwell.embed import embedded
+        async def main():
+            async with embedded(db="memory:"):
+                print([name for name in sys.modules if name.startswith(("opentelemetry", "google.protobuf"))])
+        asyncio.run(main())
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert found.stdout == "[]\n"
+
+
+def test_an_endpoint_without_the_extra_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "stepwell.server.telemetry.tracing", None)
+    with pytest.raises(SettingsError, match=r"pip install 'stepwell\[otel\]'"):
+        observers(Settings(otlp_endpoint="http://c:4318"), str)
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert observers(Settings(otlp_endpoint="http://c:4318"), str) == []
 
 
 async def _send(platform: Embedded, name: str, headers: dict[str, str]) -> None:

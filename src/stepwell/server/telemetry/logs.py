@@ -107,11 +107,12 @@ def _attempt(step: Step) -> str:
 
 
 def speak(log_format: LogFormat) -> None:
-    """Show the platform's own log on stderr, unless the user's module has set logging up."""
-    top = logging.getLogger("stepwell")
-    if not top.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-        top.addHandler(handler)
-        top.setLevel(logging.INFO)
-        top.propagate = False
+    """Show the platform's own log on stderr, and that of what sends its spans, unless somebody has set logging up."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    for name, level in (("stepwell", logging.INFO), ("opentelemetry", logging.WARNING)):
+        top = logging.getLogger(name)
+        if not top.handlers:
+            top.addHandler(handler)
+            top.setLevel(level)
+            top.propagate = False

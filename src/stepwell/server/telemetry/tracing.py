@@ -33,7 +33,8 @@ class Tracing(Observer):
         self._address = address
         named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "stepwell"}
         self._resource = Resource.create({**named, "service.version": VERSION})
-        self._processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces"))
+        self._exporter = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")
+        self._processor = BatchSpanProcessor(self._exporter)
 
     def received(self, events: Sequence[StoredEvent]) -> None:
         """Their spans."""
@@ -60,6 +61,9 @@ class Tracing(Observer):
         last = threading.Thread(target=self._processor.shutdown, name="stepwell-spans", daemon=True)
         last.start()
         last.join(_CLOSE_S)
+        if last.is_alive():
+            self._exporter.shutdown()  # it would go on trying
+            last.join(1)
 
     def _send(self, span: Span) -> None:
         if not span.at.sampled:

@@ -286,6 +286,7 @@ OPERATIONS: Final = (
         (),
         open=True,
     ),
+    Operation("get", "/metrics", "metrics", "Figures for Prometheus", {200: None}, (401, 503), media="text/plain"),
     Operation("get", "/dev", "dev", "What is registered", {200: obj("functions handlers")}, (404,), open=True),
     Operation("get", "/v1/openapi.json", "openapi", "This document", {200: obj("openapi paths")}, (), open=True),
 )
