@@ -152,8 +152,11 @@ class Actors:
             for view in await self._store.load_runs(missing):
                 self.adopt(view)
         while behind := [run_id for run_id in run_ids if self._behind(run_id)]:
-            for view in await self._store.load_runs(behind):
+            views = await self._store.load_runs(behind)
+            for view in views:
                 self._catch_up(view)
+            for gone in set(behind) - {view.run.run_id for view in views}:
+                del self._actors[gone]
             await asyncio.sleep(_BUSY_S)
         return {run_id: self._actors[run_id] for run_id in run_ids if run_id in self._actors}
 

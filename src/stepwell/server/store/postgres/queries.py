@@ -40,7 +40,6 @@ class Queries:
     drop_waits: str
     put_cancellations: str
     put_bodies: str
-    drop_items: str
     delete_items: str
     put_items: str
     touch_items: str

@@ -30,10 +30,12 @@ WHERE (item.run_id, item.key) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 ORDER BY item.run_id, item.key FOR UPDATE OF item;
 
 -- name: lock_items_of_runs
-SELECT item.seq, item.run_id, item.key, item.claim, item.owner, item.data, arriving.ref FROM stepwell.items AS item
-LEFT JOIN stepwell.arriving ON arriving.ref = item.run_id || '.' || item.key || '.' || item.claim
-WHERE item.run_id = ANY ($1::text[])
-ORDER BY item.run_id, item.key FOR UPDATE OF item;
+SELECT found.* FROM unnest($1::text[]) AS wanted (run_id)
+CROSS JOIN LATERAL (
+    SELECT item.seq, item.run_id, item.key, item.claim, item.owner, item.data, arriving.ref FROM stepwell.items AS item
+    LEFT JOIN stepwell.arriving ON arriving.ref = item.run_id || '.' || item.key || '.' || item.claim
+    WHERE item.run_id = wanted.run_id ORDER BY item.key FOR UPDATE OF item
+) AS found;
 
 -- name: lock_lost_items
 SELECT item.seq, item.run_id, item.key, item.claim, item.owner, item.data, arriving.ref FROM stepwell.items AS item
@@ -51,8 +53,8 @@ SELECT bucket, used FROM stepwell.buckets WHERE bucket = ANY ($1::text[]);
 SELECT bucket, data FROM stepwell.flows WHERE bucket = ANY ($1::text[]);
 
 -- name: gated
-SELECT EXISTS (SELECT FROM stepwell.gates WHERE opens_at <= $1)
-    OR EXISTS (SELECT FROM stepwell.items WHERE gate IS NOT NULL AND expires_at <= $1);
+SELECT coalesce((SELECT min(opens_at) FROM stepwell.gates) <= $1, false)
+    OR coalesce((SELECT min(expires_at) FROM stepwell.items WHERE gate IS NOT NULL AND expires_at IS NOT NULL) <= $1, false);
 
 -- name: opening_gates
 SELECT gate FROM stepwell.gates WHERE opens_at <= $1 OR buckets && $2::text[] ORDER BY gate;
@@ -113,9 +115,6 @@ ON CONFLICT (cancellation_id) DO UPDATE SET data = excluded.data;
 -- name: put_bodies
 INSERT INTO stepwell.bodies (ref, run_id, data) SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[])
 ON CONFLICT (ref) DO UPDATE SET run_id = excluded.run_id, data = excluded.data;
-
--- name: drop_items
-DELETE FROM stepwell.items WHERE run_id = ANY ($1::text[]);
 
 -- name: delete_items
 DELETE FROM stepwell.items WHERE seq = ANY ($1::bigint[]);
@@ -200,9 +199,9 @@ DELETE FROM stepwell.admissions WHERE bucket IN (
 SELECT (SELECT min(due_at) FROM stepwell.items WHERE owner IS NULL AND gate IS NULL AND due_at > $1),
     (SELECT min(opens_at) FROM stepwell.gates WHERE opens_at > $1),
     (SELECT min(expires_at) FROM stepwell.items WHERE gate IS NOT NULL AND expires_at > $1),
-    EXISTS (SELECT FROM stepwell.items WHERE owner IS NULL AND gate IS NULL AND due_at <= $1)
-        OR EXISTS (SELECT FROM stepwell.gates WHERE opens_at <= $1)
-        OR EXISTS (SELECT FROM stepwell.items WHERE gate IS NOT NULL AND expires_at <= $1);
+    coalesce((SELECT min(due_at) FROM stepwell.items WHERE owner IS NULL AND gate IS NULL) <= $1, false)
+        OR coalesce((SELECT min(opens_at) FROM stepwell.gates) <= $1, false)
+        OR coalesce((SELECT min(expires_at) FROM stepwell.items WHERE gate IS NOT NULL AND expires_at IS NOT NULL) <= $1, false);
 
 -- name: notify
 SELECT pg_notify('stepwell', $1);
@@ -244,7 +243,8 @@ SELECT data FROM stepwell.apps ORDER BY app_id;
 SELECT internal_id, data FROM stepwell.events WHERE internal_id = ANY ($1::text[]);
 
 -- name: steps_of_runs
-SELECT run_id, data FROM stepwell.steps WHERE run_id = ANY ($1::text[]);
+SELECT wanted.run_id, found.data FROM unnest($1::text[]) AS wanted (run_id)
+CROSS JOIN LATERAL (SELECT data FROM stepwell.steps WHERE steps.run_id = wanted.run_id OFFSET 0) AS found;
 
 -- name: items_of_run
 SELECT data, claim, attempt, rescues FROM stepwell.items WHERE run_id = $1 ORDER BY due_at, seq;

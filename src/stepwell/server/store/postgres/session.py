@@ -28,6 +28,8 @@ class Session:
         self.flow_locked = False
         self.looked: set[Gate] = set()
         """Gates that may have opened, and were looked at."""
+        self.places: dict[str, list[int]] = {}
+        """Of all items of the runs that were locked as a whole."""
         self.observed: set[str] = set()
         """Paced buckets of which something was learnt."""
         self._buckets: set[str] = set()
@@ -61,7 +63,10 @@ class Session:
     async def lock_runs(self, run_ids: Collection[str]) -> None:
         """Lock all items of runs, and learn of the slots that these hold."""
         if run_ids:
-            self.take_rows(await self.conn.fetch(SQL.lock_items_of_runs, list(run_ids)))
+            rows = await self.conn.fetch(SQL.lock_items_of_runs, sorted(run_ids))
+            for seq, run_id, *_ in rows:
+                self.places.setdefault(run_id, []).append(seq)
+            self.take_rows(rows)
             await self._know_runs(run_ids)
 
     async def know(self, items: Sequence[Item]) -> None:

@@ -47,7 +47,7 @@ async def write(session: Session, plan: Plan, owner: str, claimed: list[Item], n
     conn = session.conn
     await _write_state(conn, plan)
     await _write_waits(conn, plan, numbers)
-    await _write_items(conn, plan, numbers)
+    await _write_items(session, plan, numbers)
     if plan.claimed:
         rows = [(seq, numbers.claim(claim)) for seq, claim in sorted(plan.claimed)]
         await conn.execute(SQL.claim_items, owner, *columns(rows))
@@ -93,11 +93,11 @@ def _wait_row(wait: Wait, numbers: Numbers) -> Row:
     return (wait.run_id, wait.step_id, seq, wait.name, *place, wait.signal, encode(replace(wait, seq=seq)))
 
 
-async def _write_items(conn: Conn, plan: Plan, numbers: Numbers) -> None:
-    if plan.drops:
-        await conn.execute(SQL.drop_items, sorted(plan.drops))
-    if plan.deleted:
-        await conn.execute(SQL.delete_items, sorted(plan.deleted))
+async def _write_items(session: Session, plan: Plan, numbers: Numbers) -> None:
+    conn = session.conn
+    gone = {*plan.deleted, *(seq for run_id in plan.drops for seq in session.places.get(run_id, ()))}
+    if gone:
+        await conn.execute(SQL.delete_items, sorted(gone))
     puts = [
         (
             *where,
