@@ -68,6 +68,8 @@ class Worker:
         self._new_id = new_id
         self._capacity = capacity
         self._tasks: dict[asyncio.Task[None], Item] = {}
+        self._cold = 0
+        """Items whose runs are being loaded."""
         self.streams = Streams()
         self.actors: Actors
         self.committer: Committer
@@ -77,7 +79,7 @@ class Worker:
 
     def room(self) -> int:
         """How many more items can be taken."""
-        return self._capacity - len(self._tasks) - len(self._deliveries)
+        return self._capacity - len(self._tasks) - len(self._deliveries) - self._cold
 
     def inflight(self) -> list[Item]:
         """The items that are being worked on."""
@@ -97,7 +99,8 @@ class Worker:
             else:
                 self._begin(actor, item)
         if cold:
-            self._spawn(self._take_cold(cold), cold[0])
+            self._cold += len(cold)
+            self._spawn(self._warm(cold), cold[0])
 
     async def wait_idle(self, seconds: float) -> bool:
         """Wait until nothing is in flight; False when time ran out."""
@@ -122,6 +125,15 @@ class Worker:
     def _deliver(self, item: Item) -> None:
         if self._deliveries.take(item):
             self._spawn(self._deliveries.run(), item)
+
+    async def _warm(self, items: list[Item]) -> None:
+        try:
+            await self._take_cold(items)
+        finally:
+            full = self.room() <= 0
+            self._cold -= len(items)
+            if full:
+                self.committer.wake()
 
     async def _take_cold(self, items: list[Item]) -> None:
         while True:
