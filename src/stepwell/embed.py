@@ -18,10 +18,12 @@ import msgspec
 from stepwell.sdk.client import Client
 from stepwell.sdk.drivers.aio import Executor
 from stepwell.sdk.drivers.giveup import parked
+from stepwell.sdk.realtime import Published
 from stepwell.server.build import build_engine
 from stepwell.server.caller.inprocess import InProcessCaller
 from stepwell.server.host import Host, HostError, bind, new_loop
 from stepwell.server.platform import Platform
+from stepwell.server.realtime.tokens import Tokens
 from stepwell.server.runtime.engine import Engine
 from stepwell.server.settings import Settings, load_settings
 from stepwell.server.stopping import leave, told_to_stop
@@ -31,6 +33,7 @@ from stepwell.wire.builtins import FETCH_FUNCTION
 from stepwell.wire.constants import IN_PROCESS_URL
 from stepwell.wire.events import event_ids, parse_events
 from stepwell.wire.functions import Registration, parse_registration
+from stepwell.wire.realtime import Topic, message
 
 if TYPE_CHECKING:
     import socket
@@ -87,6 +90,26 @@ class _Live:
         return await self._host.ask(self._channel.read(offset))
 
 
+class _Realtime:
+    """Publishes on the engine's loop, from the user's."""
+
+    def __init__(self, host: Host, engine: Engine, settings: Settings) -> None:
+        self._host = host
+        self._engine = engine
+        self._tokens = Tokens(settings.signing_keys, engine.now)
+
+    async def publish(self, sent: Published) -> None:
+        """Hand a message to the subscribers."""
+        more = {"run_id": sent.run_id} if sent.run_id else {}
+        data = msgspec.Raw(sent.body)
+        made = message("data", sent.channel, sent.topic, data, self._engine.now(), **more)
+        self._host.loop.call_soon_threadsafe(self._engine.realtime.publish, made)
+
+    async def token(self, topics: Sequence[Topic]) -> str:
+        """A token to read the topics."""
+        return self._tokens.make(topics)
+
+
 class Embedded:
     """The platform inside of this program."""
 
@@ -119,12 +142,14 @@ class Embedded:
         self._platform = platform
         for client in self._clients:
             client._send_override = self._send  # noqa: SLF001 - the hook made for this  # pyright: ignore[reportPrivateUsage]
+            client._realtime_override = _Realtime(self._host, engine, self.settings)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             client._signal_override = self._signal  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
     async def stop(self, drain_s: float | None = None) -> bool:
         """Drain and end; whether everything in flight ended in time."""
         for client in self._clients:
             client._send_override = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            client._realtime_override = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             client._signal_override = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         drained = True
         if self._platform is not None:

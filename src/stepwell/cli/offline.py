@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent
 from stepwell.server.clock import SystemClock
+from stepwell.server.realtime.hub import Hub
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, Store, StoreError
 from stepwell.server.streams import Streams
 from stepwell.wire.events import IncomingEvent
@@ -40,6 +41,7 @@ class OfflineEngine:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._streams = Streams()
+        self.realtime = Hub()
         self.cancelling = OfflineCancellations(store)
 
     @property

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stepwell.errors import ConfigError, SendEventsError, StepwellError
-from stepwell.sdk import checks, sending, signals
+from stepwell.sdk import checks, realtime, sending, signals
 from stepwell.sdk.admissions import Batch, Debounce, RateLimit, Singleton, read_admissions
 from stepwell.sdk.chain import Chain, HookFailed, sending_chain
 from stepwell.sdk.config import Config, read_config, read_level
@@ -83,6 +83,7 @@ class Client:
         }
         self._send_override: SendOverride | None = None
         self._signal_override: SignalOverride | None = None
+        self._realtime_override: realtime.Realtime | None = None
 
     def set_logger(self, logger: logging.Logger) -> None:
         """Have ``ctx.logger`` write to another one, also in functions that have been declared."""
@@ -230,6 +231,34 @@ class Client:
     def send_signal_sync(self, signal: str, data: Any = None) -> str | None:
         """As :meth:`send_signal`, for code without an event loop."""
         return _blocking("send_signal", self.send_signal(signal, data), StepwellError)
+
+    async def publish(self, channel: str, topic: str, data: Any, run_id: str | None = None) -> None:
+        """Send JSON ``data`` to those who read the topic of the channel now; nobody hears it later.
+
+        ``run_id``: the run that it is about. Raises ``ValueError``; ``StepwellError`` where the platform can not be asked.
+        """
+        await self._realtime.publish(realtime.published(channel, topic, data, run_id))
+
+    def publish_sync(self, channel: str, topic: str, data: Any, run_id: str | None = None) -> None:
+        """As :meth:`publish`, for code without an event loop."""
+        _blocking("publish", self.publish(channel, topic, data, run_id), StepwellError)
+
+    async def realtime_token(self, channel: str, topics: Sequence[str]) -> str:
+        """A token with which a front end can read the topics of a channel; it has to be used within a minute.
+
+        Whoever has it can read them: ask first who wants it. Raises ``ValueError``; ``StepwellError`` where the platform can
+        not be asked.
+        """
+        return await self._realtime.token(realtime.topics_of(channel, topics))
+
+    def realtime_token_sync(self, channel: str, topics: Sequence[str]) -> str:
+        """As :meth:`realtime_token`, for code without an event loop."""
+        return _blocking("realtime_token", self.realtime_token(channel, topics), StepwellError)
+
+    @property
+    def _realtime(self) -> realtime.Realtime:
+        override = self._realtime_override
+        return realtime.OverHttp(self.config) if override is None else override
 
 
 def _own_logger() -> logging.Logger:

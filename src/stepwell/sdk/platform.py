@@ -75,6 +75,20 @@ class Platform:
             )
         return reply.data.run_id
 
+    async def post(self, path: str, body: bytes, wanted: int) -> bytes:
+        """Post JSON: the answer, which has the status ``wanted``. Raises ``PlatformError``."""
+        answer = await self._ask("POST", f"{self._config.api_url}{path}", body, {})
+        if answer.status_code == wanted:
+            return answer.content
+        try:
+            reason = msgspec.json.decode(answer.content, type=_Reply).error
+        except msgspec.MsgspecError:
+            reason = None
+        where = path.partition("?")[0]
+        raise PlatformError(
+            f"the platform answered {where} with status {answer.status_code}: {reason or 'no reason given'}"
+        )
+
     async def body(self, ref: str, start: int, end: int) -> bytes:
         """Bytes ``start:end`` of a fetched body that is kept beside the run's state. Raises ``PlatformError``."""
         url = f"{self._config.api_url}/v1/bodies/{quote(ref)}"

@@ -162,6 +162,11 @@ class Step:
         """Send a signal as a step; the id of the run that waited for it, None where none did."""
         return self.run(step_id, self._function.client.send_signal, signal, data)
 
+    def publish(self, step_id: str | None = None, *, channel: str, topic: str, data: Any) -> Coroutine[Any, Any, None]:
+        """Publish as a step, once: JSON for those who read the topic of the channel now. ``step_id``: default, the topic."""
+        publish = self._function.client.publish
+        return self.run(step_id or f"publish: {topic}", publish, channel, topic, data, self._run.run_id)
+
     def _wait(self, call: StepCall) -> Coroutine[Any, Any, Any]:
         return self._run.made(call, self._run.wait(call))
 
@@ -299,6 +304,11 @@ class StepSync:
     def send_signal(self, step_id: str, *, signal: str, data: Any = None) -> str | None:
         """As :meth:`Step.send_signal`."""
         return self.run(step_id, self._function.client.send_signal_sync, signal, data)
+
+    def publish(self, step_id: str | None = None, *, channel: str, topic: str, data: Any) -> None:
+        """As :meth:`Step.publish`."""
+        publish = self._function.client.publish_sync
+        self.run(step_id or f"publish: {topic}", publish, channel, topic, data, self._run.run_id)
 
     def exchange(self, asked: fetching.Sendable) -> FetchResponse:
         """As :meth:`Step.exchange`."""

@@ -38,7 +38,8 @@ class Listener:
             date_header=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=5,
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=1 << 16,
         )
         self._server = _Server(config)
         self._socket = listener

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from stepwell.core.flow.hosts import HostRules
 from stepwell.core.propagation import Traced
 from stepwell.server.api.app import create_app
+from stepwell.server.api.realtime_runs import RunTopics
 from stepwell.server.caller.base import Caller
 from stepwell.server.dashboard.app import with_dashboard
 from stepwell.server.discovery import Discovery
@@ -55,6 +56,7 @@ class Platform:
             self._discovery = asyncio.get_running_loop().create_task(looking, name="stepwell-discovery")
 
     def _observe(self) -> None:
+        self.engine.observers.add(RunTopics(self.engine.realtime, self.engine.now))
         for observer in observers(self._settings, self._address):
             self.engine.observers.add(observer)
         if traced(self._settings):

@@ -1,7 +1,10 @@
 """Identifiers: step ids (SHA-1 of the user's id) and ULIDs. Protocol section 0 and 3.3."""
 
 import hashlib
+from typing import Final
 
+ZERO_UUID: Final = "00000000-0000-0000-0000-000000000000"
+"""The one account and the one environment that there are."""
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _SHIFTS = range(120, -1, -10)
 _PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]

@@ -79,6 +79,11 @@ class SyncRun(RunScope):
         self.thread = 0
         self._context: ContextSync[Any] | None = None
 
+    @property
+    def run_id(self) -> str:
+        """The run that this is a pass of."""
+        return self._request.run_id
+
     async def calls(self, context: Context) -> Answer | list[StepCall]:
         """Run the pass: the function's answer, or the steps that it waits for. Raises ``HookFailed``, ``EventDataError``."""
         if self._chain is not None:

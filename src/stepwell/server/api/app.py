@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stepwell.server.api.apps import Apps
@@ -25,6 +25,7 @@ from stepwell.server.api.invoke import Invoke
 from stepwell.server.api.metrics import MetricsPage
 from stepwell.server.api.openapi.document import route as openapi
 from stepwell.server.api.problems import Problem, unavailable
+from stepwell.server.api.realtime import Realtime
 from stepwell.server.api.register import Register
 from stepwell.server.api.reruns import Reruns
 from stepwell.server.api.runs import Runs
@@ -76,7 +77,7 @@ class _Api:
         elif scope["type"] == "http":
             await self._http(scope, receive, _Marked(send, self._headers))
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
+            await self._rest(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: "_Marked") -> None:
         try:
@@ -158,7 +159,7 @@ def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int], metr
     health = Health(engine, settings)
     register = Register(engine, settings)
     bodies = Bodies(engine, settings)
-    routes = [
+    routes: list[BaseRoute] = [
         Route("/e/{key:path}", _hot, methods=["POST"]),
         *(Route(f"{prefix}{{run_id:str}}/async", _hot, methods=["POST"]) for prefix in _CHECKPOINTS),
         Route("/fn/register", register.post, methods=["POST", "PUT"]),
@@ -170,6 +171,7 @@ def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int], metr
         Callbacks(engine).route(),
         Signals(engine, settings).route(),
         Invoke(engine, settings, now).route(),
+        *Realtime(engine, settings, now).routes(),
         *Sinks(settings).routes(),
         *Cancellations(engine, settings, now).routes(),
         *Runs(engine, settings).routes(),

@@ -16,11 +16,11 @@ from stepwell.server.api.body import read_body
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem, wrapped
 from stepwell.server.api.queries import ulid_param
-from stepwell.server.api.render import ZERO_UUID, Json, instant
+from stepwell.server.api.render import Json, instant
 from stepwell.server.settings import Settings
 from stepwell.wire.constants import MAX_REQUEST_BYTES
 from stepwell.wire.dates import rfc3339_ms
-from stepwell.wire.ids import stable_uuid
+from stepwell.wire.ids import ZERO_UUID, stable_uuid
 
 _AHEAD_MS = 5_000
 """How far ahead ``started_before`` may lie."""

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent
+from stepwell.server.realtime.hub import Hub
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery
 from stepwell.server.streams import Streams
 from stepwell.wire.events import IncomingEvent
@@ -39,6 +40,11 @@ class EngineFacade(Protocol):
     @property
     def streams(self) -> Streams:
         """The bodies that arrive right now."""
+        ...
+
+    @property
+    def realtime(self) -> Hub:
+        """Who subscribes to what."""
         ...
 
     @property

@@ -7,13 +7,12 @@ import msgspec
 from stepwell.core.model import Attempt, Item, Run, Step, StepStatus, StoredEvent
 from stepwell.server.api.masks import mask_event, mask_gateway
 from stepwell.server.store.base import AppRecord
-from stepwell.wire.ids import stable_uuid
+from stepwell.wire.ids import ZERO_UUID, stable_uuid
 from stepwell.wire.ops import Opcode, opcode
 
 Json = dict[str, object]
 _UNWRAPPED = frozenset({Opcode.STEP, Opcode.SLEEP, Opcode.WAIT_FOR_EVENT, Opcode.WAIT_FOR_SIGNAL})
 _NONE = msgspec.Raw(b"")
-ZERO_UUID = "00000000-0000-0000-0000-000000000000"
 
 
 class _Memo(msgspec.Struct):

@@ -23,6 +23,7 @@ from stepwell.server.caller.base import Caller
 from stepwell.server.changes import Changes
 from stepwell.server.clock import Clock, SystemClock
 from stepwell.server.fetcher.base import Fetcher
+from stepwell.server.realtime.hub import Hub
 from stepwell.server.runtime.actors import Actors
 from stepwell.server.runtime.cancelling import Cancelling
 from stepwell.server.runtime.committer import Committer, Unstorable
@@ -91,6 +92,7 @@ class Engine:
         )
         self.streams = self.worker.streams
         self.changes = Changes()
+        self.realtime = Hub()
         self.observers = Observers()
         self._committer = Committer(store, self._clock, owner, self.worker.room, self.worker.take, self.observers)
         self._actors = Actors(
@@ -154,6 +156,7 @@ class Engine:
             await self.worker.abort()
         self.streams.close()
         self.changes.close()
+        self.realtime.close()
         return drained
 
     async def close(self) -> None:

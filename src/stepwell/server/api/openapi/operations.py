@@ -22,6 +22,7 @@ from stepwell.server.api.runs import MAX_WAIT_S
 
 JSON: Final = "application/json"
 OCTETS: Final = "application/octet-stream"
+_NAME: Final[Schema] = {**TEXT, "minLength": 1}
 _TIME: Final[Schema] = {"type": "string", "description": "RFC 3339, or milliseconds since the epoch."}
 
 
@@ -255,6 +256,47 @@ OPERATIONS: Final = (
             open=True,
         )
         for method in ("post", "put", "patch")
+    ),
+    Operation(
+        "post",
+        "/v1/realtime/token",
+        "realtimeToken",
+        "A token to read topics in a browser, for a minute",
+        {201: obj("jwt", jwt=TEXT)},
+        (400, 401, 408, 413),
+        query={"publish": {**FLAG, "description": "A token to write to the topics instead."}},
+        body=array(obj("channel name", channel=_NAME, name=_NAME, kind=TEXT), minItems=1),
+    ),
+    Operation(
+        "post",
+        "/v1/realtime/publish",
+        "publish",
+        "Send a message to who reads a topic now; as text/stream, a text piece by piece",
+        {200: obj("ok", ok=FLAG)},
+        (400, 401, 408, 413),
+        query={"channel": _NAME, "topic": _NAME, "run_id": TEXT, "metadata": TEXT},
+        body=ANY,
+    ),
+    Operation(
+        "post",
+        "/v1/realtime/publish/tee",
+        "publishTee",
+        "Pass bytes on to who reads a channel now",
+        {200: obj("ok", ok=FLAG)},
+        (400, 401, 408, 413),
+        query={"channel": _NAME},
+        body=ANY,
+    ),
+    Operation(
+        "get",
+        "/v1/realtime/sse",
+        "realtimeEvents",
+        "Messages as server-sent events; the token is the credential",
+        {200: None},
+        (401,),
+        query={"token": TEXT},
+        media="text/event-stream",
+        open=True,
     ),
     Operation(
         "post",

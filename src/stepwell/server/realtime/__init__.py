@@ -1,0 +1,1 @@
+"""Messages for users' own front ends, to subscribers of this process."""
