@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from aiohttp import web
 
@@ -20,6 +21,7 @@ class Memory:
     charges: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
 
 
+PAGE = Path(__file__).with_name("live.html")
 MEMORY = web.AppKey("memory", Memory)
 routes = web.RouteTableDef()
 
@@ -106,6 +108,12 @@ async def echo(request: web.Request) -> web.Response:
     """What was received: method, headers in order, body as text."""
     headers = [[name, value] for name, value in request.headers.items()]
     return web.json_response({"method": request.method, "headers": headers, "body": await request.text()})
+
+
+@routes.get("/live")
+async def live(_request: web.Request) -> web.StreamResponse:
+    """The page of the example ``live_answer.py``."""
+    return web.FileResponse(PAGE)
 
 
 @routes.get("/stats")
