@@ -146,6 +146,16 @@ async def test_a_failure_is_published_with_its_error(running: Embedded) -> None:
     assert [each["data"]["message"] for each in found] == ["no", "no"]
 
 
+async def test_a_cancellation_is_published(running: Embedded) -> None:
+    event = await running.send("work", {"gate": "never"})
+    view = await running.view_of(event)
+    assert view is not None
+    async with socket(running, view.run.run_id, "$run") as reader:
+        await api(running, "DELETE", f"/v1/runs/{view.run.run_id}")
+        found = await reader.receive_json()
+    assert (found["kind"], found["metadata"]["status"]) == ("run", "cancelled")
+
+
 async def _opened(gate: str) -> bool:
     return await client.send_signal(gate) is not None
 
