@@ -58,7 +58,7 @@ def test_retry_interval(text: str, millis: int) -> None:
         {"port": 70_000},
         {"port": "x"},
         {"host": "a b"},
-        {"db": "postgres://x"},
+        {"db": "mysql://x"},
         {"db": "sqlite:///"},
         {"retry_interval_ms": "soon"},
         {"retry_interval_ms": ""},

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stepwell.server.store.postgres.connect import connect
+from stepwell.server.store.postgres.connect import PLANS, connect
 from stepwell.server.store.postgres.queries import SQL
 from stepwell.testing.platform.postgres import clean_database
 
@@ -46,7 +46,8 @@ STATEMENTS: dict[str, tuple[Any, ...]] = {
 @pytest.fixture
 async def grown() -> AsyncIterator[Any]:
     conn = await connect(await clean_database())
-    await conn.execute("SET plan_cache_mode = force_custom_plan")
+    for name, value in PLANS.items():
+        await conn.execute(f"SET {name} = {value}")
     transaction = conn.transaction()
     await transaction.start()
     await conn.execute(_FILL)

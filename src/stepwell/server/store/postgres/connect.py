@@ -20,6 +20,9 @@ COMMAND_S = 60.0
 _MIGRATION_LOCK = 0x53746570
 _IDLE_S = 300.0
 _STATEMENTS = 120
+PLANS = {"plan_cache_mode": "force_custom_plan", "jit": "off", "enable_seqscan": "off"}
+"""Every statement of the hot path has an index. Statistics of another moment (a table that held one run) must not make it read
+the whole table."""
 
 _create_pool = cast("Callable[..., Awaitable[Any]]", asyncpg.create_pool)  # pyright: ignore[reportUnknownMemberType]
 _connect = cast("Callable[..., Awaitable[Any]]", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
@@ -54,7 +57,7 @@ class Pool:
                 min_size=1,
                 max_size=self._size,
                 statement_cache_size=0 if self._proxied else _STATEMENTS,
-                server_settings=None if self._proxied else {"plan_cache_mode": "force_custom_plan", "jit": "off"},
+                server_settings=None if self._proxied else PLANS,
                 timeout=CONNECT_S,
                 command_timeout=COMMAND_S,
                 max_inactive_connection_lifetime=_IDLE_S,
