@@ -90,7 +90,8 @@ async def test_a_rate_holds_over_a_restart(tmp_path: Path, kind: str) -> None:
         assert len(up.times) == 12
         for first in range(12):
             for last in range(first, 12):
-                assert last - first + 1 <= 3 + (up.times[last] - up.times[first] + 0.15) * 10
+                # half a second for what comes later than it was sent: without the rate all would come at once
+                assert last - first + 1 <= 3 + (up.times[last] - up.times[first] + 0.5) * 10
 
 
 async def test_a_host_that_says_when_slows_every_run_down(tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ async def test_a_breaker_stops_asking_and_comes_back(tmp_path: Path) -> None:
         up.replies += [(500, {})] * 4
         rules = {up.host: {"breaker": {"failures": 0.5, "min_requests": 4, "window": "10s", "open": "700ms"}}}
         async with embedded(
-            fetching(up, 4), db=f"sqlite:///{tmp_path}/a.db", hosts=rules, retry_interval=0.01
+            fetching(up, 4), db=f"sqlite:///{tmp_path}/a.db", hosts=rules, retry_interval=0.3
         ) as platform:
             (result,) = await platform.wait(await platform.send("go"), 20)
             assert result.output == [200] * 4
