@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from axe_core_python.async_playwright import Axe
-from playwright.async_api import Error, Page, expect
+from playwright.async_api import Page, expect
 
 from stepwell.embed import Embedded
 from tests.browser.chromium import LAPTOP, PHONE, browsing, opened, shop
@@ -21,19 +21,15 @@ SIGNING_KEY = "signkey-test-abc123def456"
 expect.set_options(timeout=15_000)
 
 
+ELSEWHERE = "/events"
+"""Where tests begin that go on to a run: the first page of those who have none goes to the list by itself once there is one."""
+
+
 @asynccontextmanager
 async def shown(tmp_path: Path, path: str = "/", **options: Any) -> AsyncIterator[tuple[Embedded, Page]]:
     """A shop's platform, and a page of it."""
     async with platform(tmp_path, shop()) as running, opened(running.url + path, **options) as page:
         yield running, page
-
-
-async def visit(page: Page, url: str) -> None:
-    """Go there. The page for those who have no run yet shows the list when the first one comes, perhaps at that moment."""
-    try:
-        await page.goto(url)
-    except Error:
-        await page.goto(url)
 
 
 async def newest(running: Embedded, function: str) -> str:
@@ -63,9 +59,9 @@ async def waiting_run(running: Embedded) -> str:
 
 
 async def test_a_live_run_goes_on_without_a_reload(tmp_path: Path) -> None:
-    async with shown(tmp_path) as (running, page):
+    async with shown(tmp_path, ELSEWHERE) as (running, page):
         run_id = await waiting_run(running)
-        await visit(page, f"{running.url}/runs/{run_id}")
+        await page.goto(f"{running.url}/runs/{run_id}")
         await page.evaluate("window.same = true")
         await expect(page.locator("#run-head .status")).to_have_text("running")
         await page.locator("live-page[data-connected]").wait_for()
@@ -99,7 +95,7 @@ async def test_the_list_is_kept_up_to_date_and_nothing_jumps(tmp_path: Path) -> 
 
 
 async def test_filters_are_in_the_url(tmp_path: Path) -> None:
-    async with shown(tmp_path) as (running, page):
+    async with shown(tmp_path, ELSEWHERE) as (running, page):
         await waiting_run(running)
         await running.wait(await running.send("order/paid", {"id": 7}))
         await page.goto(running.url)
@@ -130,9 +126,9 @@ async def test_an_event_is_sent_with_the_last_payload_as_a_start(tmp_path: Path)
 
 
 async def test_a_run_is_cancelled(tmp_path: Path) -> None:
-    async with shown(tmp_path) as (running, page):
+    async with shown(tmp_path, ELSEWHERE) as (running, page):
         run_id = await waiting_run(running)
-        await visit(page, f"{running.url}/runs/{run_id}")
+        await page.goto(f"{running.url}/runs/{run_id}")
         await page.get_by_role("button", name="Cancel").click()
         await expect(page.locator("#run-head .status")).to_have_text("cancelled")
         result = await running.run(run_id)
@@ -173,9 +169,9 @@ async def test_further_steps_come_when_they_are_scrolled_to(tmp_path: Path) -> N
 
 
 async def test_a_run_begins_anew_from_a_step_with_edited_input(tmp_path: Path) -> None:
-    async with shown(tmp_path) as (running, page):
+    async with shown(tmp_path, ELSEWHERE) as (running, page):
         run_id = await waiting_run(running)
-        await visit(page, f"{running.url}/runs/{run_id}")
+        await page.goto(f"{running.url}/runs/{run_id}")
         await page.get_by_role("link", name="count-lines").click()
         await expect(page.locator("#panel h2")).to_have_text("count-lines")
         assert "?step=" in page.url
@@ -191,9 +187,9 @@ async def test_a_run_begins_anew_from_a_step_with_edited_input(tmp_path: Path) -
 
 
 async def test_a_panel_has_a_link_of_its_own_and_keys_move_through_the_rows(tmp_path: Path) -> None:
-    async with shown(tmp_path) as (running, page):
+    async with shown(tmp_path, ELSEWHERE) as (running, page):
         run_id = await waiting_run(running)
-        await visit(page, f"{running.url}/runs/{run_id}")
+        await page.goto(f"{running.url}/runs/{run_id}")
         await page.wait_for_selector("html[data-ready]")
         await page.keyboard.press("j")
         await page.keyboard.press("ArrowDown")
@@ -211,9 +207,9 @@ async def test_a_panel_has_a_link_of_its_own_and_keys_move_through_the_rows(tmp_
 
 
 async def test_what_a_person_types_is_not_overwritten_by_what_arrives(tmp_path: Path) -> None:
-    async with shown(tmp_path) as (running, page):
+    async with shown(tmp_path, ELSEWHERE) as (running, page):
         run_id = await waiting_run(running)
-        await visit(page, f"{running.url}/runs/{run_id}")
+        await page.goto(f"{running.url}/runs/{run_id}")
         await page.get_by_role("link", name="approval").click()
         await page.get_by_label("Arguments").fill("[1, 2")
         await page.locator("live-page[data-connected]").wait_for()
