@@ -90,6 +90,7 @@ async def test_one_of_two_is_killed_and_the_other_ends_all_of_it(tmp_path: Path)
             await platform.send([{"name": "load", "data": {"n": n}} for n in range(RUNS // 2)])
         owners = await both_work(url)
         await upstream.reaches(RUNS + 20)
+        there = (await second.get("/v1/workers"))["data"]
         await first.kill()
         before = await recorded(store)
         doubtful = Counter(key for key in upstream.seen if upstream.steps.get(key) not in before)
@@ -102,8 +103,11 @@ async def test_one_of_two_is_killed_and_the_other_ends_all_of_it(tmp_path: Path)
         await second.until(all_over, 90)
         assert await second.stop() == 0
         final = await recorded(store)
+    left = [worker.worker_id for worker in await store.workers()]
     await store.close()
     assert len(owners) == 2
+    assert [worker["status"] for worker in there] == ["Active"] * 2
+    assert left == [there[0]["id"]], "who was killed is still listed, who was stopped is not"
     assert 0 < len(before) < len(final) == RUNS * 6
     assert before.items() <= final.items(), "a recorded result changed"
     assert len(upstream.seen) == RUNS * 4, "a request had two idempotency keys"

@@ -10,7 +10,7 @@ from stepwell.core.model import Attempt, Cancellation, Item, Run, RunStatus, Run
 from stepwell.core.reruns import CannotRerun
 from stepwell.server.api.app import create_app
 from stepwell.server.settings import Settings
-from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, StoreError
+from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, StoreError, WorkerRecord
 from stepwell.server.store.lists import list_events, list_runs
 from stepwell.wire.events import IncomingEvent, finish
 from stepwell.wire.functions import FunctionConfig, Registration
@@ -58,6 +58,7 @@ class FakeEngine:
         self.waited: list[float] = []
         self.reruns: list[tuple[str, str | None, Sequence[object] | None]] = []
         self.items: dict[str, list[Item]] = {}
+        self.processes: list[WorkerRecord] = []
         self.cancelling = FakeCancellations()
         self._made = 0
 
@@ -164,6 +165,10 @@ class FakeEngine:
     async def waits(self, run_id: str) -> dict[str, Shut]:
         self.check()
         return self.held
+
+    async def workers(self) -> list[WorkerRecord]:
+        self.check()
+        return self.processes
 
     async def counts(self) -> Counts:
         self.check()

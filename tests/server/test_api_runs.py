@@ -18,6 +18,7 @@ READS = [
     "/v1/runs/{run}/jobs",
     "/v1/apps",
     "/v1/apps/a/functions",
+    "/v1/workers",
     "/v1/events",
     "/v0/runs/{run}/actions",
     "/v0/runs/{run}/batch",

@@ -241,3 +241,13 @@ def test_rerun(site: tuple[str, type[Upstream]], tmp_path: Path, capfdbinary: py
 @pytest.mark.parametrize(("text", "args"), [("1", [1]), ('{"a": [1]}', [{"a": [1]}]), ("[1, 2]", [1, 2]), ("[]", [])])
 def test_arguments_of_a_step(text: str, args: list[object]) -> None:
     assert arguments(text) == args
+
+
+def test_the_processes_of_the_platform_are_listed(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["workers", "--json", "--port", str(port)]) == 0
+    (worker,) = json.loads(capfd.readouterr().out)
+    assert (worker["pid"], worker["status"], worker["items"]) == (os.getpid(), "Active", 0)
+    assert run(["workers", "--port", str(port)]) == 0
+    head, line = capfd.readouterr().out.splitlines()
+    assert head.startswith("WORKER")
+    assert line.split()[0] == worker["id"]

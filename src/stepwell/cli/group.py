@@ -16,6 +16,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "tail": ("stepwell.cli.tail:tail", "Show events and runs as they come and go."),
     "rerun": ("stepwell.cli.rerun:rerun", "Run a run again, from its start or from a step."),
     "cancel": ("stepwell.cli.cancel:cancel", "End runs: by id, or many of a function by an expression."),
+    "workers": ("stepwell.cli.workers:workers", "List the processes of the platform."),
     "rekey": (
         "stepwell.cli.rekey:rekey",
         "Seal a database anew with the newest encryption key, so that older ones can go.",

@@ -6,7 +6,7 @@ from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent
 from stepwell.server.clock import SystemClock
 from stepwell.server.realtime.hub import Hub
-from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, Store, StoreError
+from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, Store, StoreError, WorkerRecord
 from stepwell.server.streams import Streams
 from stepwell.wire.events import IncomingEvent
 from stepwell.wire.fetch import FetchResponse
@@ -114,6 +114,10 @@ class OfflineEngine:
     async def waits(self, run_id: str) -> dict[str, Shut]:
         """As it was left."""
         return await self._store.waits(run_id, SystemClock().now())
+
+    async def workers(self) -> list[WorkerRecord]:
+        """Those that have not said that they end."""
+        return await self._store.workers()
 
     async def counts(self) -> Counts:
         """Figures."""

@@ -83,6 +83,10 @@ class Platform:
         """Every app that is registered."""
         return cast("list[Json]", (await self._ask("GET", "/v1/apps"))["data"])
 
+    async def workers(self) -> list[Json]:
+        """Every process of the platform."""
+        return cast("list[Json]", (await self._ask("GET", "/v1/workers"))["data"])
+
     async def functions(self, app: str) -> list[str]:
         """The ids of an app's functions."""
         try:

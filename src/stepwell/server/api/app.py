@@ -33,6 +33,7 @@ from stepwell.server.api.signals import Signals
 from stepwell.server.api.sinks import Sinks
 from stepwell.server.api.state import State
 from stepwell.server.api.streams import StepStreams
+from stepwell.server.api.workers import Workers
 from stepwell.server.clock import SystemClock
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import StoreError
@@ -179,6 +180,7 @@ def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int], metr
         *State(engine, settings).routes(),
         *Events(engine, settings).routes(),
         *Apps(engine, settings).routes(),
+        *Workers(engine, settings, now).routes(),
     ]
     if metrics is not None:
         routes.append(MetricsPage(engine, settings, metrics).route())

@@ -6,7 +6,7 @@ from typing import Protocol
 from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent
 from stepwell.server.realtime.hub import Hub
-from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery
+from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WorkerRecord
 from stepwell.server.streams import Streams
 from stepwell.wire.events import IncomingEvent
 from stepwell.wire.fetch import FetchResponse
@@ -118,6 +118,10 @@ class EngineFacade(Protocol):
 
     async def waits(self, run_id: str) -> dict[str, Shut]:
         """What holds back the work of a run right now, by item key: a step's id, or ``step`` for its next call."""
+        ...
+
+    async def workers(self) -> list[WorkerRecord]:
+        """The processes of the platform, by id: also those whose beat has stopped."""
         ...
 
     async def counts(self) -> Counts:

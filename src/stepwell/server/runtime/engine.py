@@ -32,12 +32,23 @@ from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.runtime.gatherings import Gatherings
 from stepwell.server.runtime.leases import Leases
 from stepwell.server.runtime.peers import Peers, has_call, poll_run
+from stepwell.server.runtime.presence import Presence
 from stepwell.server.runtime.recent import Recent
 from stepwell.server.runtime.registry import Registry
 from stepwell.server.runtime.starter import Starter
 from stepwell.server.runtime.waiting import Waiting
 from stepwell.server.runtime.worker import Worker
-from stepwell.server.store.base import APPS, CANCELLATIONS, AppRecord, Counts, EventQuery, Outcome, RunQuery, Store
+from stepwell.server.store.base import (
+    APPS,
+    CANCELLATIONS,
+    AppRecord,
+    Counts,
+    EventQuery,
+    Outcome,
+    RunQuery,
+    Store,
+    WorkerRecord,
+)
 from stepwell.server.telemetry.observers import Observers
 from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.events import BadEvents, IncomingEvent, finish
@@ -109,6 +120,7 @@ class Engine:
         self._gatherings = Gatherings(store, self._starter, self._env)
         self.worker.gatherings = self._gatherings
         self._leases = Leases(store, self._clock, owner, self._committer)
+        self._presence = Presence(store, self._clock, owner, self.registry.here, self.worker.busy)
         self.crons = Crons(self.registry.crons, self._clock, self._ticked)
         self._committer.seen = self._actors.seen
         self._peers = Peers(store, self._committer, {APPS: self._load_apps, CANCELLATIONS: self.cancelling.load})
@@ -143,6 +155,7 @@ class Engine:
         freed = await self._leases.start()
         if freed:
             logger.info("took up %d work items of an earlier process", freed)
+        await self._presence.start()
         self._committer.start()
         self._peers.start()
         if self._ticking:
@@ -151,6 +164,7 @@ class Engine:
     async def drain(self, seconds: float = 30.0) -> bool:
         """Take no new work, let what is in flight end within ``seconds``, abort the rest. Whether all of it ended."""
         self._committer.claiming = False
+        self._presence.stopping = True
         drained = await self.worker.wait_idle(seconds)
         if not drained:
             await self.worker.abort()
@@ -167,6 +181,7 @@ class Engine:
         await self.worker.abort()
         await self._committer.stop()
         await self._leases.stop()
+        await self._presence.stop()
         await self._fetcher.close()
         await self._http.close()
         await self.store.close()
@@ -378,6 +393,10 @@ class Engine:
     async def waits(self, run_id: str) -> dict[str, Shut]:
         """What holds back the work of a run right now, by item key: the step's id, or ``step`` for its next call."""
         return await self.store.waits(run_id, self._clock.now())
+
+    async def workers(self) -> list[WorkerRecord]:
+        """The processes of the platform, by id: also those whose beat has stopped."""
+        return await self.store.workers()
 
     async def counts(self) -> Counts:
         """Figures for health."""

@@ -67,6 +67,10 @@ class Registry:
         """Every app, by id."""
         return [self._apps[app_id].record for app_id in sorted(self._apps)]
 
+    def here(self) -> tuple[str, ...]:
+        """Ids of the apps whose functions are in this process."""
+        return tuple(sorted(app_id for app_id, app in self._apps.items() if app.caller is not None))
+
     def functions(self) -> list[FunctionConfig]:
         """Every function of every app."""
         return [config for app in self._apps.values() for config in app.functions.values()]

@@ -81,6 +81,10 @@ class Worker:
         """How many more items can be taken."""
         return self._capacity - len(self._tasks) - len(self._deliveries) - self._cold
 
+    def busy(self) -> int:
+        """How many items are being worked on."""
+        return self._capacity - self.room()
+
     def inflight(self) -> list[Item]:
         """The items that are being worked on."""
         return list(self._tasks.values())

@@ -62,6 +62,24 @@ class AppRecord(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A process of the platform, as it was at its newest beat. ``worker_id`` is the owner of its claims.
+
+    ``apps``: ids of the apps whose functions are in this process; ``items``: how many work items it works on.
+    """
+
+    worker_id: str
+    host: str
+    pid: int
+    version: str
+    started_at: int
+    beat_at: int
+    apps: tuple[str, ...] = ()
+    items: int = 0
+    stopping: bool = False
+    """Whether it was told to stop, and takes no new work."""
+
+
 class RunQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which runs, newest first by run id; all given conditions must hold."""
 
@@ -170,6 +188,18 @@ class Store(Protocol):
 
     async def release(self, refs: Sequence[ItemRef]) -> None:
         """Give claims back unworked; the items can be claimed again at once. Claims no longer held are ignored."""
+        ...
+
+    async def beat(self, worker: WorkerRecord, forget: int) -> None:
+        """Insert or replace a process's record; delete those of others whose newest beat came before ``forget`` (ms)."""
+        ...
+
+    async def workers(self) -> list[WorkerRecord]:
+        """Every process that has not said that it ends, by id: also those whose beat has stopped."""
+        ...
+
+    async def drop_worker(self, worker_id: str) -> None:
+        """The process ends; unknown ids are ignored."""
         ...
 
     async def get_event(self, internal_id: str) -> StoredEvent | None:

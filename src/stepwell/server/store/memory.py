@@ -25,6 +25,7 @@ from stepwell.server.store.base import (
 from stepwell.server.store.codec import build_view, gone, run_of
 from stepwell.server.store.lists import list_events, list_runs
 from stepwell.server.store.memory_waits import WaitTable
+from stepwell.server.store.memory_workers import WorkerTable
 
 _Place = tuple[int, int, str, str]
 
@@ -46,12 +47,13 @@ class _Entry:
         return {limit.bucket for limit in self.item.limits}
 
 
-class MemoryStore:
+class MemoryStore(WorkerTable):
     """Keeps everything in this process; it outlives ``close`` and ``open``, not the process."""
 
     exclusive = True
 
     def __init__(self) -> None:
+        super().__init__()
         self._runs: dict[str, Run] = {}
         self._steps: dict[str, dict[str, Step]] = {}
         self._events: dict[str, StoredEvent] = {}

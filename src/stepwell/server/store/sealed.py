@@ -30,6 +30,7 @@ from stepwell.server.store.base import (
     Transacted,
     WaitQuery,
     Watched,
+    WorkerRecord,
 )
 from stepwell.server.store.codec import build_view
 from stepwell.server.store.sealed_records import (
@@ -206,6 +207,18 @@ class SealedStore:
     async def heartbeat(self, owner: str, expires_at: int) -> None:
         """See :meth:`Store.heartbeat`."""
         await self.inner.heartbeat(owner, expires_at)
+
+    async def beat(self, worker: WorkerRecord, forget: int) -> None:
+        """See :meth:`Store.beat`. Nothing of it belongs to users."""
+        await self.inner.beat(worker, forget)
+
+    async def workers(self) -> list[WorkerRecord]:
+        """See :meth:`Store.workers`."""
+        return await self.inner.workers()
+
+    async def drop_worker(self, worker_id: str) -> None:
+        """See :meth:`Store.drop_worker`."""
+        await self.inner.drop_worker(worker_id)
 
     async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
         """See :meth:`Store.waits`."""

@@ -22,6 +22,7 @@ from stepwell.testing.platform.hold_conformance import HoldConformance
 from stepwell.testing.platform.lists_conformance import ListsConformance
 from stepwell.testing.platform.pace_conformance import PaceConformance
 from stepwell.testing.platform.waits_conformance import WaitsConformance
+from stepwell.testing.platform.worker_conformance import WorkerConformance
 
 OK, CONFLICT, DUPLICATE = Outcome.APPLIED, Outcome.CONFLICT, Outcome.DUPLICATE
 
@@ -366,6 +367,7 @@ class StoreConformance(
     HoldConformance,
     ListsConformance,
     WaitsConformance,
+    WorkerConformance,
     CancellationConformance,
 ):
     """All tests of a store's verbs; the fixture ``store`` yields an opened, empty store."""

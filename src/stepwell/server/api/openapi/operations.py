@@ -161,6 +161,14 @@ OPERATIONS: Final = (
         (401, 404),
     ),
     Operation(
+        "get",
+        "/v1/workers",
+        "listWorkers",
+        "The processes of the platform, and since when each has been there",
+        {200: envelope(array(ref("Worker")))},
+        (401,),
+    ),
+    Operation(
         "post",
         "/v1/signals",
         "sendSignal",

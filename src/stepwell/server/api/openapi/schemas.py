@@ -97,6 +97,18 @@ SCHEMAS: Final[dict[str, Schema]] = {
         retry_at=MAYBE_TIME,
         waiting=ref("Waiting"),
     ),
+    "Worker": obj(
+        "id status host pid version started_at last_beat_at apps items",
+        id=TEXT,
+        status={"enum": ["Active", "Stopping", "Gone"]},
+        host=TEXT,
+        pid=WHOLE,
+        version=TEXT,
+        started_at=TIME,
+        last_beat_at=TIME,
+        apps={"type": "array", "items": TEXT, "description": "Apps whose functions are in this process."},
+        items={"type": "integer", "description": "Work items that it works on."},
+    ),
     "NewCancellation": obj(
         "app_id function_id started_before",
         app_id=TEXT,

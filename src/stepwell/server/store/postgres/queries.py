@@ -69,6 +69,10 @@ class Queries:
     keep_bodies: str
     put_lease: str
     end_leases: str
+    put_worker: str
+    forget_workers: str
+    workers: str
+    drop_worker: str
     put_app: str
     drop_cancellation: str
     apps: str

@@ -230,6 +230,19 @@ INSERT INTO stepwell.owners (owner, expires_at) VALUES ($1, $2) ON CONFLICT (own
 -- name: end_leases
 DELETE FROM stepwell.owners WHERE expires_at <= $1;
 
+-- name: put_worker
+INSERT INTO stepwell.workers (worker_id, beat_at, data) VALUES ($1, $2, $3)
+ON CONFLICT (worker_id) DO UPDATE SET beat_at = excluded.beat_at, data = excluded.data;
+
+-- name: forget_workers
+DELETE FROM stepwell.workers WHERE beat_at < $1 AND worker_id <> $2;
+
+-- name: workers
+SELECT data FROM stepwell.workers ORDER BY worker_id;
+
+-- name: drop_worker
+DELETE FROM stepwell.workers WHERE worker_id = $1;
+
 -- name: put_app
 INSERT INTO stepwell.apps (app_id, data) VALUES ($1, $2) ON CONFLICT (app_id) DO UPDATE SET data = excluded.data;
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from stepwell.core.flow.gates import Shut, shut_by
 from stepwell.core.model import Cancellation, Item, Run, RunView, Step, StoredEvent, Wait
-from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WaitQuery
+from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WaitQuery, WorkerRecord
 from stepwell.server.store.codec import build_view, decode_event, decode_run, decode_step, stored_item
 from stepwell.server.store.postgres.connect import Conn
 from stepwell.server.store.postgres.queries import SQL
@@ -16,6 +16,7 @@ from stepwell.server.store.postgres.session import Session
 
 _decode_cancellation = msgspec.msgpack.Decoder(Cancellation).decode
 _decode_app = msgspec.msgpack.Decoder(AppRecord).decode
+_decode_worker = msgspec.msgpack.Decoder(WorkerRecord).decode
 _decode_wait = msgspec.msgpack.Decoder(Wait).decode
 
 _AFTER_ALL = "\U0010ffff"
@@ -138,6 +139,11 @@ async def find_signal(conn: Conn, signal: str) -> Wait | None:
 async def cancellations(conn: Conn) -> list[Cancellation]:
     """See :meth:`Store.cancellations`."""
     return [_decode_cancellation(data) for (data,) in await conn.fetch(SQL.cancellations)]
+
+
+async def workers(conn: Conn) -> list[WorkerRecord]:
+    """See :meth:`Store.workers`."""
+    return [_decode_worker(data) for (data,) in await conn.fetch(SQL.workers)]
 
 
 async def waiting_names(conn: Conn) -> set[str]:

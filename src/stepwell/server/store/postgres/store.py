@@ -17,6 +17,7 @@ from stepwell.server.store.base import (
     StoreError,
     Transacted,
     WaitQuery,
+    WorkerRecord,
 )
 from stepwell.server.store.codec import encode
 from stepwell.server.store.migrate import load_migrations
@@ -137,6 +138,18 @@ class PostgresStore:
         """See :meth:`Store.release`."""
         await self._write(transact.release, refs)
 
+    async def beat(self, worker: WorkerRecord, forget: int) -> None:
+        """See :meth:`Store.beat`."""
+        await self._write(_beat, worker, forget)
+
+    async def workers(self) -> list[WorkerRecord]:
+        """See :meth:`Store.workers`."""
+        return await self._read(reader.workers)
+
+    async def drop_worker(self, worker_id: str) -> None:
+        """See :meth:`Store.drop_worker`."""
+        await self._write(_execute, SQL.drop_worker, worker_id)
+
     async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
         """See :meth:`Store.append_body`."""
         return await self._write(transact.append_body, claim, start, data)
@@ -217,6 +230,11 @@ async def _any(conn: Conn, sql: str, *values: object) -> bool:
 async def _save_app(conn: Conn, app: AppRecord) -> None:
     await conn.execute(SQL.put_app, app.app_id, encode(app))
     await conn.execute(SQL.notify, APPS)
+
+
+async def _beat(conn: Conn, worker: WorkerRecord, forget: int) -> None:
+    await conn.execute(SQL.put_worker, worker.worker_id, worker.beat_at, encode(worker))
+    await conn.execute(SQL.forget_workers, forget, worker.worker_id)
 
 
 async def _forget(conn: Conn, now: int) -> None:

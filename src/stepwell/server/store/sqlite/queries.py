@@ -71,6 +71,10 @@ class Queries:
     end_leases: str
     forget_leases: str
     leases: str
+    put_worker: str
+    forget_workers: str
+    workers: str
+    drop_worker: str
     put_app: str
     apps: str
     run: str

@@ -189,6 +189,19 @@ DELETE FROM owners;
 -- name: leases
 SELECT owner FROM owners;
 
+-- name: put_worker
+INSERT INTO workers (worker_id, beat_at, data) VALUES (?, ?, ?)
+ON CONFLICT (worker_id) DO UPDATE SET beat_at = excluded.beat_at, data = excluded.data;
+
+-- name: forget_workers
+DELETE FROM workers WHERE beat_at < ? AND worker_id <> ?;
+
+-- name: workers
+SELECT data FROM workers ORDER BY worker_id;
+
+-- name: drop_worker
+DELETE FROM workers WHERE worker_id = ?;
+
 -- name: put_app
 INSERT INTO apps (app_id, data) VALUES (?, ?) ON CONFLICT (app_id) DO UPDATE SET data = excluded.data;
 

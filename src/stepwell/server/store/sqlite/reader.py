@@ -7,13 +7,14 @@ from contextlib import contextmanager
 import msgspec
 
 from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent, Wait
-from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WaitQuery
+from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WaitQuery, WorkerRecord
 from stepwell.server.store.codec import build_view, decode_event, decode_run, decode_step, stored_item
 from stepwell.server.store.sqlite.queries import SQL
 from stepwell.server.store.sqlite.waits import find_waits, stored_wait
 
 _decode_cancellation = msgspec.msgpack.Decoder(Cancellation).decode
 _decode_app = msgspec.msgpack.Decoder(AppRecord).decode
+_decode_worker = msgspec.msgpack.Decoder(WorkerRecord).decode
 
 _AFTER_ALL = "\U0010ffff"
 """Sorts after every id."""
@@ -124,6 +125,10 @@ class Reader:
     def cancellations(self) -> list[Cancellation]:
         """See :meth:`Store.cancellations`."""
         return [_decode_cancellation(data) for (data,) in self._conn.execute(SQL.cancellations)]
+
+    def workers(self) -> list[WorkerRecord]:
+        """See :meth:`Store.workers`."""
+        return [_decode_worker(data) for (data,) in self._conn.execute(SQL.workers)]
 
     def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""

@@ -16,6 +16,7 @@ from stepwell.server.store.base import (
     StoreError,
     Transacted,
     WaitQuery,
+    WorkerRecord,
 )
 from stepwell.server.store.sqlite.checkpoint import Checkpointer
 from stepwell.server.store.sqlite.connect import connect_reader, connect_writer, prepare
@@ -115,6 +116,18 @@ class SQLiteStore:
     async def release(self, refs: Sequence[ItemRef]) -> None:
         """See :meth:`Store.release`."""
         await self._writer.do(Writer.release, refs)
+
+    async def beat(self, worker: WorkerRecord, forget: int) -> None:
+        """See :meth:`Store.beat`."""
+        await self._writer.do(Writer.beat, worker, forget)
+
+    async def workers(self) -> list[WorkerRecord]:
+        """See :meth:`Store.workers`."""
+        return await self._reader.do(Reader.workers)
+
+    async def drop_worker(self, worker_id: str) -> None:
+        """See :meth:`Store.drop_worker`."""
+        await self._writer.do(Writer.drop_worker, worker_id)
 
     async def get_event(self, internal_id: str) -> StoredEvent | None:
         """See :meth:`Store.get_event`."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from stepwell.core.flow.gates import WAKE_MS, Shut, gate_opens, has_room, shut_by
 from stepwell.core.model import ItemRef
 from stepwell.core.outputs import Commit
-from stepwell.server.store.base import AppRecord, ClaimRequest, Transacted
+from stepwell.server.store.base import AppRecord, ClaimRequest, Transacted, WorkerRecord
 from stepwell.server.store.codec import encode, stored_item
 from stepwell.server.store.ledger import Draft, Held, ItemKey
 from stepwell.server.store.plan import Plan
@@ -136,6 +136,17 @@ class Writer:
         """See :meth:`Store.drop_cancellation`."""
         with self._transaction():
             return self._conn.execute(SQL.drop_cancellation, (cancellation_id,)).rowcount > 0
+
+    def beat(self, worker: WorkerRecord, forget: int) -> None:
+        """See :meth:`Store.beat`."""
+        with self._transaction():
+            self._conn.execute(SQL.put_worker, (worker.worker_id, worker.beat_at, encode(worker)))
+            self._conn.execute(SQL.forget_workers, (forget, worker.worker_id))
+
+    def drop_worker(self, worker_id: str) -> None:
+        """See :meth:`Store.drop_worker`."""
+        with self._transaction():
+            self._conn.execute(SQL.drop_worker, (worker_id,))
 
     def save_app(self, app: AppRecord) -> None:
         """See :meth:`Store.save_app`."""
