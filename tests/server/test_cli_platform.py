@@ -13,6 +13,7 @@ import pytest
 
 from stepwell.cli.main import run
 from stepwell.cli.rerun import arguments
+from stepwell.server.api import search
 from tests.server.cli_fakes import HUGE, PLAIN, Upstream, free_port, platform, upstream
 
 
@@ -178,6 +179,33 @@ def test_runs_as_table_tree_and_json(
     assert capfdbinary.readouterr().out == b"No runs.\n"
     assert run(["runs", "01JQDAE4RQF8MBCR55T5AK4KXS", "--port", str(port)]) == 1
     assert capfdbinary.readouterr().err == b"Error: There is no run 01JQDAE4RQF8MBCR55T5AK4KXS.\n"
+
+
+def test_runs_by_expression_text_app_and_time(
+    site: tuple[str, type[Upstream]],
+    port: int,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A search goes on from page to page until it has what was asked for."""
+    monkeypatch.setattr(search, "LOOKED_AT", 1)
+    monkeypatch.setattr(search, "_BATCH", 1)
+    for path in ("echo", "missing", "echo"):
+        run(["fetch", f"{site[0]}/{path}", "-q", "--port", str(port)])
+    capfdbinary.readouterr()
+
+    def found(*options: str) -> int:
+        assert run(["runs", "--json", *options, "--port", str(port)]) == 0
+        return len(json.loads(capfdbinary.readouterr().out))
+
+    assert found("--where", "event.data.url.endsWith('/echo') && run.status == 'completed'") == 2
+    assert found("--where", "event.data.url.endsWith('/echo')", "--limit", "1") == 1
+    assert found("--where", "event.data.url.endsWith('/nowhere')") == 0
+    assert found("--text", "STEPWELL-cli", "--app", "stepwell-cli", "--after", "2026-01-01T00:00:00Z") == 3
+    assert found("--app", "other") == 0
+    assert found("--before", "2026-01-01T00:00:00Z") == 0
+    assert run(["runs", "--where", "run.stauts == 1", "--port", str(port)]) == 1
+    assert b"a run has no field 'stauts'; it has id" in capfdbinary.readouterr().err
 
 
 def test_send(site: tuple[str, type[Upstream]], port: int, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

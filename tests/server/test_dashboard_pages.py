@@ -12,6 +12,7 @@ import pytest
 
 from stepwell.core.flow.gates import Reason, Shut
 from stepwell.core.model import Limit, RunStatus, RunView, StepStatus, StoredEvent
+from stepwell.server.api import search
 from stepwell.server.api.app import create_app
 from stepwell.server.changes import Changes
 from stepwell.server.dashboard.app import with_dashboard
@@ -107,9 +108,36 @@ async def test_runs_by_status_function_app_time_and_text(engine: WatchedFake, we
     assert await shown("app=other") == []
     assert await shown("q=LAMP") == [first]
     assert await shown("since=1h") == [second, first]
+    assert await shown("where=run.trigger == 'b'") == [second]
+    assert await shown("where=event.data.n == 1 %26%26 run.error.message.contains('lamp')") == [first]
     assert await shown(f"cursor={second}") == [first]
     assert await shown(f"only={first}") == [first]
     assert (await web.get(f"/?q={first}")).headers["location"] == f"runs/{first}"
+
+
+async def test_what_is_wrong_with_an_expression_is_said_beside_it(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
+    engine.add_run()
+    answer = await web.get("/", params={"where": "run.stauts == 'failed'"})
+    assert answer.status_code == 400
+    assert "a run has no field" in answer.text
+    assert "stauts" in answer.text
+    assert 'aria-invalid="true"' in answer.text
+    assert '<tr id="r-' not in answer.text
+
+
+async def test_a_search_says_how_many_runs_it_looked_at_and_goes_on(
+    engine: WatchedFake, web: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "LOOKED_AT", 100)
+    runs = [engine.add_run(number).run.run_id for number in range(1, 151)]
+    text = (await web.get("/", params={"where": "event.data.n == 1"})).text
+    assert "Looked at 100 runs." in text
+    assert "No run among those" in text
+    older = re.search(r'rel="next" href="\./([^"]+)"', text)
+    assert older
+    text = (await web.get("/" + older[1].replace("&amp;", "&"))).text
+    assert re.findall(r'<tr id="r-(\w+)"', text) == [runs[0]]
+    assert 'rel="next"' not in text
 
 
 async def test_pages_of_runs_go_on_where_the_last_one_ended(engine: WatchedFake, web: httpx2.AsyncClient) -> None:

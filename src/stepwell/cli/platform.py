@@ -52,6 +52,12 @@ class Platform:
         """Runs, newest first."""
         return cast("list[Json]", (await self._ask("GET", "/v1/runs", params=query))["data"])
 
+    async def found(self, query: Mapping[str, str]) -> tuple[list[Json], str | None, int]:
+        """One page of a search for runs: those that passed, the cursor to go on from, how many were looked at."""
+        answer = await self._ask("GET", "/v1/runs", params=query)
+        metadata = cast("dict[str, Any]", answer["metadata"])
+        return cast("list[Json]", answer["data"]), metadata.get("cursor"), int(metadata.get("looked_at", 0))
+
     async def events(self, query: Mapping[str, str]) -> list[Json]:
         """Events, newest first."""
         return cast("list[Json]", (await self._ask("GET", "/v1/events", params=query))["data"])

@@ -1,4 +1,4 @@
-"""Tells on stderr how a request is doing, each thing once."""
+"""Tells on stderr how a request or a search is doing, each thing once."""
 
 import sys
 from typing import cast
@@ -7,6 +7,26 @@ from stepwell.cli.clock import local_time
 from stepwell.cli.tree import attempt_line
 
 Json = dict[str, object]
+
+
+class Count:
+    """One line on stderr, on a terminal only, that says how far a search is."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._live = sys.stderr.isatty()
+        self._shown = False
+
+    def at(self, number: int) -> None:
+        """So many by now."""
+        if self._live:
+            self._shown = True
+            print(f"\r{self._what.format(number)}", end="", file=sys.stderr, flush=True)
+
+    def done(self) -> None:
+        """The line is wiped out."""
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 class Progress:

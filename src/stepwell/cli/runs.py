@@ -21,6 +21,13 @@ Json = dict[str, object]
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many runs to list.")
 @click.option("--status", help="Only those: queued, running, completed, failed, cancelled, skipped.")
 @click.option("--function", "function", metavar="ID", help="Only those of this function (app-function).")
+@click.option("--app", metavar="ID", help="Only those of this app.")
+@click.option("--after", metavar="TIME", help="Only those that were queued later: 2026-01-31T12:00:00Z.")
+@click.option("--before", metavar="TIME", help="Only those that were queued earlier.")
+@click.option("--text", help="Only those with this in their id, function, app, trigger, result or error.")
+@click.option(
+    "--where", metavar="EXPR", help="Only those that meet an expression: 'event.data.order == 7 && run.steps > 3'."
+)
 @click.option("--event", "event_id", metavar="ID", help="Only those that this event started.")
 @click.option(
     "--watch", is_flag=True, help="Go on showing it while it changes: the list until Ctrl-C, a run until it ends."
@@ -34,6 +41,11 @@ def runs(
     limit: int,
     status: str | None,
     function: str | None,
+    app: str | None,
+    after: str | None,
+    before: str | None,
+    text: str | None,
+    where: str | None,
     event_id: str | None,
     watch: bool,
     as_json: bool,
@@ -54,12 +66,13 @@ def runs(
         run, steps = asyncio.run(_one(settings, url, run_id))
         _print(json.dumps({"run": run, "steps": steps}, indent=2, ensure_ascii=False) if as_json else _tree(run, steps))
         return
-    query = {"limit": str(limit), "status": status, "function": function, "event_id": event_id}
+    query = {"limit": str(limit), "status": status, "function": function, "app": app, "event_id": event_id}
+    query |= {"queued_after": after, "queued_before": before, "text": text, "where": where}
     given = {key: value for key, value in query.items() if value}
     if watch:
         asyncio.run(_watch_list(settings, url, given, as_json))
         return
-    found = asyncio.run(_list(settings, url, given))
+    found = asyncio.run(_list(settings, url, given, limit))
     _print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else table(found))
 
 
@@ -70,11 +83,24 @@ async def _one(settings: Settings, url: str | None, run_id: str) -> tuple[Json, 
         return await platform.steps(run_id)
 
 
-async def _list(settings: Settings, url: str | None, query: dict[str, str]) -> list[Json]:
+async def _list(settings: Settings, url: str | None, query: dict[str, str], limit: int) -> list[Json]:
+    """``limit`` of them at most; what is looked for by a text or an expression is looked for among all runs."""
     from stepwell.cli.local import reading
+    from stepwell.cli.progress import Count
 
+    count = Count("Looked at {} runs (Ctrl-C stops)")
+    found: list[Json] = []
+    seen = 0
     async with reading(settings, url) as platform:
-        return await platform.runs(query)
+        while True:
+            page, cursor, looked_at = await platform.found(query | {"limit": str(limit - len(found))})
+            found += page
+            seen += looked_at
+            if cursor is None or len(found) >= limit:
+                count.done()
+                return found
+            count.at(seen)
+            query = query | {"cursor": cursor}
 
 
 async def _watch_one(settings: Settings, url: str | None, run_id: str, as_json: bool) -> None:

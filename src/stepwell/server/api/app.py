@@ -175,7 +175,7 @@ def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int], metr
         *Realtime(engine, settings, now).routes(),
         *Sinks(settings).routes(),
         *Cancellations(engine, settings, now).routes(),
-        *Runs(engine, settings).routes(),
+        *Runs(engine, settings, now).routes(),
         Reruns(engine, settings).route(),
         *State(engine, settings).routes(),
         *Events(engine, settings).routes(),

@@ -1,5 +1,7 @@
 """Runs, read and cancelled (protocol 1.6)."""
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -10,6 +12,7 @@ from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem, wrapped
 from stepwell.server.api.queries import flag_query, integer_query, number_query, time_query, ulid_param, ulid_query
 from stepwell.server.api.render import render_job, render_run, render_step
+from stepwell.server.api.search import read_filter, search
 from stepwell.server.api.waits import render_gathering, render_wait
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import RunQuery
@@ -25,9 +28,10 @@ _LEAST, _MOST = bytes(10), b"\xff" * 10
 class Runs:
     """The read side, and the cancelling, of runs."""
 
-    def __init__(self, engine: EngineFacade, settings: Settings) -> None:
+    def __init__(self, engine: EngineFacade, settings: Settings, now: Callable[[], int]) -> None:
         self._engine = engine
         self._settings = settings
+        self._now = now
 
     def routes(self) -> list[Route]:
         """Where each is mounted."""
@@ -43,7 +47,8 @@ class Runs:
 
     async def list(self, request: Request) -> Response:
         """Runs, newest first, by ``limit``, ``cursor`` (a run id), ``status``, ``app``, ``function`` (slug), ``event_id``,
-        ``queued_after`` and ``queued_before``."""
+        ``queued_after`` and ``queued_before``; and by ``text`` and ``where`` (an expression), which look at some thousand runs:
+        ``looked_at`` says how many. With a cursor they go on."""
         require_bearer(self._settings, request.scope)
         limit = integer_query(request, "limit", 50, 1, 1000)
         until, after = time_query(request, "queued_before"), time_query(request, "queued_after")
@@ -57,9 +62,10 @@ class Runs:
             function_id=request.query_params.get("function") or None,
             event_id=ulid_query(request, "event_id"),
         )
-        found = await self._engine.runs(query)
-        cursor = found[-1].run_id if len(found) == limit else None
-        return wrapped([render_run(run) for run in found], cursor=cursor)
+        where = read_filter(request.query_params.get("where", ""))
+        found = await search(self._engine, query, self._now, request.query_params.get("text", "")[:200], where)
+        seen = {"looked_at": found.looked_at} if found.looked_at else {}
+        return wrapped([render_run(run) for run in found.runs], cursor=found.older, **seen)
 
     async def show(self, request: Request) -> Response:
         """One run; ``wait`` (seconds) holds the answer back until it has ended."""

@@ -8,22 +8,21 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stepwell.core.model import Run, RunStatus
+from stepwell.core.cel.parser import MAX_TEXT
+from stepwell.core.model import RunStatus
 from stepwell.core.reruns import CannotRerun
+from stepwell.core.runfilters import RunFilter
 from stepwell.server.api.facade import EngineFacade
+from stepwell.server.api.problems import Problem
+from stepwell.server.api.search import Found, read_filter, search
 from stepwell.server.dashboard.pages import page, redirect
 from stepwell.server.store.base import RunQuery
 from stepwell.wire.ids import is_ulid, ulid
 
 PAGE = 50
 """Runs on a page."""
-LOOKED_AT = 2_000
-"""Runs that one search for a text looks at; a link goes on from there."""
 TICK = "run-"
 """What the names of ticked boxes begin with; a run's id follows."""
-_BATCH = 200
-_OUTPUT_BYTES = 16 * 1024
-"""How much of a result is searched for a text."""
 SPANS = {"15m": 900, "1h": 3_600, "24h": 86_400, "7d": 604_800}
 """Seconds that the filter by time can mean."""
 
@@ -36,6 +35,8 @@ class Filters:
     app: str = ""
     function: str = ""
     q: str = ""
+    where: str = ""
+    """An expression over ``run`` and ``event``."""
     since: str = ""
     cursor: str = ""
 
@@ -48,16 +49,7 @@ class Filters:
     @property
     def some(self) -> bool:
         """Whether any run may be left out."""
-        return bool(self.status or self.app or self.function or self.q or self.since or self.cursor)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Runs of one page. ``older``: the cursor to go on from; ``looked_at``: as many were searched, and there are more."""
-
-    runs: list[Run]
-    older: str | None = None
-    looked_at: int = 0
+        return any(getattr(self, name) for name in self.__slots__)
 
 
 class RunsPage:
@@ -76,12 +68,18 @@ class RunsPage:
                 return redirect(there)
         now = self._now()
         only = [each for each in request.query_params.get("only", "").split(",") if is_ulid(each)][:PAGE]
-        found = await self._only(only) if only else await search(self._engine, filters, now)
+        problem = ""
+        try:
+            where = read_filter(filters.where)
+            found = await (self._only(only) if only else _found(self._engine, filters, where, self._now))
+        except Problem as wrong:
+            found, problem = Found([]), wrong.message
         functions = sorted(function.id for function in self._engine.functions())
         apps = sorted(app.app_id for app in self._engine.apps())
         values = {
             "filters": filters,
             "found": found,
+            "problem": problem,
             "now": now,
             "functions": functions,
             "apps": apps,
@@ -90,7 +88,7 @@ class RunsPage:
             "first": not (found.runs or filters.some or only),
             "address": _address(request),
         }
-        return page(request, "runs", values)
+        return page(request, "runs", values, 400 if problem else 200)
 
     async def many(self, _request: Request, form: Mapping[str, str]) -> Response:
         """Cancel the ticked runs, or run them again; what can not be is left as it is. Back to the list."""
@@ -123,42 +121,23 @@ def read(request: Request) -> Filters:
         app=given.get("app", "")[:200],
         function=given.get("function", "")[:200],
         q=given.get("q", "").strip()[:200],
+        where=given.get("where", "").strip()[:MAX_TEXT],
         since=since if since in SPANS else "",
         cursor=cursor if is_ulid(cursor) else "",
     )
 
 
-async def search(engine: EngineFacade, filters: Filters, now: int, limit: int = PAGE) -> Found:
+async def _found(engine: EngineFacade, filters: Filters, where: RunFilter | None, now: Callable[[], int]) -> Found:
     """The newest runs that pass. A text is looked for in the id, function, app, trigger, result and error of each."""
-    before, seen = filters.cursor or None, 0
-    after = ulid(max(0, now - SPANS[filters.since] * 1000), bytes(10)) if filters.since else None
-    passed: list[Run] = []
-    batch = _BATCH if filters.q else limit + 1
-    while seen < LOOKED_AT:
-        query = RunQuery(
-            limit=batch,
-            before=before,
-            after=after,
-            status=filters.status or None,
-            app_id=filters.app or None,
-            function_id=filters.function or None,
-        )
-        runs = await engine.runs(query)
-        seen += len(runs)
-        for run in runs:
-            if len(passed) == limit:
-                return Found(passed, passed[-1].run_id)
-            if not filters.q or _has(run, filters.q.lower()):
-                passed.append(run)
-        if len(runs) < batch:
-            return Found(passed)
-        before = runs[-1].run_id
-    return Found(passed, before, seen)
-
-
-def _has(run: Run, text: str) -> bool:
-    plain = f"{run.run_id} {run.function_id} {run.app_id} {run.trigger} {run.error or ''}".lower()
-    return text in plain or text in (run.output or b"")[:_OUTPUT_BYTES].decode("utf-8", "replace").lower()
+    query = RunQuery(
+        limit=PAGE,
+        before=filters.cursor or None,
+        after=ulid(max(0, now() - SPANS[filters.since] * 1000), bytes(10)) if filters.since else None,
+        status=filters.status or None,
+        app_id=filters.app or None,
+        function_id=filters.function or None,
+    )
+    return await search(engine, query, now, filters.q, where)
 
 
 def _address(request: Request) -> str:

@@ -57,6 +57,7 @@ _REFUSED: Final = obj("status error", ids=array(TEXT), status=WHOLE, error=TEXT,
 _REPORT: Final = obj("steps", steps=array(ref("Op")), run_id=TEXT, fn_id=TEXT, qi_id=TEXT, generation_id=WHOLE)
 _ONE_RUN: Final = envelope(ref("Run"))
 _RUNS: Final = envelope(array(ref("Run")), cursor=MAYBE_ULID)
+_FOUND: Final = envelope(array(ref("Run")), cursor=MAYBE_ULID, looked_at=WHOLE)
 _MADE: Final = envelope(obj("run_id original_run_id", run_id=ULID, original_run_id=ULID))
 
 OPERATIONS: Final = (
@@ -104,13 +105,15 @@ OPERATIONS: Final = (
         "/v1/runs",
         "listRuns",
         "Runs, newest first",
-        {200: _RUNS},
+        {200: _FOUND},
         query={
             "limit": _limit(1000, 50),
             "cursor": _CURSOR,
             "status": {"enum": ["queued", "scheduled", "running", "completed", "failed", "cancelled", "skipped"]},
             "app": TEXT,
             "function": TEXT,
+            "text": TEXT,
+            "where": {**TEXT, "description": "An expression over `run` and `event`: event.data.id == 7."},
             "event_id": ULID,
             "queued_after": _TIME,
             "queued_before": _TIME,
