@@ -11,7 +11,7 @@ from stepwell.cli.main import run
 from stepwell.core.outputs import Commit
 from stepwell.server.build import open_store
 from stepwell.server.settings import SettingsError
-from stepwell.server.store.base import APPS, WORK, AppRecord, ClaimRequest, Outcome, StoreError
+from stepwell.server.store.base import APPS, WORK, AppRecord, ClaimRequest, Outcome, StoreError, Unsure
 from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.postgres import PostgresStore
 from stepwell.server.store.postgres.connect import connect, migrate
@@ -80,7 +80,7 @@ def url_of(store: PostgresStore) -> str:
     return store._direct  # pyright: ignore[reportPrivateUsage]
 
 
-async def test_claims_of_a_transaction_whose_end_nobody_saw_are_given_back(
+async def test_a_transaction_whose_end_nobody_saw_names_its_claims(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.transact([Commit(now=1, put=(an_item("a"),))])
@@ -91,10 +91,11 @@ async def test_claims_of_a_transaction_whose_end_nobody_saw_are_given_back(
         raise StoreError("the connection was lost")
 
     monkeypatch.setattr(store, "_write", broken_off)
-    with pytest.raises(StoreError):
+    with pytest.raises(Unsure, match="the connection was lost") as lost:
         await store.transact([], ClaimRequest("me", 5, 5))
     monkeypatch.undo()
     assert (await store.counts()).claimed == 1
+    await store.release(lost.value.claims)
     assert len((await store.transact([], ClaimRequest("me", 5, 5))).claimed) == 1
 
 

@@ -1,15 +1,16 @@
 """The simulation finds what is broken on purpose, and says it with little."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from stepwell.core.outputs import Commit
 from stepwell.server.runtime.committer import Committer
 from stepwell.server.store import memory
 from stepwell.testing.platform.simulation.generate import script
-from stepwell.testing.platform.simulation.script import Script
+from stepwell.testing.platform.simulation.script import Fault, Script
 from stepwell.testing.platform.simulation.shrink import shrink
 from stepwell.testing.platform.simulation.stores import SharedStore
 from stepwell.testing.platform.simulation.world import simulate
@@ -17,11 +18,12 @@ from stepwell.testing.platform.simulation.world import simulate
 SEEDS = 100
 
 
-def first_failing() -> tuple[Script, list[str]]:
+def first_failing(change: Callable[[Script], Script] = lambda made: made) -> tuple[Script, list[str]]:
     for seed in range(SEEDS):
-        problems = simulate(script(seed)).problems
+        made = change(script(seed))
+        problems = simulate(made).problems
         if problems:
-            return script(seed), problems
+            return made, problems
     raise AssertionError(f"{SEEDS} seeds have not found it")
 
 
@@ -62,3 +64,12 @@ def test_late_outcomes_that_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(SharedStore, "_held", held)
     first_failing()
+
+
+def test_claims_without_an_answer_that_nobody_gives_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def settle(self: Committer) -> None:
+        self._doubtful = []
+
+    monkeypatch.setattr(Committer, "_settle_doubts", settle)
+    _, problems = first_failing(lambda made: replace(made, faults=[Fault(0, "silent", 40_000, n) for n in range(3)]))
+    assert "never" in problems[0]

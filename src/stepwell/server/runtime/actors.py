@@ -278,7 +278,7 @@ class Actors:
         now = self._env().now
         for letter in (*letters, *actor.inbox):
             if letter.claim is not None:
-                self._committer.submit((Commit(now=now, done=(letter.claim,)),), lambda _: None)
+                self._committer.submit_until_stored(Commit(now=now, done=(letter.claim,)))
         for letter in letters:
             letter.settle(False)
         self._over(actor)

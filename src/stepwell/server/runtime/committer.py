@@ -9,7 +9,7 @@ from typing import TypeVar
 from stepwell.core.model import Item, ItemRef
 from stepwell.core.outputs import Commit
 from stepwell.server.clock import Clock
-from stepwell.server.store.base import ClaimRequest, Outcome, Store, StoreError
+from stepwell.server.store.base import ClaimRequest, Outcome, Store, StoreError, Unsure
 from stepwell.server.telemetry.observers import Observer
 
 logger = logging.getLogger("stepwell.store")
@@ -19,6 +19,11 @@ _T = TypeVar("_T")
 Settled = Callable[[list[Outcome] | StoreError], None]
 
 
+def slow() -> Unsure:
+    """The error of whoever has waited for the store for too long."""
+    return Unsure(f"{_SLOW}: whether it was saved is not known, asking again with the same id is safe.")
+
+
 class Unstorable(StoreError):
     """What was submitted can not be stored, ever: trying again is no use."""
 
@@ -26,6 +31,9 @@ class Unstorable(StoreError):
 _MAX_BATCH = 2_000
 _MAX_CLAIM = 500
 _RETRY_S = 1.0
+ANSWER_S = 10.0
+"""Who asked from outside has an answer within this time, whatever the store does."""
+_SLOW = f"The store has not answered within {ANSWER_S:g} seconds"
 _LOOK_S = 10.0
 """The clock is looked at this often while something is due later: it may be set, and stands still in a sleeping machine
 for the timers of a loop."""
@@ -59,6 +67,8 @@ class Committer:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: int | None = None
         self._failing = False
+        self._doubtful: list[ItemRef] = []
+        """Claims that may have been made, by transactions of which nobody knows how they ended."""
         self.claiming = True
         self.seen: Callable[[dict[str, int]], None] = lambda _: None
         """Told of the versions of runs (``Transacted.versions``) before their items are handed out."""
@@ -83,10 +93,22 @@ class Committer:
         self._queue.append((commits, settled))
         self._wake.set()
 
+    def submit_until_stored(self, commit: Commit) -> None:
+        """Have it written, again and again while the store can not: nobody else remembers it."""
+
+        def settled(result: list[Outcome] | StoreError) -> None:
+            if isinstance(result, StoreError) and not isinstance(result, Unstorable):
+                asyncio.get_running_loop().call_later(_RETRY_S, self.submit_until_stored, commit)
+
+        self.submit((commit,), settled)
+
     async def write(
         self, commits: Sequence[Commit], applied: Callable[[list[Outcome]], None] | None = None
     ) -> list[Outcome]:
-        """As ``submit``, and wait. ``applied`` sees the outcomes before any work is handed out. Raises StoreError."""
+        """As ``submit``, and wait. ``applied`` sees the outcomes before any work is handed out.
+
+        Raises StoreError, after ``ANSWER_S`` at the latest: Unsure when the store has it by then and does not answer.
+        """
         done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
 
         def settled(result: list[Outcome] | StoreError) -> None:
@@ -100,7 +122,14 @@ class Committer:
                 done.set_result(result)
 
         self.submit(commits, settled)
-        return await done
+        entry = self._queue[-1]
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await done
+        except TimeoutError:
+            kept = [each for each in self._queue if each is not entry]
+            waiting, self._queue = len(kept) < len(self._queue), kept
+            raise slow() if not waiting else StoreError(f"{_SLOW}, nothing was saved.") from None
 
     def wake(self) -> None:
         """There may be work to claim."""
@@ -123,6 +152,7 @@ class Committer:
             return
         began = time.perf_counter()
         try:
+            await self._settle_doubts()
             result = await self._store.transact(commits, claim)
         except StoreError as problem:
             self._failed(batch, problem)
@@ -158,6 +188,12 @@ class Committer:
         except StoreError as problem:
             logger.error("%s", problem)
 
+    async def _settle_doubts(self) -> None:
+        """Nobody works on what was claimed without an answer: give it back, or it stays ours for ever. Raises StoreError."""
+        if self._doubtful:
+            await self._store.release(self._doubtful)
+            self._doubtful = []
+
     def _next_batch(self) -> list[tuple[Sequence[Commit], Settled]]:
         if self._alone:
             return [self._alone.pop(0)]
@@ -168,6 +204,8 @@ class Committer:
         if not self._failing:
             logger.error("%s", problem)
         self._failing = True
+        if isinstance(problem, Unsure):
+            self._doubtful += problem.claims
         for _, settled in batch:
             _call(settled, problem)
         self._wake_later()

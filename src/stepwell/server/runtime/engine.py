@@ -26,7 +26,7 @@ from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.realtime.hub import Hub
 from stepwell.server.runtime.actors import Actors
 from stepwell.server.runtime.cancelling import Cancelling
-from stepwell.server.runtime.committer import Committer, Unstorable
+from stepwell.server.runtime.committer import ANSWER_S, Committer, Unstorable, slow
 from stepwell.server.runtime.crons import Crons
 from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.runtime.gatherings import Gatherings
@@ -421,7 +421,11 @@ class Engine:
             return False
         recorded: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._actors.give(actor, given, recorded)
-        return await recorded
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await recorded
+        except TimeoutError:
+            raise slow() from None
 
     def _ended(self, run: Run) -> None:
         """A run that completed has told the app's side itself by returning."""

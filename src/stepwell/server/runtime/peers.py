@@ -64,7 +64,9 @@ class Peers:
                 looked = loop.time()
                 self._told.update((APPS, CANCELLATIONS))
             while self._told:
-                await self._look(self._told.pop())
+                topic = min(self._told)  # in an order that is the same every time, for the simulation
+                self._told.remove(topic)
+                await self._look(topic)
 
     async def _look(self, topic: str) -> None:
         reload = self._reload.get(topic)

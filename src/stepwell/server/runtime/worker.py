@@ -142,7 +142,7 @@ class Worker:
     async def _take_cold(self, items: list[Item]) -> None:
         while True:
             try:
-                actors = await self.actors.get(list({item.run_id for item in items}))
+                actors = await self.actors.get(list(dict.fromkeys(item.run_id for item in items)))
                 break
             except StoreError as problem:
                 logger.error("%s", problem)
@@ -163,7 +163,7 @@ class Worker:
     def _discard(self, item: Item) -> None:
         """The item's run has ended, or is gone."""
         ref = ItemRef(item.run_id, item.key, item.claim)
-        self.committer.submit((Commit(now=self._clock.now(), done=(ref,)),), lambda _: None)
+        self.committer.submit_until_stored(Commit(now=self._clock.now(), done=(ref,)))
 
     def _begin(self, actor: Actor, item: Item) -> None:
         step = actor.view.steps.get(item.key)

@@ -18,6 +18,17 @@ class StoreError(Exception):
     """The store can not do its work: disk full, file locked or damaged. The message says what to do about it."""
 
 
+class Unsure(StoreError):
+    """The answer was lost: nobody knows whether it was done. Asking again is safe: ids, versions and claim numbers see to that.
+
+    ``claims``: those that the transaction has made if it was stored. Nobody works on them: whoever asked gives them back.
+    """
+
+    def __init__(self, message: str, claims: Sequence[ItemRef] = ()) -> None:
+        super().__init__(message)
+        self.claims = tuple(claims)
+
+
 class Outcome(StrEnum):
     """How one commit of a transaction went."""
 
@@ -146,7 +157,10 @@ class Watched(Protocol):
 
 
 class Store(Protocol):
-    """All verbs. Each either did all of its work durably when it returns, or raised :class:`StoreError` and did nothing."""
+    """All verbs. Each either did all of its work durably when it returns, or raised :class:`StoreError` and did nothing.
+
+    ``Unsure`` is a StoreError as well: then either may be true.
+    """
 
     exclusive: bool
     """Whether one process at a time owns the storage, so that at opening every claim is known to be dead."""

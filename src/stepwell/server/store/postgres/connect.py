@@ -10,13 +10,21 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
+from asyncpg.exceptions import InternalClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from stepwell.server.store.base import StoreError
 from stepwell.server.store.migrate import load_migrations, pending
 from stepwell.server.store.postgres.failures import explained
 
 CONNECT_S = 10.0
-COMMAND_S = 60.0
+"""For all hosts of a URL together; each has its share, as one that says nothing must not keep us from the next."""
+COMMAND_S = 20.0
+"""A statement that takes longer is given up, and the server told so."""
+_CUT_S = 5.0
+"""More for a transaction to end; then its connection is cut, whatever the server does."""
+_READ_S = 10.0
+"""For what only reads."""
+_MIGRATION_S = 60.0
 _MIGRATION_LOCK = 0x53746570
 _IDLE_S = 300.0
 _STATEMENTS = 120
@@ -58,10 +66,10 @@ class Pool:
                 max_size=self._size,
                 statement_cache_size=0 if self._proxied else _STATEMENTS,
                 server_settings=None if self._proxied else PLANS,
-                timeout=CONNECT_S,
                 command_timeout=COMMAND_S,
                 max_inactive_connection_lifetime=_IDLE_S,
                 reset=_nothing,
+                connect=_connect_to_any,
             )
 
     async def close(self) -> None:
@@ -80,24 +88,55 @@ class Pool:
         if self._pool is None:
             raise StoreError("The database is not open: call open() first.")
         level = "repeatable_read" if snapshot else "read_committed"
+        seconds = _READ_S if snapshot else COMMAND_S + _CUT_S
+        conn = await self._pool.acquire(timeout=CONNECT_S + 1)
+        watch = asyncio.get_running_loop().call_later(seconds, conn.terminate)
         try:
-            async with (
-                self._pool.acquire(timeout=CONNECT_S) as conn,
-                conn.transaction(isolation=level, readonly=snapshot),
-            ):
+            async with conn.transaction(isolation=level, readonly=snapshot):
                 yield cast("Conn", conn)
         except asyncpg.ReadOnlySQLTransactionError:
             await self._pool.expire_connections()  # the primary has become a standby: it is looked for again
             raise
+        except TimeoutError:
+            await self._pool.expire_connections()  # the others lead to the same silence
+            raise
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            if asyncio.get_running_loop().time() < watch.when():
+                raise
+            await self._pool.expire_connections()
+            raise TimeoutError(f"it has not answered within {seconds:g} seconds") from error
+        finally:
+            watch.cancel()
+            await self._pool.release(conn)
 
 
 async def _nothing(_conn: object) -> None:
     """There is nothing to reset: all that a transaction sets ends with it."""
 
 
-async def connect(url: str) -> Any:
-    """One connection outside the pool."""
-    return await _connect(url, statement_cache_size=0, timeout=CONNECT_S, command_timeout=COMMAND_S)
+async def connect(url: str, command_s: float = COMMAND_S) -> Any:
+    """One connection outside the pool. ``command_s``: for each statement, seconds."""
+    return await _connect_to_any(url, statement_cache_size=0, command_timeout=command_s)
+
+
+async def _connect_to_any(url: str, **options: Any) -> Any:
+    """To the first host of the URL that is up, and is what ``target_session_attrs`` wants. Raises the last one's error."""
+    each = hosts_of(url)
+    share = CONNECT_S / len(each)
+    for one in each[:-1]:
+        try:
+            return await _connect(one, timeout=share, **options)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, InternalClientError, OSError):
+            continue
+    return await _connect(each[-1], timeout=share, **options)
+
+
+def hosts_of(url: str) -> list[str]:
+    """The URL once for each host that it names between ``@`` and ``/``."""
+    head, slashes, rest = url.partition("://")
+    end = min((at for mark in "/?#" if (at := rest.find(mark)) >= 0), default=len(rest))
+    user, at, hosts = rest[:end].rpartition("@")
+    return [f"{head}{slashes}{user}{at}{host}{rest[end:]}" for host in hosts.split(",")]
 
 
 async def migrate(url: str, *, only_new: bool = False) -> tuple[int, int]:
@@ -107,7 +146,7 @@ async def migrate(url: str, *, only_new: bool = False) -> tuple[int, int]:
     """
     known = load_migrations(__package__ or "")
     with explained():
-        conn = await connect(url)
+        conn = await connect(url, _MIGRATION_S)
         try:
             version = await _version(conn)
             todo = pending(known, version, "The database")

@@ -16,6 +16,7 @@ from stepwell.server.store.base import (
     RunQuery,
     StoreError,
     Transacted,
+    Unsure,
     WaitQuery,
     WorkerRecord,
 )
@@ -49,8 +50,6 @@ class PostgresStore:
         self._pool = Pool(url, size, proxied=listen_url is not None)
         self._listener = Listener(self._direct)
         self._order = asyncio.Lock()
-        self._doubtful: list[ItemRef] = []
-        """Claims that may have been made by a transaction of which nobody knows how it ended."""
         self._count = 0
 
     async def open(self) -> None:
@@ -96,30 +95,24 @@ class PostgresStore:
     async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
         """See :meth:`Store.transact`. One at a time, in the order in which they were asked for."""
         async with self._order:
-            await self._settle_doubts()
-            made: list[Item] = []
+            made: list[Transacted] = []  # all was said, and maybe done, but for the last word
             try:
                 result = await self._write(self._transact, commits, claim, made)
-            except BaseException:
-                self._doubtful = [ItemRef(item.run_id, item.key, item.claim) for item in made]
-                raise
+            except StoreError as problem:
+                if not made:
+                    raise
+                claims = [ItemRef(item.run_id, item.key, item.claim) for item in made[0].claimed]
+                raise Unsure(str(problem), claims) from problem
             if claim is not None:
                 await self._tidy(claim.now)
             return result
 
     async def _transact(
-        self, conn: Conn, commits: Sequence[Commit], claim: ClaimRequest | None, made: list[Item]
+        self, conn: Conn, commits: Sequence[Commit], claim: ClaimRequest | None, made: list[Transacted]
     ) -> Transacted:
         made.clear()
-        result = await transact.transact(conn, commits, claim)
-        made.extend(result.claimed)
-        return result
-
-    async def _settle_doubts(self) -> None:
-        """The connection was lost while a transaction ended: if it did claim, nobody works on that."""
-        if self._doubtful:
-            await self.release(self._doubtful)
-            self._doubtful = []
+        made.append(await transact.transact(conn, commits, claim))
+        return made[0]
 
     async def _tidy(self, now: int) -> None:
         self._count += 1

@@ -34,7 +34,7 @@ class Faults:
         self._over = True
         self._world.network.troubles.clear()
         for process in self._world.processes:
-            process.way.refuses, process.way.kill = False, None
+            process.way.refuses, process.way.silent, process.way.kill = False, False, None
             if process.place.stopped and not process.dead:
                 process.place.go_on()
 
@@ -72,6 +72,10 @@ class Faults:
             process.way.refuses = True
             await asyncio.sleep(abs(fault.ms) / 1000)
             process.way.refuses = False
+        elif fault.kind == "silent":
+            process.way.silent = True
+            await asyncio.sleep(abs(fault.ms) / 1000)
+            process.way.silent = False
         else:
             process.place.stopped = True
             await asyncio.sleep(abs(fault.ms) / 1000)

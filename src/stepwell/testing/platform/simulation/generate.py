@@ -94,4 +94,7 @@ def _fault(rng: Random, until: int) -> Fault:
     ms = rng.choice((100, 3_000, 20_000, 40_000))
     if kind == "jump":
         ms *= rng.choice((1, -1))
-    return Fault(rng.randrange(until), kind, ms, rng.randrange(3))
+    fault = Fault(rng.randrange(until), kind, ms, rng.randrange(3))
+    if kind == "refuse" and fault.at % 2:
+        fault.kind = "silent"
+    return fault

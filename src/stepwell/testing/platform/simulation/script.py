@@ -50,7 +50,8 @@ class Fault(msgspec.Struct, omit_defaults=True):
     """Something goes wrong from ``at`` on, for ``ms``, in the ``n``-th process.
 
     ``kind``: before or after (killed at the next commit, before or after it is stored), stop (as told to, and started
-    again), stall, refuse (the store does not work), jump (its clock moves by ``ms``); and on the way to apps and
+    again), stall, refuse (the store does not work), silent (the store does, and every other time its answer is lost), jump
+    (its clock moves by ``ms``); and on the way to apps and
     upstreams, each message with a probability of one half: lost, late, twice, unanswered.
     """
 

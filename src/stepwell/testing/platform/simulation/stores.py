@@ -9,7 +9,7 @@ from stepwell.core import invariants
 from stepwell.core.invariants import Result, Stored
 from stepwell.core.model import Item, ItemRef, Run, WorkKind
 from stepwell.core.outputs import Commit
-from stepwell.server.store.base import ClaimRequest, Outcome, Store, StoreError, Transacted
+from stepwell.server.store.base import ClaimRequest, Outcome, Store, StoreError, Transacted, Unsure
 from stepwell.server.store.memory import MemoryStore
 
 
@@ -135,7 +135,8 @@ class Way:
     """One process's way to the store, with all that can happen on it.
 
     ``exclusive`` and all verbs are those of a store. ``pause`` waits a little; ``kill`` names the edge of the next commit
-    at which the process dies: before it is stored, or after it and before the process learns of it.
+    at which the process dies: before it is stored, or after it and before the process learns of it. While it is ``silent``
+    an answer is lost whenever ``lost`` says so.
     """
 
     def __init__(
@@ -145,15 +146,18 @@ class Way:
         pause: Callable[[], Coroutine[Any, Any, None]],
         die: Callable[[], None],
         saw: Callable[[Sequence[Commit], Transacted], None],
+        lost: Callable[[], bool],
     ) -> None:
         self.exclusive = exclusive
         self.kill: str | None = None
         self.refuses = False
+        self.silent = False
         self.ended = False
         self._store = store
         self._pause = pause
         self._die = die
         self._saw = saw
+        self._lost = lost
 
     async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
         """See :meth:`Store.transact`."""
@@ -165,6 +169,7 @@ class Way:
         if (commits or found.claimed) and self.kill == "after":
             await self._death()
         await self._pause()
+        self._answer([ItemRef(item.run_id, item.key, item.claim) for item in found.claimed])
         return found
 
     def __getattr__(self, verb: str) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -175,6 +180,7 @@ class Way:
             await self._ready()
             found = await method(*args, **options)
             await self._pause()
+            self._answer(())
             return found
 
         return ask
@@ -186,6 +192,11 @@ class Way:
         await self._pause()
         if self.refuses or self.ended:
             raise StoreError("the simulated store does not work")
+
+    def _answer(self, claims: Sequence[ItemRef]) -> None:
+        """What was done is done, whether or not the process learns of it."""
+        if self.silent and self._lost():
+            raise Unsure("the simulated store gave no answer", claims)
 
     async def _death(self) -> None:
         self._die()

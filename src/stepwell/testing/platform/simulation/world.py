@@ -156,7 +156,14 @@ class World:
             if commits or claimed:
                 self.note(process.name, [outcome.value for outcome in found.outcomes], claimed)
 
-        way = Way(self.store, self.script.processes == 1, self.network.delay, lambda: self.faults.died(number), saw)
+        way = Way(
+            self.store,
+            self.script.processes == 1,
+            self.network.delay,
+            lambda: self.faults.died(number),
+            saw,
+            lambda: self.rng.random() < 0.5,
+        )
 
         def make() -> SimEngine:
             caller = Calls(self.network, self._called)
