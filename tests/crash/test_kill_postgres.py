@@ -1,70 +1,30 @@
 """Two ``stepwell serve`` on one PostgreSQL: both work, and when one is killed with ``kill -9`` the other ends all of it."""
 
 import asyncio
-import os
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 
 from stepwell.server.build import open_store
 from stepwell.server.store.base import RunQuery, Store
 from stepwell.server.store.postgres.connect import connect
 from stepwell.testing.platform.postgres import clean_database
-from stepwell.wire.signing import hashed_key
-from tests.crash.platform_process import PlatformProcess, free_port
+from tests.crash.platform_process import free_port
+from tests.crash.serve_process import SEAL, ServeProcess, serving
 from tests.crash.upstream import Upstream
 
-KEY = "signkey-prod-" + "ab" * 32
-SEAL = "11" * 32
-KEYS = {"STEPWELL_SIGNING_KEY": KEY, "STEPWELL_EVENT_KEY": "test", "STEPWELL_ENCRYPTION_KEY": SEAL}
 RUNS = 40
-
-
-class ServeProcess(PlatformProcess):
-    """A production platform on a database that others are on as well."""
-
-    def __init__(self, url: str, log: Path, *arguments: str) -> None:
-        super().__init__(None, log, KEYS, *arguments)
-        self._database = url
-
-    async def start(self) -> None:
-        command = [str(Path(sys.executable).with_name("stepwell")), "serve", "--port", str(self.port)]
-        command += ["--db", self._database, "--allow", "127.0.0.0/8", "--retry-interval", "200ms", *self._arguments]
-        with self.db.with_suffix(".log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(*command, env=self._env, stdout=log, stderr=log)
-        await self.until(self._healthy, 30)
-
-    async def get(self, path: str) -> Any:
-        headers = {"authorization": f"Bearer {hashed_key(KEY)}"}
-        async with (
-            aiohttp.ClientSession(headers=headers) as session,
-            session.get(self.url + path) as response,
-        ):
-            return await response.json()
-
-    async def has_functions(self) -> bool:
-        return "load-load" in str(await self.get("/v1/apps/load/functions"))
 
 
 @asynccontextmanager
 async def functions(upstream: str) -> AsyncIterator[str]:
     """The functions in a process of their own, behind HTTP: its url."""
     port = free_port()
-    env = {**os.environ, "UPSTREAM": upstream, **KEYS}
-    env.pop("STEPWELL_DEV", None)
-    command = [sys.executable, "-m", "tests.crash.served_app", str(port)]
-    process = await asyncio.create_subprocess_exec(*command, env=env, cwd=Path(__file__).parents[2])
-    try:
+    async with serving("tests.crash.served_app", str(port), env={"UPSTREAM": upstream}):
         yield f"http://127.0.0.1:{port}/api/stepwell"
-    finally:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), 20)
 
 
 async def recorded(store: Store) -> dict[tuple[str, str], bytes]:
