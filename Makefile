@@ -15,7 +15,7 @@ help:
 	@echo 'make test    all checks and all tests'
 	@echo 'make check   the static gates alone: ruff, basedpyright, import-linter, size budgets'
 	@echo 'make simulate SEEDS=10000   whole platforms under faults, one for each seed'
-	@echo 'make bench   the benchmark table'
+	@echo 'make bench   the benchmark table; STORE=postgresql: that of PostgreSQL'
 	@echo 'make setup   only the installation, into .venv;  make format: ruff, with fixes;  make lock: new lock files'
 	@echo 'make shots   the pictures of the dashboard, taken anew'
 
@@ -71,7 +71,7 @@ simulate: setup
 	@$(BIN)/python -m stepwell.testing.platform.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
 bench: setup
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks --store $(or $(STORE),sqlite)
 
 demo: $(VENV)/.demo
 	@$(BIN)/python scripts/demo.py $(if $(filter 1,$(KEEP)),--keep)

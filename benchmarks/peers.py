@@ -49,7 +49,7 @@ def _function(query: str, call: _Call) -> tuple[int, bytes]:
         opts = {"url": call.event["data"]["url"], "method": "GET", "headers": {}}
         op = {"op": "Gateway", "id": _IDS[0], "displayName": "fetch", "data": None, "opts": opts}
         return 206, msgspec.json.encode([op])
-    if done >= 300:
+    if done >= (1 if "bench-step" in query else 300):
         return 200, b'"done"'
     op = {"op": "StepRun", "id": _IDS[done], "displayName": "s", "data": {"n": done}}
     return 206, msgspec.json.encode([op])

@@ -5,7 +5,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ async def start_time(peer: str) -> float:
 
 
 @asynccontextmanager
-async def _dev() -> AsyncIterator[tuple[int, float]]:
+async def _dev() -> AsyncGenerator[tuple[int, float]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -38,14 +38,15 @@ async def _dev() -> AsyncIterator[tuple[int, float]]:
         began = time.perf_counter()
         process = await asyncio.create_subprocess_exec(str(command), *arguments, stdout=asyncio.subprocess.DEVNULL)
         try:
-            await _healthy(f"http://127.0.0.1:{port}/health")
+            await healthy(f"http://127.0.0.1:{port}/health")
             yield process.pid, time.perf_counter() - began
         finally:
             process.terminate()
             await asyncio.wait_for(process.wait(), 30)
 
 
-async def _healthy(url: str) -> None:
+async def healthy(url: str) -> None:
+    """Wait until the platform answers. Raises TimeoutError."""
     end = time.perf_counter() + 30
     async with aiohttp.ClientSession() as session:
         while time.perf_counter() < end:

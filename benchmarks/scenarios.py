@@ -2,19 +2,20 @@
 
 import asyncio
 import statistics
-import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import aiohttp
 
 import stepwell
+from benchmarks import storage
 from stepwell.embed import Embedded, embedded
 
 client = stepwell.Client(app_id="bench")
 _WAIT_S = 120.0
+HTTP_FUNCTIONS = ("bench-fetch", "bench-step", "bench-sequence")
+"""Of the app that the peer is."""
 
 
 @client.create_function(fn_id="one-step", trigger=stepwell.TriggerEvent(event="one-step"))
@@ -41,11 +42,10 @@ async def _nothing() -> int:
 
 
 @asynccontextmanager
-async def fresh() -> AsyncIterator[Embedded]:
-    """A platform on a new SQLite file."""
-    with tempfile.TemporaryDirectory() as folder:
-        async with embedded(client, db=f"sqlite:///{Path(folder) / 'bench.db'}") as platform:
-            yield platform
+async def fresh() -> AsyncGenerator[Embedded]:
+    """A platform on a new database of the store that is measured."""
+    async with storage.database() as url, embedded(client, db=url) as platform:
+        yield platform
 
 
 async def one_step_runs(peer: str, total: int = 1_500, at_once: int = 50) -> float:
@@ -93,6 +93,11 @@ async def http_fetch_runs(peer: str, total: int = 600, at_once: int = 50) -> flo
     return await _runs("bench-fetch", {"url": f"{peer}/up"}, total, at_once, peer)
 
 
+async def http_one_step_runs(peer: str, total: int = 1_500, at_once: int = 50) -> float:
+    """Runs of one step a second, the function behind HTTP: two calls of the app each."""
+    return await _runs("bench-step", {}, total, at_once, peer)
+
+
 async def http_sequential(peer: str) -> float:
     """Steps a second of one run of 300, the function behind HTTP, no checkpointing."""
     async with fresh() as platform:
@@ -125,12 +130,14 @@ async def _runs(name: str, data: dict[str, object], total: int, at_once: int, ht
 
 
 async def _http(platform: Embedded, peer: str) -> None:
-    def function(name: str) -> dict[str, object]:
-        runtime = {"type": "http", "url": f"{peer}/fn?fnId={name}&stepId=step"}
-        steps = {"step": {"id": "step", "name": "step", "runtime": runtime}}
-        return {"id": name, "name": name, "triggers": [{"event": name}], "steps": steps}
+    await platform.sync("bench-http", f"{peer}/fn", [http_function(name, peer) for name in HTTP_FUNCTIONS])
 
-    await platform.sync("bench-http", f"{peer}/fn", [function("bench-fetch"), function("bench-sequence")])
+
+def http_function(name: str, peer: str) -> dict[str, object]:
+    """How a function of the peer registers."""
+    runtime = {"type": "http", "url": f"{peer}/fn?fnId={name}&stepId=step"}
+    steps = {"step": {"id": "step", "name": "step", "runtime": runtime}}
+    return {"id": name, "name": name, "triggers": [{"event": name}], "steps": steps}
 
 
 async def _once(platform: Embedded, name: str, data: dict[str, object]) -> float:

@@ -38,6 +38,7 @@ class Commit(msgspec.Struct, kw_only=True):
     A store checks first, in this order, and writes nothing of this commit when a check fails:
 
     * ``key`` is not stored, or does not hold any more -> else DUPLICATE (an event or signal that came twice);
+    * ``waited`` given: a step or run waits for events of that name -> else REFUSED;
     * each of ``done`` is stored and held under that claim number -> else CONFLICT;
     * ``run`` given: the stored header's version is ``expected``, or no header exists when ``expected`` is None -> else
       CONFLICT;
@@ -60,6 +61,8 @@ class Commit(msgspec.Struct, kw_only=True):
     expected: int | None = None
     events: tuple[StoredEvent, ...] = ()
     key: RunKey | None = None
+    waited: str | None = None
+    """Name of an event that concerns nobody but those who wait for it."""
     steps: tuple[Step, ...] = ()
     done: tuple[ItemRef, ...] = ()
     put: tuple[Item, ...] = ()

@@ -31,7 +31,7 @@ from stepwell.server.runtime.crons import Crons
 from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.runtime.gatherings import Gatherings
 from stepwell.server.runtime.leases import Leases
-from stepwell.server.runtime.peers import Peers, has_call, poll_run
+from stepwell.server.runtime.peers import Peers, has_call, wait_ended
 from stepwell.server.runtime.presence import Presence
 from stepwell.server.runtime.recent import Recent
 from stepwell.server.runtime.registry import Registry
@@ -353,19 +353,7 @@ class Engine:
     async def wait_run(self, run_id: str, timeout_s: float) -> RunView | None:
         """The run once it has ended, or as it is when time runs out."""
         actor = (await self._actors.get([run_id])).get(run_id)
-        if actor is None:
-            return None
-        if not self.store.exclusive:
-            return await poll_run(self.store, run_id, timeout_s)
-        if not actor.view.run.status.ended:
-            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            actor.waiters.append(ended)
-            try:
-                await asyncio.wait([ended], timeout=timeout_s)
-            finally:
-                if ended in actor.waiters:
-                    actor.waiters.remove(ended)
-        return actor.view
+        return None if actor is None else await wait_ended(actor, self.store, timeout_s)
 
     async def runs(self, query: RunQuery) -> list[Run]:
         """Run headers, newest first."""

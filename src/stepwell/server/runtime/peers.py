@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from stepwell.core.model import RunView
+from stepwell.server.runtime.actors import Actor
 from stepwell.server.runtime.committer import Committer
 from stepwell.server.store.base import APPS, CANCELLATIONS, WORK, Store, StoreError, Watched
 from stepwell.wire.constants import DISCOVERY
@@ -16,6 +17,8 @@ logger = logging.getLogger("stepwell.engine")
 
 WORK_S = 2.0
 OTHERS_S = 10.0
+_FIRST_S = 0.025
+_LOOK_S = 1.0
 
 
 class Peers:
@@ -88,14 +91,32 @@ async def has_call(store: Store, run_id: str, generation: int) -> bool:
     return any(item.key == DISCOVERY and item.claim == generation for item in items)
 
 
-async def poll_run(store: Store, run_id: str, timeout_s: float) -> RunView | None:
-    """The run once it has ended, by whatever process, or as it is when time runs out. Raises StoreError."""
-    loop, pause = asyncio.get_running_loop(), 0.05
+async def wait_ended(actor: Actor, store: Store, timeout_s: float) -> RunView | None:
+    """The run once it has ended, or as it is when time runs out; None when it is gone. Raises StoreError.
+
+    It is told when the run ends here, and looks whether it has ended in another process: seldom while it is worked on here.
+    """
+    loop, pause = asyncio.get_running_loop(), _FIRST_S
     end = loop.time() + timeout_s
-    while True:
-        views = await store.load_runs([run_id])
+    while not actor.view.run.status.ended:
         left = end - loop.time()
-        if not views or views[0].run.status.ended or left <= 0:
-            return views[0] if views else None
-        await asyncio.sleep(min(pause, left))
-        pause = min(2 * pause, 1.0)
+        if left <= 0:
+            break
+        pause = _LOOK_S if actor.busy or actor.inflight else min(2 * pause, _LOOK_S)
+        if not await _ends(actor, left if store.exclusive else min(pause, left)) and not store.exclusive:
+            views = await store.load_runs([actor.view.run.run_id])
+            if not views or views[0].run.status.ended:
+                return views[0] if views else None
+    return actor.view
+
+
+async def _ends(actor: Actor, seconds: float) -> bool:
+    """Whether the run has ended here within this time."""
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    actor.waiters.append(ended)
+    try:
+        await asyncio.wait([ended], timeout=seconds)
+    finally:
+        if ended in actor.waiters:
+            actor.waiters.remove(ended)
+    return ended.done()

@@ -106,7 +106,8 @@ class Starter:
             matches = [target] if target is not None else []
         if not matches and not self._waiting.awaits([event.name]):
             return []
-        return [self._waiting.commit(event), *(self._start(env, event, match)[1] for match in matches)]
+        kept = self._waiting.commit(event, needed=bool(matches))
+        return [kept, *(self._start(env, event, match)[1] for match in matches)]
 
     def begin(self, env: Env, run: Run, gathered: Gathered, events: Sequence[StoredEvent], item: Item) -> Ready | None:
         """How a run begins that has waited for more events; None while its function is not known."""

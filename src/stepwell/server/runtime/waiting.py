@@ -15,7 +15,7 @@ _DELIVERY = ":delivery"
 class Waiting:
     """Knows the names that are waited for, so that other events cost nothing.
 
-    Where other processes write to the store as well, every event is handed out.
+    Where other processes write to the store as well, the store finds out when it has the event.
     """
 
     def __init__(self, store: Store) -> None:
@@ -34,10 +34,18 @@ class Waiting:
         """Whether something may wait for events of one of these names."""
         return not self._store.exclusive or any(name in self._names for name in names)
 
-    def commit(self, event: StoredEvent) -> Commit:
-        """The commit that stores the event, and the item that hands it to what waits for it."""
+    def commit(self, event: StoredEvent, *, needed: bool = True) -> Commit:
+        """The commit that stores the event, and the item that hands it to what waits for it.
+
+        ``needed``: the event is stored even if nothing waits for it.
+        """
         now = event.received_at
         if not self.awaits([event.name]):
             return Commit(now=now, events=(event,))
         once = RunKey(_DELIVERY, event.internal_id, now + KEY_LIFETIME_MS)
-        return Commit(now=now, events=(event,), more=(Commit(now=now, key=once, put=(delivery(event),)),))
+        waited = None if self._store.exclusive else event.name
+        handed = Commit(now=now, key=once, waited=waited, put=(delivery(event),))
+        if needed:
+            return Commit(now=now, events=(event,), more=(handed,))
+        handed.events = (event,)
+        return handed

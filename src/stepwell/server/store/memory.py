@@ -138,6 +138,8 @@ class MemoryStore(WorkerTable):
             stored = self._keys.get((key.function_id, key.key))
             if stored is not None and holds(stored, self._runs.get(stored.run_id or ""), commit.now):
                 return Outcome.DUPLICATE
+        if commit.waited is not None and commit.waited not in self._waits.names():
+            return Outcome.REFUSED
         if any(self._held(ref) is None for ref in commit.done):
             return Outcome.CONFLICT
         if commit.run is not None:

@@ -103,6 +103,8 @@ class Plan:
         key = commit.key
         if key is not None and self._holds(key, commit.now):
             return Outcome.DUPLICATE
+        if commit.waited is not None and commit.waited not in self.known.waits.names:
+            return Outcome.REFUSED
         if any(self._claim(ref) is None for ref in commit.done):
             return Outcome.CONFLICT
         if commit.run is not None and self.known.versions.get(commit.run.run_id) != commit.expected:

@@ -15,10 +15,12 @@ Where = tuple[str, str]
 @dataclass(slots=True)
 class WaitPlan:
     """``stored``: those that are there, of those that the commits take; ``holders``: who waits for the signals that they
-    name; ``changes``: what is to be written, None for what is to be deleted."""
+    name; ``names``: the events that something waits for, of those that the commits ask about, and of what they put;
+    ``changes``: what is to be written, None for what is to be deleted."""
 
     stored: set[Where] = field(default_factory=set[Where])
     holders: dict[str, Where] = field(default_factory=dict[str, Where])
+    names: set[str] = field(default_factory=set[str])
     changes: dict[Where, Wait | None] = field(default_factory=dict[Where, Wait | None])
 
     def allow(self, commit: Commit) -> bool:
@@ -51,6 +53,8 @@ class WaitPlan:
             if holder is not None:
                 self.changes[holder] = None
             self.holders[wait.signal] = where
+        else:
+            self.names.add(wait.name)
         self.changes[where] = replace(wait, seq=seq)
 
     def drop(self, where: Where) -> None:

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from stepwell.core.model import Item, Wait, WorkKind
+from stepwell.core.model import Item, RunKey, Wait, WorkKind
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import ClaimRequest, Outcome, Store, WaitQuery
 
@@ -56,6 +56,22 @@ class WaitsConformance:
         assert await store.waiting_names() == {"paid", "cancelled"}
         await store.transact([Commit(now=2, unwait=(("R1", "s1"),))])
         assert await store.waiting_names() == {"cancelled"}
+
+    async def test_what_concerns_those_who_wait_is_stored_only_while_somebody_does(self, store: Store) -> None:
+        """``waited``: stored before, in the same transaction, not any more; after ``key``; signals do not count."""
+        about = Commit(now=1, waited="paid", put=(a_delivery(),))
+        started = Commit(now=1, waits=(a_wait("R1"),))
+        early = await store.transact([about, Commit(now=1, waits=(a_signal("R8", "paid"), a_wait("R9", "other")))])
+        assert early.outcomes == [Outcome.REFUSED, OK]
+        assert await store.list_items("event:E1") == []
+        done = await store.transact([about, started, Commit(now=1, more=(about,))])
+        assert done.outcomes == [Outcome.REFUSED, OK, OK]
+        assert len(await store.list_items("event:E1")) == 1
+        key = RunKey("f", "k", 10**9)
+        twice = [Commit(now=1, key=key, waited="paid"), Commit(now=1, key=key, waited="nobody")]
+        assert (await store.transact(twice)).outcomes == [OK, Outcome.DUPLICATE]
+        await store.transact([Commit(now=2, unwait=(("R1", "s1"),))])
+        assert (await store.transact([about])).outcomes == [Outcome.REFUSED]
 
     async def test_waits_are_found_by_value(self, store: Store) -> None:
         """Those without a path always, the others by one of the pairs that are asked for; never twice."""

@@ -59,6 +59,9 @@ async def _waits(conn: Conn, commits: Sequence[Commit]) -> WaitPlan:
     if signals:
         rows = await conn.fetch(SQL.signal_holders, signals)
         plan.holders.update({signal: (run_id, step_id) for signal, run_id, step_id in rows})
+    names = list({commit.waited for commit in commits if commit.waited is not None})
+    if names:
+        plan.names.update(name for (name,) in await conn.fetch(SQL.waited, names))
     return plan
 
 

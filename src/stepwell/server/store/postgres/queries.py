@@ -18,6 +18,7 @@ class Queries:
     headers: str
     admissions: str
     stored_waits: str
+    waited: str
     signal_holders: str
     lock_items: str
     lock_items_of_runs: str

@@ -20,6 +20,9 @@ SELECT bucket, state FROM stepwell.admissions WHERE bucket = ANY ($1::text[]);
 SELECT run_id, step_id FROM stepwell.waits
 WHERE (run_id, step_id) IN (SELECT * FROM unnest($1::text[], $2::text[]));
 
+-- name: waited
+SELECT name FROM unnest($1::text[]) AS asked (name) WHERE EXISTS (SELECT FROM stepwell.waits WHERE waits.name = asked.name);
+
 -- name: signal_holders
 SELECT signal, run_id, step_id FROM stepwell.waits WHERE signal = ANY ($1::text[]);
 

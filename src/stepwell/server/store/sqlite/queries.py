@@ -50,6 +50,7 @@ class Queries:
     put_waits: str
     drop_waits: str
     stored_waits: str
+    waited: str
     signal_holders: str
     find_waits: str
     waited_places: str

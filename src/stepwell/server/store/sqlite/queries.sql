@@ -57,6 +57,9 @@ DELETE FROM waits WHERE (run_id, step_id) IN (SELECT value ->> 0, value ->> 1 FR
 SELECT run_id, step_id FROM waits
 WHERE (run_id, step_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?));
 
+-- name: waited
+SELECT value FROM json_each(?) AS asked WHERE EXISTS (SELECT 1 FROM waits WHERE name = asked.value);
+
 -- name: signal_holders
 SELECT signal, run_id, step_id FROM waits WHERE signal IN (SELECT value FROM json_each(?));
 

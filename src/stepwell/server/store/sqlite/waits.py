@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from heapq import merge
 from itertools import islice
 
@@ -21,7 +21,7 @@ _NO_PLACE = ("", b"")
 _LAST = 2**63 - 1
 
 
-def look_up_waits(conn: sqlite3.Connection, commits: Iterable[Commit]) -> WaitPlan:
+def look_up_waits(conn: sqlite3.Connection, commits: Sequence[Commit]) -> WaitPlan:
     """What is stored of what the commits ask about."""
     plan = WaitPlan()
     taken = [list(where) for commit in commits for where in commit.take]
@@ -31,6 +31,9 @@ def look_up_waits(conn: sqlite3.Connection, commits: Iterable[Commit]) -> WaitPl
     if signals:
         rows = conn.execute(SQL.signal_holders, (json.dumps(signals),))
         plan.holders.update({signal: (run_id, step_id) for signal, run_id, step_id in rows})
+    names = list({commit.waited for commit in commits if commit.waited is not None})
+    if names:
+        plan.names.update(name for (name,) in conn.execute(SQL.waited, (json.dumps(names),)))
     return plan
 
 
