@@ -1,4 +1,4 @@
-"""What all tests share: quick Hypothesis defaults, and what a missing Node or Chromium means."""
+"""What all tests share: quick Hypothesis defaults, and what a missing Node, Chromium or curl means."""
 
 import os
 import shutil
@@ -38,6 +38,7 @@ def has_chromium() -> bool:
 
 
 NEEDS = {
+    "curl": (lambda: shutil.which("curl") is not None, "curl is missing: install it"),
     "node": (has_node, MISSING),
     "browser": (has_chromium, "Chromium is missing: run `make test` as root on Debian, or install it"),
 }

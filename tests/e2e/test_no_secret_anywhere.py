@@ -148,12 +148,14 @@ async def shell(process: PlatformProcess, folder: Path, *arguments: str) -> byte
 
 
 async def pages(process: PlatformProcess, runs: dict[str, dict[str, Any]]) -> dict[str, bytes]:
-    """Every page of the API that is about the runs."""
+    """Every page of the API and of the dashboard that is about the runs."""
     paths = ["/v1/runs", "/dev", "/health"]
     for event_id, run in runs.items():
         base = f"/v1/runs/{run['run_id']}"
         old = f"/v0/runs/{run['run_id']}"
         paths += [base, f"{base}/steps", f"{old}/actions", f"{old}/batch", f"/v1/events/{event_id}"]
+        steps = (await process.get(f"{base}/steps"))["data"]
+        paths += ["/", f"/runs/{run['run_id']}", *(f"/runs/{run['run_id']}?step={step['id']}" for step in steps)]
     async with aiohttp.ClientSession() as session:
         found: dict[str, bytes] = {}
         for path in paths:

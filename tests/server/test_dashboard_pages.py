@@ -1,5 +1,6 @@
 """The pages, with a plain client: what each shows, who may see it, what a form needs, and that user data stays text."""
 
+import html
 import re
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ import pytest
 
 from stepwell.core.flow.gates import Reason, Shut
 from stepwell.core.model import Limit, RunStatus, RunView, StepStatus, StoredEvent
+from stepwell.core.requestcopies import copied
 from stepwell.server.api import search
 from stepwell.server.api.app import create_app
 from stepwell.server.changes import Changes
@@ -19,9 +21,10 @@ from stepwell.server.dashboard.app import with_dashboard
 from stepwell.server.dashboard.pages import CSP
 from stepwell.server.dashboard.session import LASTS_S, Sessions
 from stepwell.server.settings import Settings
-from stepwell.wire.fetch import FetchResponse
+from stepwell.wire.fetch import FetchRequest, FetchResponse
 from stepwell.wire.functions import parse_registration
 from stepwell.wire.memos import memo
+from stepwell.wire.secrets import reference
 from tests.server.api_fakes import NOW, SIGNING_KEY, FakeEngine, attempt, finished_step, new_ulid
 
 CLOUD = Settings(kind="cloud", signing_key=SIGNING_KEY, event_keys=("k1",))
@@ -166,6 +169,27 @@ async def test_a_run_with_its_waterfall_and_the_panel_of_a_step(engine: WatchedF
     assert "dns 3 ms" in panel
 
 
+async def test_the_request_of_a_step_is_shown_and_copied(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
+    view = engine.add_run()
+    headers = (("authorization", "Bearer hush-hush"), ("x-key", reference("LAMP_KEY")), ("x-plain", "seen"))
+    request = FetchRequest(url="https://h.example/x?page=2", method="POST", headers=headers, body=b'{"lamp": 41}')
+    info, _ = copied(request, "")
+    large, beside = copied(msgspec.structs.replace(request, body=b"<b>" + b"z" * 2_000), "the-ref")
+    assert beside is not None
+    engine.bodies["the-ref"] = beside
+    add(view, finished_step(view.run.run_id, 0, op="Gateway", memo=gateway(b"{}"), info=info))
+    add(view, finished_step(view.run.run_id, 1, op="Gateway", memo=gateway(b"{}"), info=large))
+    text = html.unescape((await web.get(f"/runs/{view.run.run_id}?step={0:040x}")).text)
+    assert "curl -L 'https://h.example/x?page=2'" in text
+    assert """-H 'x-key: '"${LAMP_KEY}" """ in text
+    assert """--data-raw '{"lamp": 41}'""" in text
+    assert "hush" not in text
+    assert '<span class="key">lamp</span>' in text
+    text = (await web.get(f"/runs/{view.run.run_id}?step={1:040x}")).text
+    assert "z" * 2_000 in text
+    assert "<b>zz" not in text
+
+
 async def test_credentials_are_masked(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
     view = engine.add_run()
     info = msgspec.json.encode({"method": "GET", "url": "https://h.example/x"})
@@ -173,7 +197,7 @@ async def test_credentials_are_masked(engine: WatchedFake, web: httpx2.AsyncClie
     add(view, finished_step(view.run.run_id, 0, op="Gateway", memo=answer, info=info))
     text = (await web.get(f"/runs/{view.run.run_id}?step={0:040x}")).text
     assert "seen" in text
-    assert "curl -X GET https://h.example/x" in text
+    assert "curl https://h.example/x" in text
     assert "hush" not in text
     assert "tiptop" not in text
 

@@ -11,7 +11,8 @@ from stepwell.core.fetches import prepare
 from stepwell.core.flow.hosts import host_of
 from stepwell.core.groups import completed, joins_group, open_group
 from stepwell.core.invokes import invoke
-from stepwell.core.model import Item, RunStatus, Step, StepStatus, WorkKind
+from stepwell.core.model import Body, Item, RunStatus, Step, StepStatus, WorkKind
+from stepwell.core.requestcopies import copied
 from stepwell.core.signals import begun, wait_for_signal
 from stepwell.core.stepcalls import step_failed
 from stepwell.core.waits import hopeless, wait_for_event
@@ -180,13 +181,16 @@ def _sleep(draft: Draft, step: Step, op: Op) -> None:
 def _gateway(draft: Draft, step: Step, op: Op, parse: Callable[[bytes], FetchRequest], error: str) -> None:
     try:
         request = prepare(parse(_raw(op.opts)), draft.run.run_id, step.step_id)
-        info = msgspec.json.encode({"method": request.method, "url": request.url.split("?", 1)[0].split("#", 1)[0]})
+        ref = f"{draft.run.run_id}.{step.step_id}.request"
+        info, beside = copied(request, ref)
         if request.policy.callback:
             request, callback = arm(request, draft.run.run_id, draft.env.secret(), draft.env.public_url)
             step = replace(step, callback=callback)
     except BadGateway as problem:
         _refuse(draft, step, error, str(problem))
         return
+    if beside is not None:
+        draft.body(Body(ref, draft.run.run_id, beside))
     payload = msgspec.msgpack.encode(request)
     limits, paces = draft.env.hosts.admission(draft.run.limits, draft.run.paces, host_of(request.url))
     now, deadline = draft.env.now, request.policy.deadline_ms

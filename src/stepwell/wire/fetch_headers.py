@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from stepwell.wire.fetch import Header
 
@@ -24,7 +25,8 @@ SENSITIVE: frozenset[str] = frozenset(
 )
 """Lower-case names whose values are credentials: never sent to another origin, never shown."""
 
-_SECRET_WORDS = re.compile(r"(^|[-_])(api[-_]?key|secret|token|password|credential|auth)s?($|[-_])")
+_SECRET_WORDS = re.compile(r"(^|[-_])(api[-_]?key|secret|token|password|passwd|pwd|credential|auth)s?($|[-_])")
+_HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -50,9 +52,17 @@ def also_sensitive(names: Iterable[str]) -> None:
 def is_sensitive(name: str) -> bool:
     """Whether the header's value is a credential, by its name."""
     lower = name.lower()
-    if lower in SENSITIVE or lower in _further:
-        return True
+    return lower in SENSITIVE or lower in _further or _by_words(lower)
+
+
+@lru_cache(maxsize=512)
+def _by_words(lower: str) -> bool:
     return _SECRET_WORDS.search(lower) is not None and not lower.startswith(_FIGURES)
+
+
+def is_secret_word(name: str) -> bool:
+    """Whether a field of this name is a credential: ``password``, ``api_key``, ``clientSecret``."""
+    return _SECRET_WORDS.search(_HUMPS.sub("_", name).lower()) is not None
 
 
 def find(headers: Iterable[Header], name: str) -> str | None:

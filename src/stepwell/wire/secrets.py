@@ -24,6 +24,7 @@ MARK = "stepwell-secret."
 _TAIL = ".k3v9xq7f"
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]{0,63}"
 _REFERENCE = re.compile(rf"{re.escape(MARK)}({_NAME}){re.escape(_TAIL)}")
+_ALONE = re.compile(rf"(?:[A-Za-z-]{{1,20}} )?{_REFERENCE.pattern}")
 _BYTES = re.compile(_REFERENCE.pattern.encode())
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SHORTEST = 6
@@ -54,11 +55,24 @@ def uses(request: FetchRequest) -> dict[str, set[str]]:
     for name, value in request.headers:
         if MARK in value:
             _note(found, HEADER, _REFERENCE.findall(value))
-        elif (pair := _basic(name, value)) is not None:
+        elif (pair := basic_pair(name, value)) is not None:
             _note(found, HEADER, _REFERENCE.findall(pair))
     if request.body and MARK.encode() in request.body:
         _note(found, BODY, [name.decode() for name in _BYTES.findall(request.body)])
     return found
+
+
+def split_references(text: str) -> list[str]:
+    """The text cut at its references: what is before, the name of the first, what is between, and so on."""
+    return _REFERENCE.split(text)
+
+
+def refers_only(name: str, value: str) -> bool:
+    """Whether the credential in this header's (or field's) value is a reference: alone, behind a scheme, or as a password."""
+    if MARK not in value and (pair := basic_pair(name, value)) is not None:
+        user, _, password = pair.partition(":")
+        return _REFERENCE.fullmatch(password or user) is not None
+    return _ALONE.fullmatch(value.strip()) is not None
 
 
 def _note(found: dict[str, set[str]], place: str, names: Iterable[str]) -> None:
@@ -66,7 +80,7 @@ def _note(found: dict[str, set[str]], place: str, names: Iterable[str]) -> None:
         found.setdefault(name, set()).add(place)
 
 
-def _basic(name: str, value: str) -> str | None:
+def basic_pair(name: str, value: str) -> str | None:
     """The user and password of Basic credentials (RFC 7617) that hold a reference."""
     scheme, _, data = value.partition(" ")
     if name.lower() not in ("authorization", "proxy-authorization") or scheme.lower() != "basic":
@@ -103,7 +117,7 @@ def _put(text: str, values: Mapping[str, str]) -> str:
 
 
 def _fill_header(name: str, value: str, values: Mapping[str, str]) -> str:
-    pair = _basic(name, value)
+    pair = basic_pair(name, value)
     if pair is None:
         return _put(value, values)
     return f"{value.partition(' ')[0]} {base64.b64encode(_put(pair, values).encode()).decode()}"
@@ -176,7 +190,7 @@ def _spellings(asked: FetchRequest, values: Mapping[str, str]) -> dict[str, str]
         for spelling in (value, quote(value, safe=""), quote(value), quote_plus(value), escaped):
             found[spelling] = reference(name)
     for name, value in asked.headers:
-        if _basic(name, value) is not None:
+        if basic_pair(name, value) is not None:
             found[_fill_header(name, value, values).partition(" ")[2]] = value.partition(" ")[2]
     usable = [spelling for spelling in found if len(spelling) >= _SHORTEST]
     return {spelling: found[spelling] for spelling in sorted(usable, key=len, reverse=True)}

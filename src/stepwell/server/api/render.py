@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from stepwell.core.model import Attempt, Item, Run, Step, StepStatus, StoredEvent
+from stepwell.core.requestcopies import read_copy
 from stepwell.server.api.masks import mask_event, mask_gateway
 from stepwell.server.store.base import AppRecord
 from stepwell.wire.ids import ZERO_UUID, stable_uuid
@@ -75,8 +76,9 @@ def render_step(step: Step, *, outputs: bool = True) -> Json:
         "ended_at": instant(step.ended_at),
         "due_at": instant(step.due_at),
     }
-    if step.info:
-        shape["info"] = msgspec.Raw(step.info)
+    asked = read_copy(step.info)
+    if asked is not None:
+        shape["info"] = {"method": asked.method, "url": asked.url}
     if step.ended and (outputs or step.status is StepStatus.FAILED):
         name, value = memo_value(step)
         shape[name] = value

@@ -85,6 +85,16 @@ def of_response(response: FetchResponse, body: bytes) -> Shown:
     return _text(body, size, kind, cut=cut)
 
 
+def of_body(content_type: str | None, body: bytes) -> Shown:
+    """The body of a request; a picture is shown as hex."""
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    if not body:
+        return Shown("empty", type=kind)
+    if len(body) <= MAX_SHOWN and (kind.endswith(("/json", "+json")) or body.lstrip()[:1] in (b"{", b"[")):
+        return of_json(body)
+    return _text(body, len(body), kind)
+
+
 def _text(body: bytes, size: int | None = None, kind: str = "", *, cut: bool = False) -> Shown:
     piece = body[:MAX_SHOWN]
     try:

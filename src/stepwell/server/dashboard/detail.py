@@ -1,17 +1,20 @@
 """What the side panel says of a step, or of the run as a whole. Credentials are masked. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import msgspec
 
 from stepwell.core.model import Attempt, RunStatus, RunView, Step, StepStatus
+from stepwell.core.requestcopies import RequestCopy, read_copy
 from stepwell.server.api.masks import mask_event, mask_gateway
 from stepwell.server.api.render import memo_value
 from stepwell.server.dashboard import curl
-from stepwell.server.dashboard.bodies import Shown, of_json, of_response, tree
+from stepwell.server.dashboard.bodies import Shown, of_body, of_json, of_response, tree
 from stepwell.wire.errors import ErrorInfo, parse_error
+from stepwell.wire.fetch_headers import find
 from stepwell.wire.gateway import BadMemo, parse_memo
+from stepwell.wire.masks import mask_url
 from stepwell.wire.ops import Opcode, opcode
 
 
@@ -28,6 +31,17 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What was sent, credentials masked. ``lost``: bytes of a body that is not kept."""
+
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
+    body: Shown
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """``step``: None for the run as a whole. ``inputs``: what it was given, each with a heading."""
 
@@ -35,6 +49,7 @@ class Panel:
     inputs: list[tuple[str, Shown]]
     output: Shown | None = None
     error: ErrorInfo | None = None
+    asked: Asked | None = None
     answer: Answer | None = None
     curl: str | None = None
     attempts: tuple[Attempt, ...] = ()
@@ -52,20 +67,29 @@ def of_run(view: RunView, address: str) -> Panel:
     return Panel(None, inputs, None if run.output is None else of_json(run.output), error, curl=command)
 
 
-def of_step(step: Step, stored: bytes | None = None) -> Panel:
-    """A step. ``stored``: the beginning of its response's body, where that is kept beside the state."""
+def of_step(step: Step, stored: bytes | None = None, beside: bytes | None = None) -> Panel:
+    """A step. ``stored``: the beginning of its response's body, ``beside``: its request's, where they are beside the state."""
     inputs = [] if step.input is None else [("Edited input", of_json(step.input))]
-    command = curl.of_info(step.info)
+    copy = read_copy(step.info)
+    command = None if copy is None else curl.of_request(copy, beside)
+    panel = Panel(step, inputs, asked=copy and _asked(copy, beside), curl=command, attempts=step.attempts)
     if not step.ended:
-        return Panel(step, inputs, curl=command, attempts=step.attempts)
+        return panel
     name, value = memo_value(step)
     if name == "error" or step.status is StepStatus.FAILED:
-        return Panel(step, inputs, error=parse_error(value), curl=command, attempts=step.attempts)
+        return replace(panel, error=parse_error(value))
     if opcode(step.op) is Opcode.GATEWAY:
         answer = _answer(step, value, stored)
         if answer is not None:
-            return Panel(step, inputs, answer=answer, curl=command, attempts=step.attempts)
-    return Panel(step, inputs, of_json(bytes(value)), curl=command, attempts=step.attempts)
+            return replace(panel, answer=answer)
+    return replace(panel, output=of_json(bytes(value)))
+
+
+def _asked(copy: RequestCopy, beside: bytes | None) -> Asked:
+    body = copy.text.encode() if copy.text is not None else copy.data if copy.data is not None else beside
+    url = mask_url(copy.url) + (f"?{copy.query}" if copy.query else "")
+    shown = of_body(find(copy.headers, "content-type"), body or b"")
+    return Asked(copy.method, url, list(copy.headers), shown, 0 if body is not None else copy.size)
 
 
 def body_ref(step: Step) -> str | None:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stepwell.core.model import Run, RunView, Step
+from stepwell.core.requestcopies import read_copy
 from stepwell.core.reruns import CannotRerun
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem
@@ -48,14 +49,16 @@ class RunPage:
         held = await self._held(view)
         children = await self._children(view.run, ordered[first : first + PAGE])
         made = timeline(view.run, ordered, self._now(), held=held, children=children, first=first, count=PAGE)
-        stored = None
+        stored = beside = None
         if chosen is not None and (ref := body_ref(chosen)):
             stored = await self._engine.body(ref, 0, MAX_SHOWN)
+        if chosen is not None and (copy := read_copy(chosen.info)) and copy.ref:
+            beside = await self._engine.body(copy.ref, 0, None)
         address = f"{request.url.scheme}://{request.url.netloc}"
         values = {
             "run": view.run,
             "timeline": made,
-            "panel": of_run(view, address) if chosen is None else of_step(chosen, stored),
+            "panel": of_run(view, address) if chosen is None else of_step(chosen, stored, beside),
             "chosen": "" if chosen is None else chosen.step_id,
             "total": len(ordered),
             "first": first,
