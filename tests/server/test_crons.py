@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from stepwell.core.outputs import Commit
-from stepwell.server.runtime import crons
+from stepwell.server.runtime import crons, election
 from stepwell.server.runtime.engine import Engine
 from stepwell.server.store.base import ClaimRequest, RunQuery, Store, StoreError, Transacted
 from stepwell.server.store.memory import MemoryStore
@@ -205,19 +205,53 @@ class Shared(MemoryStore):
 
     exclusive = False
 
+    async def open(self) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 
 
-async def test_several_processes_fire_once() -> None:
+def dies(rig: Rig) -> None:
+    """It says nothing any more, as after ``kill -9``."""
+    for task in (rig.engine.election._task, rig.engine.crons._task):
+        assert task is not None
+        task.cancel()
+
+
+async def test_one_of_several_processes_fires_and_another_one_goes_on_when_it_dies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each tick once: also that of the time when nobody led, and those that the dead one had come to."""
+    monkeypatch.setattr(election, "BEAT_S", 0.01)
     store, clock = Shared(), SetClock(at("2026-01-01 08:59"))
     async with running(store, clock) as one, running(store, clock) as two:
         for rig in (one, two):
             await rig.sync({"cron": "* * * * *"})
-        for minute in range(5):
-            await asyncio.gather(*(rig.set(at(f"2026-01-01 09:0{minute}:00")) for rig in (one, two)))
-        await until(lambda: len(one.caller.calls) + len(two.caller.calls) == 5)
-        assert len(await one.times()) == 5
+        await one.set(at("2026-01-01 09:00:00"))
+        await until(lambda: len(one.caller.calls) + len(two.caller.calls) == 1)
+        assert (one.engine.election.leads, two.engine.election.leads) == (True, False)
+        assert two.engine.crons._agenda._seen != one.engine.crons._agenda._seen, "it has seen to nothing"
+        dies(one)
+        clock.time = at("2026-01-01 09:00:59") + 999
+        assert not one.engine.election.leads
+        await until(lambda: two.engine.election.leads)
+        for minute in range(1, 4):
+            await two.set(at(f"2026-01-01 09:0{minute}:00"))
+        await until(lambda: len(one.caller.calls) + len(two.caller.calls) == 4)
+        assert await two.times() == [f"2026-01-01T09:0{minute}:00Z" for minute in range(4)]
+
+
+async def test_two_that_both_believe_that_they_lead_start_a_tick_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, clock = Shared(), SetClock(at("2026-01-01 08:59"))
+    async with running(store, clock) as one, running(store, clock) as two:
+        for rig in (one, two):
+            monkeypatch.setattr(rig.engine.election, "_until", 2**62)
+            await rig.sync({"cron": "* * * * *"})
+        for second in range(5):
+            await asyncio.gather(*(rig.set(at(f"2026-01-01 09:00:0{second}")) for rig in (one, two)))
+        await until(lambda: len(one.caller.calls) + len(two.caller.calls) == 1)
+        assert await one.times() == ["2026-01-01T09:00:00Z"]
 
 
 class Full(MemoryStore):

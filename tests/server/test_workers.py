@@ -10,7 +10,7 @@ from stepwell.cli.workers import table
 from stepwell.server.api.workers import render_worker
 from stepwell.server.clock import SystemClock
 from stepwell.server.runtime import presence
-from stepwell.server.runtime.presence import FORGET_MS, GONE_MS, Presence
+from stepwell.server.runtime.presence import FORGET_MS, GONE_MS, About, Presence
 from stepwell.server.store.base import StoreError, WorkerRecord
 from stepwell.server.store.memory import MemoryStore
 from stepwell.testing.platform.worker_conformance import a_worker
@@ -49,14 +49,13 @@ async def until_beats(store: MemoryStore, items: int) -> WorkerRecord:
 async def test_a_process_says_what_it_is_and_what_it_works_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also after a beat that failed; and takes its record away when it ends."""
     monkeypatch.setattr(presence, "BEAT_S", 0.01)
-    store, busy = FailingStore(), [3]
-    found = Presence(store, SystemClock(), "W1", lambda: ("shop",), lambda: busy[0])
+    store, about = FailingStore(), About(("shop",), 3, leads=True)
+    found = Presence(store, SystemClock(), "W1", lambda: about)
     await found.start()
     first = await until_beats(store, 3)
     assert (first.worker_id, first.host, first.pid) == ("W1", socket.gethostname(), os.getpid())
-    assert (first.version, first.apps, first.stopping) == (VERSION, ("shop",), False)
-    store.refusals, busy[0] = 2, 8
-    found.stopping = True
+    assert (first.version, first.apps, first.leads, first.stopping) == (VERSION, ("shop",), True, False)
+    store.refusals, about = 2, About((), 8, stopping=True)
     later = await until_beats(store, 8)
     assert later.stopping
     assert later.beat_at > later.started_at == first.started_at
@@ -69,7 +68,7 @@ async def test_a_beat_forgets_who_is_long_gone() -> None:
     now = SystemClock().now()
     await store.beat(a_worker("W0", now - FORGET_MS - 1), 0)
     await store.beat(a_worker("W1", now - GONE_MS - 1), 0)
-    found = Presence(store, SystemClock(), "W2", tuple, lambda: 0)
+    found = Presence(store, SystemClock(), "W2", About)
     await found.start()
     assert [worker.worker_id for worker in await store.workers()] == ["W1", "W2"]
     await found.stop()
@@ -78,7 +77,7 @@ async def test_a_beat_forgets_who_is_long_gone() -> None:
 async def test_an_engine_is_listed_until_it_is_closed() -> None:
     async with running(_no_call) as rig:
         (worker,) = await rig.engine.workers()
-        assert (worker.pid, worker.items, worker.stopping) == (os.getpid(), 0, False)
+        assert (worker.pid, worker.items, worker.leads, worker.stopping) == (os.getpid(), 0, True, False)
     assert await rig.engine.store.workers() == []
 
 
@@ -98,15 +97,16 @@ async def test_the_api_lists_processes() -> None:
         "version": "1.2.3",
         "started_at": "1970-01-01T00:00:00.001Z",
         "last_beat_at": "2026-11-18T11:06:40.000Z",
+        "leads": False,
         "apps": ["a", "b"],
         "items": 4,
     }
 
 
 def test_processes_in_columns() -> None:
-    found = [render_worker(a_worker(name, NOW, items=12), NOW) for name in ("W1", "W22")]
+    found = [render_worker(a_worker(name, NOW, items=12, leads=True), NOW) for name in ("W1", "W22")]
     head, first, second = table(found).splitlines()
-    assert head.split() == ["WORKER", "STATUS", "HOST", "PID", "VERSION", "STARTED", "ITEMS", "APPS"]
+    assert head.split() == ["WORKER", "STATUS", "HOST", "PID", "VERSION", "STARTED", "LEADS", "ITEMS", "APPS"]
     assert first.split()[:5] == ["W1", "Active", "machine", "7", "1.2.3"]
-    assert second.endswith("12     a b")
+    assert second.endswith("  yes    12     a b")
     assert table([]) == "No platform works on this database."

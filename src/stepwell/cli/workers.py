@@ -40,7 +40,7 @@ def table(found: list[Json]) -> str:
     """Processes in columns."""
     if not found:
         return "No platform works on this database."
-    rows = [("WORKER", "STATUS", "HOST", "PID", "VERSION", "STARTED", "ITEMS", "APPS"), *map(_row, found)]
+    rows = [("WORKER", "STATUS", "HOST", "PID", "VERSION", "STARTED", "LEADS", "ITEMS", "APPS"), *map(_row, found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     return "\n".join("  ".join(_painted(row, widths)).rstrip() for row in rows)
 
@@ -53,4 +53,5 @@ def _painted(row: tuple[str, ...], widths: list[int]) -> list[str]:
 def _row(worker: Json) -> tuple[str, ...]:
     plain = [str(worker[name]) for name in ("id", "status", "host", "pid", "version")]
     apps = " ".join(map(str, cast("list[object]", worker["apps"])))
-    return (*plain, local_time(worker["started_at"]), str(worker["items"]), apps)
+    leads = "yes" if worker["leads"] else ""
+    return (*plain, local_time(worker["started_at"]), leads, str(worker["items"]), apps)

@@ -1,4 +1,4 @@
-"""Starts runs at the times of their crons. Every process does; the key of a tick lets one of them have it."""
+"""Starts runs at the times of their crons, in the process that leads; the key of a tick lets it have one, whoever else does."""
 
 import asyncio
 import logging
@@ -19,12 +19,19 @@ Fire = Callable[[Sequence[tuple[Cron, Tick]]], Awaitable[None]]
 
 
 class Crons:
-    """One loop that sleeps until the next tick of all. ``crons``: those there are, and since when (ms)."""
+    """One loop that sleeps until the next tick of all. ``crons``: those there are, and since when (ms).
 
-    def __init__(self, crons: Callable[[], Mapping[Cron, int]], clock: Clock, fire: Fire) -> None:
+    ``leads``: whether this process is the one to start them. While it is not it sees to no tick: when it becomes the one, it
+    starts those that the one before may not have come to, of the last minute (``core.cron.LATE_MS``).
+    """
+
+    def __init__(
+        self, crons: Callable[[], Mapping[Cron, int]], clock: Clock, fire: Fire, leads: Callable[[], bool]
+    ) -> None:
         self._crons = crons
         self._clock = clock
         self._fire = fire
+        self._leads = leads
         self._agenda = Agenda()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -44,7 +51,7 @@ class Crons:
             await asyncio.wait([self._task], timeout=5)
 
     def refresh(self) -> None:
-        """The functions have changed, or the clock."""
+        """The functions have changed, or the clock, or this process leads now."""
         self._changed.set()
 
     async def _run(self) -> None:
@@ -62,16 +69,17 @@ class Crons:
         """Fire what is due, and sleep. What could not be stored is still due. Raises StoreError."""
         self._changed.clear()
         self._agenda.update(self._crons())
-        now = self._clock.now()
-        due = self._agenda.due(now)
-        if due:
-            await self._fire(due)
-        self._agenda.passed(now)
+        if self._leads():
+            now = self._clock.now()
+            due = self._agenda.due(now)
+            if due:
+                await self._fire(due)
+            self._agenda.passed(now)
         await self._sleep()
 
     async def _sleep(self) -> None:
         """Until the next tick, or until something changes."""
-        following = self._agenda.next_at()
+        following = self._agenda.next_at() if self._leads() else None
         wait = None if following is None else min(_LOOK_S, max(0, following - self._clock.now()) / 1000)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), wait)

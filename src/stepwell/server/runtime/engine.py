@@ -29,10 +29,11 @@ from stepwell.server.runtime.cancelling import Cancelling
 from stepwell.server.runtime.committer import ANSWER_S, Committer, Unstorable, slow
 from stepwell.server.runtime.crons import Crons
 from stepwell.server.runtime.deliveries import Deliveries
+from stepwell.server.runtime.election import Election
 from stepwell.server.runtime.gatherings import Gatherings
 from stepwell.server.runtime.leases import Leases
 from stepwell.server.runtime.peers import Peers, has_call, wait_ended
-from stepwell.server.runtime.presence import Presence
+from stepwell.server.runtime.presence import About, Presence
 from stepwell.server.runtime.recent import Recent
 from stepwell.server.runtime.registry import Registry
 from stepwell.server.runtime.starter import Starter
@@ -90,6 +91,7 @@ class Engine:
         self._hosts = hosts
         self._public_url = public_url
         self._ticking = crons
+        self._stopping = False
         self._fetcher = fetcher
         self._http = http
         self.registry = Registry(http)
@@ -120,8 +122,9 @@ class Engine:
         self._gatherings = Gatherings(store, self._starter, self._env)
         self.worker.gatherings = self._gatherings
         self._leases = Leases(store, self._clock, owner, self._committer)
-        self._presence = Presence(store, self._clock, owner, self.registry.here, self.worker.busy)
-        self.crons = Crons(self.registry.crons, self._clock, self._ticked)
+        self._presence = Presence(store, self._clock, owner, self._here)
+        self.crons = Crons(self.registry.crons, self._clock, self._ticked, lambda: self.election.leads)
+        self.election = Election(store, self._clock, owner, self.crons.refresh)
         self._committer.seen = self._actors.seen
         self._peers = Peers(store, self._committer, {APPS: self._load_apps, CANCELLATIONS: self.cancelling.load})
 
@@ -155,16 +158,20 @@ class Engine:
         freed = await self._leases.start()
         if freed:
             logger.info("took up %d work items of an earlier process", freed)
+        await self.election.start()
         await self._presence.start()
         self._committer.start()
         self._peers.start()
         if self._ticking:
             self.crons.start()
 
+    def _here(self) -> About:
+        return About(self.registry.here(), self.worker.busy(), self.election.leads, self._stopping)
+
     async def drain(self, seconds: float = 30.0) -> bool:
         """Take no new work, let what is in flight end within ``seconds``, abort the rest. Whether all of it ended."""
         self._committer.claiming = False
-        self._presence.stopping = True
+        self._stopping = True
         drained = await self.worker.wait_idle(seconds)
         if not drained:
             await self.worker.abort()
@@ -177,6 +184,7 @@ class Engine:
         """Write what was decided, and let go of everything. After ``drain``, or for a quick end without it."""
         self._committer.claiming = False
         await self.crons.stop()
+        await self.election.stop()
         await self._peers.stop()
         await self.worker.abort()
         await self._committer.stop()

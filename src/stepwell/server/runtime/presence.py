@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 from stepwell.server.clock import Clock
 from stepwell.server.store.base import Store, StoreError, WorkerRecord
@@ -19,25 +20,25 @@ FORGET_MS = 3_600_000
 """So long after its newest beat the record of a process that is gone is deleted, by the beat of another."""
 
 
-class Presence:
-    """One loop with a beat. ``apps``: ids of the apps in this process; ``items``: how many work items are in flight here."""
+class About(NamedTuple):
+    """What changes of a process: see :class:`WorkerRecord`."""
 
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        worker_id: str,
-        apps: Callable[[], tuple[str, ...]],
-        items: Callable[[], int],
-    ) -> None:
+    apps: tuple[str, ...] = ()
+    items: int = 0
+    leads: bool = False
+    stopping: bool = False
+
+
+class Presence:
+    """One loop with a beat. ``about``: how this process is right now."""
+
+    def __init__(self, store: Store, clock: Clock, worker_id: str, about: Callable[[], About]) -> None:
         self._store = store
         self._clock = clock
         self._worker_id = worker_id
-        self._apps = apps
-        self._items = items
+        self._about = about
         self._started_at = 0
         self._task: asyncio.Task[None] | None = None
-        self.stopping = False
 
     async def start(self) -> None:
         """The first beat, then one every few seconds. Raises StoreError."""
@@ -66,9 +67,7 @@ class Presence:
             version=VERSION,
             started_at=self._started_at,
             beat_at=now,
-            apps=self._apps(),
-            items=self._items(),
-            stopping=self.stopping,
+            **self._about()._asdict(),
         )
         await self._store.beat(record, now - FORGET_MS)
 

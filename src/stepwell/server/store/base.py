@@ -87,6 +87,8 @@ class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
     beat_at: int
     apps: tuple[str, ...] = ()
     items: int = 0
+    leads: bool = False
+    """Whether it is the one that starts crons, and deletes what is old."""
     stopping: bool = False
     """Whether it was told to stop, and takes no new work."""
 
@@ -214,6 +216,17 @@ class Store(Protocol):
 
     async def drop_worker(self, worker_id: str) -> None:
         """The process ends; unknown ids are ignored."""
+        ...
+
+    async def lead(self, owner: str, now: int, expires_at: int) -> bool:
+        """Be the one of all processes that leads, until ``expires_at`` (ms); whether that is so.
+
+        Not while another one is it whose time has not come at ``now``. The one that is it goes on.
+        """
+        ...
+
+    async def resign(self, owner: str) -> None:
+        """Lead no longer; ignored when another one leads."""
         ...
 
     async def get_event(self, internal_id: str) -> StoredEvent | None:

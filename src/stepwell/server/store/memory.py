@@ -79,8 +79,9 @@ class MemoryStore(WorkerTable):
         self._claim = 0
 
     async def open(self) -> None:
-        """Forget the leases: whoever held claims is gone."""
+        """Forget the leases: whoever held claims, or led, is gone."""
         self._leases.clear()
+        self._leader = None
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -1,4 +1,4 @@
-"""The processes of the platform, as the memory store knows them."""
+"""The processes of the platform, and which of them leads, as the memory store knows them."""
 
 from stepwell.server.store.base import WorkerRecord
 
@@ -8,6 +8,8 @@ class WorkerTable:
 
     def __init__(self) -> None:
         self._workers: dict[str, WorkerRecord] = {}
+        self._leader: tuple[str, int] | None = None
+        """Who leads, until when."""
 
     async def beat(self, worker: WorkerRecord, forget: int) -> None:
         """See :meth:`Store.beat`."""
@@ -23,3 +25,15 @@ class WorkerTable:
     async def drop_worker(self, worker_id: str) -> None:
         """See :meth:`Store.drop_worker`."""
         self._workers.pop(worker_id, None)
+
+    async def lead(self, owner: str, now: int, expires_at: int) -> bool:
+        """See :meth:`Store.lead`."""
+        if self._leader is not None and self._leader[0] != owner and self._leader[1] > now:
+            return False
+        self._leader = (owner, expires_at)
+        return True
+
+    async def resign(self, owner: str) -> None:
+        """See :meth:`Store.resign`."""
+        if self._leader is not None and self._leader[0] == owner:
+            self._leader = None

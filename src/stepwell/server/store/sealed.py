@@ -220,6 +220,14 @@ class SealedStore:
         """See :meth:`Store.drop_worker`."""
         await self.inner.drop_worker(worker_id)
 
+    async def lead(self, owner: str, now: int, expires_at: int) -> bool:
+        """See :meth:`Store.lead`."""
+        return await self.inner.lead(owner, now, expires_at)
+
+    async def resign(self, owner: str) -> None:
+        """See :meth:`Store.resign`."""
+        await self.inner.resign(owner)
+
     async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
         """See :meth:`Store.waits`."""
         return await self.inner.waits(run_id, now)

@@ -22,7 +22,7 @@ from stepwell.testing.platform.hold_conformance import HoldConformance
 from stepwell.testing.platform.lists_conformance import ListsConformance
 from stepwell.testing.platform.pace_conformance import PaceConformance
 from stepwell.testing.platform.waits_conformance import WaitsConformance
-from stepwell.testing.platform.worker_conformance import WorkerConformance
+from stepwell.testing.platform.worker_conformance import LeaderConformance, WorkerConformance
 
 OK, CONFLICT, DUPLICATE = Outcome.APPLIED, Outcome.CONFLICT, Outcome.DUPLICATE
 
@@ -368,6 +368,7 @@ class StoreConformance(
     ListsConformance,
     WaitsConformance,
     WorkerConformance,
+    LeaderConformance,
     CancellationConformance,
 ):
     """All tests of a store's verbs; the fixture ``store`` yields an opened, empty store."""

@@ -1,4 +1,4 @@
-"""What every store must do about the processes of the platform. Part of the suite in ``store_conformance``."""
+"""What every store must do about processes, and the one that leads. Part of the suite in ``store_conformance``."""
 
 from stepwell.server.store.base import Store, WorkerRecord
 
@@ -43,3 +43,32 @@ class WorkerConformance:
             await store.beat(a_worker(worker_id, at), 0)
         await store.beat(a_worker("W3", 2), 5)
         assert [worker.worker_id for worker in await store.workers()] == ["W2", "W3"]
+
+
+class LeaderConformance:
+    """At most one process leads at any time."""
+
+    async def test_one_leads_until_its_time_is_over(self, store: Store) -> None:
+        """It goes on as long as it asks in time; then who asks first is the next one."""
+        assert await store.lead("A", now=10, expires_at=20)
+        assert not await store.lead("B", now=19, expires_at=90)
+        assert await store.lead("A", now=19, expires_at=30)
+        assert not await store.lead("B", now=29, expires_at=90)
+        assert await store.lead("B", now=30, expires_at=40)
+        assert not await store.lead("A", now=31, expires_at=99)
+        assert await store.lead("A", now=40, expires_at=50)
+
+    async def test_who_resigns_leads_no_longer(self, store: Store) -> None:
+        """Only the one that leads can."""
+        assert await store.lead("A", now=10, expires_at=20)
+        await store.resign("B")
+        assert not await store.lead("B", now=11, expires_at=90)
+        await store.resign("A")
+        assert await store.lead("B", now=11, expires_at=90)
+
+    async def test_who_has_a_store_to_itself_finds_no_leader(self, store: Store) -> None:
+        """The process before may have died with a lease that is not over; elsewhere that lease holds."""
+        assert await store.lead("A", now=10, expires_at=2**62)
+        await store.close()
+        await store.open()
+        assert await store.lead("B", now=11, expires_at=2**62) == store.exclusive

@@ -98,7 +98,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         waiting=ref("Waiting"),
     ),
     "Worker": obj(
-        "id status host pid version started_at last_beat_at apps items",
+        "id status host pid version started_at last_beat_at leads apps items",
         id=TEXT,
         status={"enum": ["Active", "Stopping", "Gone"]},
         host=TEXT,
@@ -106,6 +106,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         version=TEXT,
         started_at=TIME,
         last_beat_at=TIME,
+        leads={**FLAG, "description": "Whether it is the one that starts crons, and deletes what is old."},
         apps={"type": "array", "items": TEXT, "description": "Apps whose functions are in this process."},
         items={"type": "integer", "description": "Work items that it works on."},
     ),

@@ -74,6 +74,8 @@ class Queries:
     forget_workers: str
     workers: str
     drop_worker: str
+    lead: str
+    resign: str
     put_app: str
     drop_cancellation: str
     apps: str

@@ -246,6 +246,15 @@ SELECT data FROM stepwell.workers ORDER BY worker_id;
 -- name: drop_worker
 DELETE FROM stepwell.workers WHERE worker_id = $1;
 
+-- name: lead
+INSERT INTO stepwell.leader (one, owner, expires_at) VALUES (1, $1, $3)
+ON CONFLICT (one) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at
+    WHERE leader.owner = excluded.owner OR leader.expires_at <= $2
+RETURNING 1;
+
+-- name: resign
+DELETE FROM stepwell.leader WHERE owner = $1;
+
 -- name: put_app
 INSERT INTO stepwell.apps (app_id, data) VALUES ($1, $2) ON CONFLICT (app_id) DO UPDATE SET data = excluded.data;
 

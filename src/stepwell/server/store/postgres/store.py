@@ -1,4 +1,4 @@
-"""The store in a PostgreSQL database: any number of processes work on it, and none of them leads."""
+"""The store in a PostgreSQL database: any number of processes work on it, and none has to lead for that."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -142,6 +142,14 @@ class PostgresStore:
     async def drop_worker(self, worker_id: str) -> None:
         """See :meth:`Store.drop_worker`."""
         await self._write(_execute, SQL.drop_worker, worker_id)
+
+    async def lead(self, owner: str, now: int, expires_at: int) -> bool:
+        """See :meth:`Store.lead`."""
+        return await self._write(_any, SQL.lead, owner, now, expires_at)
+
+    async def resign(self, owner: str) -> None:
+        """See :meth:`Store.resign`."""
+        await self._write(_execute, SQL.resign, owner)
 
     async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
         """See :meth:`Store.append_body`."""

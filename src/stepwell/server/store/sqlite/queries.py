@@ -71,11 +71,14 @@ class Queries:
     put_lease: str
     end_leases: str
     forget_leases: str
+    forget_leader: str
     leases: str
     put_worker: str
     forget_workers: str
     workers: str
     drop_worker: str
+    lead: str
+    resign: str
     put_app: str
     apps: str
     run: str

@@ -189,6 +189,9 @@ DELETE FROM owners WHERE expires_at <= ?;
 -- name: forget_leases
 DELETE FROM owners;
 
+-- name: forget_leader
+DELETE FROM leader;
+
 -- name: leases
 SELECT owner FROM owners;
 
@@ -204,6 +207,15 @@ SELECT data FROM workers ORDER BY worker_id;
 
 -- name: drop_worker
 DELETE FROM workers WHERE worker_id = ?;
+
+-- name: lead
+INSERT INTO leader (one, owner, expires_at) VALUES (1, :owner, :expires_at)
+ON CONFLICT (one) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at
+    WHERE leader.owner = excluded.owner OR leader.expires_at <= :now
+RETURNING 1;
+
+-- name: resign
+DELETE FROM leader WHERE owner = ?;
 
 -- name: put_app
 INSERT INTO apps (app_id, data) VALUES (?, ?) ON CONFLICT (app_id) DO UPDATE SET data = excluded.data;

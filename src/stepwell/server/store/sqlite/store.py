@@ -129,6 +129,14 @@ class SQLiteStore:
         """See :meth:`Store.drop_worker`."""
         await self._writer.do(Writer.drop_worker, worker_id)
 
+    async def lead(self, owner: str, now: int, expires_at: int) -> bool:
+        """See :meth:`Store.lead`."""
+        return await self._writer.do(Writer.lead, owner, now, expires_at)
+
+    async def resign(self, owner: str) -> None:
+        """See :meth:`Store.resign`."""
+        await self._writer.do(Writer.resign, owner)
+
     async def get_event(self, internal_id: str) -> StoredEvent | None:
         """See :meth:`Store.get_event`."""
         return await self._reader.do(Reader.event, internal_id)

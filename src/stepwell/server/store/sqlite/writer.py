@@ -28,6 +28,7 @@ class Writer:
         self._conn = conn
         with self._transaction():
             conn.execute(SQL.forget_leases)
+            conn.execute(SQL.forget_leader)
         self._ledger = read_ledger(conn)
 
     @contextmanager
@@ -147,6 +148,17 @@ class Writer:
         """See :meth:`Store.drop_worker`."""
         with self._transaction():
             self._conn.execute(SQL.drop_worker, (worker_id,))
+
+    def lead(self, owner: str, now: int, expires_at: int) -> bool:
+        """See :meth:`Store.lead`."""
+        with self._transaction():
+            asked = {"owner": owner, "now": now, "expires_at": expires_at}
+            return bool(self._conn.execute(SQL.lead, asked).fetchall())
+
+    def resign(self, owner: str) -> None:
+        """See :meth:`Store.resign`."""
+        with self._transaction():
+            self._conn.execute(SQL.resign, (owner,))
 
     def save_app(self, app: AppRecord) -> None:
         """See :meth:`Store.save_app`."""
