@@ -16,6 +16,7 @@ from stepwell.core.model import (
 )
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, Outcome, RunQuery, Store, Transacted
+from stepwell.testing.platform.admission_conformance import AdmissionConformance
 from stepwell.testing.platform.body_conformance import BodyConformance
 from stepwell.testing.platform.cancellation_conformance import CancellationConformance
 from stepwell.testing.platform.hold_conformance import HoldConformance
@@ -362,6 +363,7 @@ class _Queue:
 class StoreConformance(
     _State,
     _Queue,
+    AdmissionConformance,
     BodyConformance,
     PaceConformance,
     HoldConformance,
