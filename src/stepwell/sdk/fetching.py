@@ -233,6 +233,8 @@ def _request(url: UrlOrRequest, given: dict[str, Any]) -> httpx2.Request:
 
 def _headers(given: Any) -> httpx2.Headers:
     """The user's headers over those that a client of httpx2 sends by itself."""
+    if given is None:
+        return _usual_headers()  # a Request makes a copy
     headers = _usual_headers().copy()
     headers.update(given)
     return headers

@@ -55,6 +55,7 @@ _TRANSLATED = IPv6Network("::ffff:0:0:0/96")
 _COMPATIBLE = IPv6Network("::/96")
 
 
+@lru_cache(maxsize=4_096)
 def forbidden(address: Address) -> str | None:
     """Why a request must not go to this address ("loopback", "private", "metadata" …), or None when it is public.
 

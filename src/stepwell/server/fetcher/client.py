@@ -20,7 +20,7 @@ from stepwell.server.fetcher.guard import Guard, GuardDenied
 from stepwell.server.fetcher.networks import Networks, Route
 from stepwell.server.fetcher.resolver import GuardedResolver, Lookup, system_lookup
 from stepwell.server.fetcher.tee import Tee
-from stepwell.server.fetcher.timing import Timing, trace_config
+from stepwell.server.fetcher.timing import CURRENT, TimedConnector, Timing
 from stepwell.server.fetcher.tls import usual_context
 from stepwell.wire.constants import MAX_FETCH_BODY, MAX_TEXT_BODY, VERSION
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header, Hop
@@ -92,6 +92,7 @@ class AiohttpFetcher:
     async def fetch_teed(self, request: FetchRequest, attempt: int, tee: Tee | None) -> FetchOutcome:
         """As :meth:`fetch`, with the body going to ``tee`` while it arrives."""
         made = _Attempt(Timing(), tee, request.history)
+        CURRENT.set(made.timing)
         deadline = self._limits.total
         if request.policy.deadline_ms is not None:
             deadline = min(deadline, request.policy.deadline_ms / 1000)
@@ -129,18 +130,24 @@ class AiohttpFetcher:
             self._guard.check_url(request.url, proxied=route.proxy is not None)
         except GuardDenied as error:
             return broken(request, error, made.timing)
+        response = await self._uploaded(request, route, made.timing)
+        try:
+            return await self._received(request, response, made)
+        except BaseException:
+            response.close()
+            raise
+
+    async def _uploaded(self, request: FetchRequest, route: Route, timing: Timing) -> ClientResponse:
+        """The response's head; a large body goes out in slices, each with its time."""
+        body = request.body
+        if body is None or len(body) <= SLICE_BYTES:
+            return await self._send(request, route, body)
         write = request.policy.timeouts.write or self._limits.write
         async with asyncio.timeout(None) as watch:
-            response = await self._send(request, route, made.timing, _data(request.body, made.timing, watch, write))
-            watch.reschedule(None)
-            try:
-                return await self._received(request, response, made)
-            except BaseException:
-                response.close()
-                raise
+            return await self._send(request, route, sliced(body, timing, watch, write))
 
     async def _send(
-        self, request: FetchRequest, route: Route, timing: Timing, data: bytes | AsyncIterator[bytes] | None
+        self, request: FetchRequest, route: Route, data: bytes | AsyncIterator[bytes] | None
     ) -> ClientResponse:
         return await self._session().request(
             request.method,
@@ -151,7 +158,6 @@ class AiohttpFetcher:
             timeout=self._timeouts(request, route),
             proxy=route.proxy,
             ssl=route.tls or True,
-            trace_request_ctx=timing,
         )
 
     async def _received(
@@ -192,7 +198,7 @@ class AiohttpFetcher:
     def _connect(self) -> aiohttp.ClientSession:
         limits = self._limits
         self._resolver = resolver = GuardedResolver(self._guard, self._lookup, limits.dns)
-        connector = aiohttp.TCPConnector(
+        connector = TimedConnector(
             limit=limits.connections,
             limit_per_host=0,
             keepalive_timeout=limits.keep_alive,
@@ -206,7 +212,6 @@ class AiohttpFetcher:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_OURS,
-            trace_configs=[trace_config()],
             middlewares=(_once,),
             read_bufsize=_READ_BUFFER,
             max_line_size=_MAX_HEADER_BYTES,
@@ -268,14 +273,6 @@ def _as_sent(value: str) -> str:
     except UnicodeEncodeError:
         return value.encode().decode("latin-1")
     return value
-
-
-def _data(
-    body: bytes | None, timing: Timing, watch: asyncio.Timeout, write: float
-) -> bytes | AsyncIterator[bytes] | None:
-    if body is None or len(body) <= SLICE_BYTES:
-        return body
-    return sliced(body, timing, watch, write)
 
 
 async def _drain(response: ClientResponse) -> None:

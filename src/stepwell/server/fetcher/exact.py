@@ -10,6 +10,8 @@ from typing import Any, cast
 from aiohttp import ClientRequest, ClientResponse
 from aiohttp.connector import Connection
 
+from stepwell.server.fetcher.timing import CURRENT
+
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -18,6 +20,7 @@ class ExactRequest(ClientRequest):
 
     async def send(self, conn: Connection) -> ClientResponse:
         """See :meth:`ClientRequest.send`."""
+        CURRENT.get().sending()
         if all(value.isascii() for value in self.headers.values()):
             return await super().send(conn)
         return await super().send(cast("Connection", _View(conn, protocol=_HeadWriter(conn))))

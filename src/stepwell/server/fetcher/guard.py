@@ -138,10 +138,11 @@ class Guard:
         ``proxied``: there will be no look-up here, so names that mean the proxy's own machine are judged too.
         """
         parts = urlsplit(url)
-        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        named = parts.hostname
+        if parts.scheme not in DEFAULT_PORTS or not named:
             raise GuardDenied("only http and https URLs with a host can be requested")
         port = parts.port or DEFAULT_PORTS[parts.scheme]
-        host, address = parts.hostname.rstrip("."), literal(parts.hostname)
+        host, address = named.rstrip("."), literal(named)
         if self.admits(host, address, port):
             return
         if port in _BAD_PORTS and not any(pattern.is_port(port) for pattern in self._patterns):

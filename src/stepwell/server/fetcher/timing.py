@@ -1,18 +1,25 @@
 """Where an attempt's time goes, and how far its request has come; fed by aiohttp's traces."""
 
+from contextvars import ContextVar
+from functools import cache
 from time import perf_counter
 from types import SimpleNamespace
+from typing import cast
 
 from aiohttp import (
+    ClientRequest,
     ClientSession,
+    ClientTimeout,
+    TCPConnector,
     TraceConfig,
     TraceConnectionCreateEndParams,
     TraceConnectionCreateStartParams,
     TraceConnectionReuseconnParams,
     TraceDnsResolveHostEndParams,
     TraceDnsResolveHostStartParams,
-    TraceRequestHeadersSentParams,
 )
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 from stepwell.server.fetcher.tls import HANDSHAKE
 from stepwell.wire.fetch import Phases
@@ -114,20 +121,37 @@ def _add(so_far: float | None, since: float) -> float:
     return (so_far or 0.0) + (perf_counter() - since) * 1000
 
 
-def trace_config() -> TraceConfig:
-    """Traces that feed the :class:`Timing` given as ``trace_request_ctx``."""
+CURRENT: ContextVar[Timing] = ContextVar("stepwell_timing")
+"""The attempt of this task; set by whoever sends a request."""
+
+
+class TimedConnector(TCPConnector):
+    """A connector that feeds the :data:`CURRENT` attempt.
+
+    The session itself has no traces: aiohttp would tell nine things of each request, where one is wanted.
+    """
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
+        """See :meth:`TCPConnector.connect`."""
+        context = SimpleNamespace(timing=CURRENT.get())
+        told = Trace(cast("ClientSession", None), _trace_config(), context)  # none of ours looks at a session
+        return await super().connect(req, [told], timeout)
+
+
+@cache
+def _trace_config() -> TraceConfig:
     config = TraceConfig()
     config.on_dns_resolvehost_start.append(_on_dns_start)
     config.on_dns_resolvehost_end.append(_on_dns_end)
     config.on_connection_create_start.append(_on_connect_start)
     config.on_connection_create_end.append(_on_connect_end)
     config.on_connection_reuseconn.append(_on_reuse)
-    config.on_request_headers_sent.append(_on_headers_sent)
+    config.freeze()
     return config
 
 
 def _timing(context: SimpleNamespace) -> Timing:
-    found: Timing = context.trace_request_ctx
+    found: Timing = context.timing
     return found
 
 
@@ -151,7 +175,3 @@ async def _on_connect_end(_: ClientSession, context: SimpleNamespace, __: TraceC
 
 async def _on_reuse(_: ClientSession, context: SimpleNamespace, __: TraceConnectionReuseconnParams) -> None:
     _timing(context).reused = True
-
-
-async def _on_headers_sent(_: ClientSession, context: SimpleNamespace, __: TraceRequestHeadersSentParams) -> None:
-    _timing(context).sending()
