@@ -1,6 +1,6 @@
 """An engine in memory behind the API's facade, and a client that talks to the API."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import httpx2
 import msgspec
@@ -43,6 +43,32 @@ class FakeCancellations:
         return len(self.found) < before
 
 
+class FakePauses:
+    """Keeps what it is given; every function of ``known`` is there."""
+
+    def __init__(self, known: Callable[[], list[str]]) -> None:
+        self.since_when: dict[str, int] = {}
+        self.cancelling = False
+        self._known = known
+
+    def since(self, function_id: str) -> int | None:
+        return self.since_when.get(function_id)
+
+    async def pause(self, function_id: str, *, cancel_running: bool = False) -> Cancellation | None:
+        if function_id not in self._known():
+            raise LookupError(function_id)
+        self.since_when.setdefault(function_id, NOW)
+        self.cancelling = cancel_running
+        if not cancel_running:
+            return None
+        return Cancellation(
+            cancellation_id=new_ulid(77), created_at=NOW, app_id="a", function_id=function_id, started_before=NOW
+        )
+
+    async def resume(self, function_id: str) -> bool:
+        return self.since_when.pop(function_id, None) is not None
+
+
 class FakeEngine:
     """Keeps what it is given; ``broken`` makes every verb fail as a store does."""
 
@@ -60,6 +86,7 @@ class FakeEngine:
         self.items: dict[str, list[Item]] = {}
         self.processes: list[WorkerRecord] = []
         self.cancelling = FakeCancellations()
+        self.pausing = FakePauses(lambda: [function.id for function in self.functions()])
         self._made = 0
 
     def add_run(self, number: int = 1, status: RunStatus = RunStatus.RUNNING, **fields: object) -> RunView:

@@ -280,3 +280,17 @@ async def test_what_could_not_be_stored_is_started_later(
         store.full = False
         await until(lambda: len(rig.caller.calls) == 1)
         assert await rig.times() == ["2026-01-01T09:00:00Z"]
+
+
+async def test_a_paused_function_is_not_started_and_what_it_missed_is_not_made_up_for() -> None:
+    async with running(MemoryStore(), SetClock(at("2026-01-01 08:30"))) as rig:
+        await rig.sync({"cron": "0 * * * *"})
+        await rig.set(at("2026-01-01 09:00"))
+        await rig.engine.pausing.pause("a-f")
+        await rig.set(at("2026-01-01 10:00"))
+        await rig.set(at("2026-01-01 11:00"))
+        await rig.engine.pausing.resume("a-f")
+        await rig.set(at("2026-01-01 11:30"))
+        await rig.set(at("2026-01-01 12:00"))
+        assert await rig.times() == ["2026-01-01T09:00:00Z", "2026-01-01T12:00:00Z"]
+        assert len(await rig.engine.runs(RunQuery())) == 2

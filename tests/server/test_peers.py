@@ -132,3 +132,21 @@ async def test_a_cancellation_at_the_other_is_looked_at_before_a_call(engines: l
     only(engines, 2)  # nobody works on it
     await engines[0].cancelling.add(one)
     await until(lambda: "bare-f" in engines[1].cancelling._fresh)  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_function_that_is_paused_at_one_is_paused_at_the_other(engines: list[Engine]) -> None:
+    async def answer(_call: Call, _request: web.Request) -> web.StreamResponse:
+        return returned(7)
+
+    async with Endpoint(answer).serving() as endpoint:
+        await register(engines[0], endpoint)
+        await engines[0].pausing.pause("bare-f")
+        await until(lambda: engines[1].pausing.paused("bare-f"))
+        view = await engines[1].view(await start(engines[1]))
+        assert view is not None
+        assert (view.run.status, view.run.skipped) == (RunStatus.SKIPPED, "paused")
+        await engines[1].pausing.resume("bare-f")
+        await until(lambda: not engines[0].pausing.paused("bare-f"))
+        view = await engines[0].wait_run(await start(engines[0]), 20)
+    assert view is not None
+    assert view.run.output == b"7"

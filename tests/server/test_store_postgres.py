@@ -11,7 +11,7 @@ from stepwell.cli.main import run
 from stepwell.core.outputs import Commit
 from stepwell.server.build import open_store
 from stepwell.server.settings import SettingsError
-from stepwell.server.store.base import APPS, WORK, AppRecord, ClaimRequest, Outcome, StoreError, Unsure
+from stepwell.server.store.base import APPS, TOPICS, WORK, AppRecord, ClaimRequest, Outcome, StoreError, Unsure
 from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.postgres import PostgresStore
 from stepwell.server.store.postgres.connect import connect, migrate
@@ -104,7 +104,7 @@ async def test_what_others_store_is_told(store: PostgresStore) -> None:
     other = PostgresStore(url_of(store))
     await other.open()
     store.watch(told.append)
-    await until(lambda: len(told) == 3)  # it listens: whatever was before is looked at
+    await until(lambda: len(told) == len(TOPICS))  # it listens: whatever was before is looked at
     told.clear()
     await other.transact([Commit(now=1, put=(an_item("a"),))])  # claimed by nobody
     await until(lambda: WORK in told)
@@ -117,7 +117,7 @@ async def test_what_others_store_is_told(store: PostgresStore) -> None:
 async def test_who_takes_all_work_tells_nobody(store: PostgresStore) -> None:
     told: list[str] = []
     store.watch(told.append)
-    await until(lambda: len(told) == 3)
+    await until(lambda: len(told) == len(TOPICS))
     told.clear()
     for number in range(5):
         await store.transact([Commit(now=1, put=(an_item(f"k{number}"),))], ClaimRequest("me", 5, 5))

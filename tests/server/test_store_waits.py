@@ -17,6 +17,7 @@ from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.sqlite import SQLiteStore
 from stepwell.server.store.sqlite.connect import APPLICATION_ID
 from stepwell.testing.platform.cancellation_conformance import CancellationConformance, a_cancellation
+from stepwell.testing.platform.pause_conformance import PauseConformance
 from stepwell.testing.platform.waits_conformance import WaitsConformance, a_delivery
 
 OLD, NEW = "11" * 32, "22" * 32
@@ -35,7 +36,7 @@ def ids(waits: list[Wait]) -> list[str]:
     return [wait.run_id for wait in waits]
 
 
-class TestSealedStore(WaitsConformance, CancellationConformance):
+class TestSealedStore(WaitsConformance, CancellationConformance, PauseConformance):
     """The same meaning as without a key."""
 
     @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from stepwell.core.model import Cancellation
+from stepwell.core.model import Cancellation, RunStatus
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.fetch import FetchBroken, FetchResponse
@@ -189,6 +189,13 @@ class NoRunHangs(RuleBasedStateMachine):
         )
         self.world.tell(self.world.engine.cancelling.add(asked))
 
+    @rule(function=st.sampled_from(["a-f0", "a-f1"]), cancel=st.none() | st.booleans())
+    def a_function_is_paused_or_resumed(self, function: str, cancel: bool | None) -> None:
+        pausing = self.world.engine.pausing
+        asked = pausing.resume(function) if cancel is None else pausing.pause(function, cancel_running=cancel)
+        self.world.tell(asked)
+        assert pausing.paused(function) == (cancel is not None)
+
     @rule(how=st.sampled_from(["kill", "stop"]))
     def the_platform_ends_and_begins(self, how: str) -> None:
         self.world.kill() if how == "kill" else self.world.stop()
@@ -209,6 +216,12 @@ class NoRunHangs(RuleBasedStateMachine):
                 assert items, f"run {run.run_id} has nothing that could ever end it"
                 latest = max(item.due_at for item in items)
                 assert latest <= self.world.clock.now() + 2 * YEAR_MS
+
+    @invariant()
+    def what_was_skipped_says_why(self) -> None:
+        if hasattr(self, "world"):
+            skipped = [run for run in self.world.runs() if run.status is RunStatus.SKIPPED]
+            assert {run.skipped for run in skipped} <= {"paused", "singleton"}
 
     @invariant()
     def nothing_waits_for_a_run_that_has_ended(self) -> None:

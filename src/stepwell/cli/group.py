@@ -17,6 +17,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "rerun": ("stepwell.cli.rerun:rerun", "Run a run again, from its start or from a step."),
     "cancel": ("stepwell.cli.cancel:cancel", "End runs: by id, or many of a function by an expression."),
     "workers": ("stepwell.cli.workers:workers", "List the processes of the platform."),
+    "functions": ("stepwell.cli.functions:functions", "List functions; pause one, resume one."),
     "rekey": (
         "stepwell.cli.rekey:rekey",
         "Seal a database anew with the newest encryption key, so that older ones can go.",

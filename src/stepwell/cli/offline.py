@@ -35,6 +35,22 @@ class OfflineCancellations:
         raise StoreError(_NEEDS_ONE)
 
 
+class OfflinePauses:
+    """Nobody is connected, so nothing can be paused."""
+
+    def since(self, function_id: str) -> int | None:
+        """None."""
+        return None
+
+    async def pause(self, function_id: str, *, cancel_running: bool = False) -> Cancellation | None:
+        """Needs an engine."""
+        raise StoreError(_NEEDS_ONE)
+
+    async def resume(self, function_id: str) -> bool:
+        """Needs an engine."""
+        raise StoreError(_NEEDS_ONE)
+
+
 class OfflineEngine:
     """Answers the API's questions from the store alone."""
 
@@ -43,6 +59,7 @@ class OfflineEngine:
         self._streams = Streams()
         self.realtime = Hub()
         self.cancelling = OfflineCancellations(store)
+        self.pausing = OfflinePauses()
 
     @property
     def streams(self) -> Streams:

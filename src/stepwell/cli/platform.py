@@ -102,6 +102,15 @@ class Platform:
         found: object = response.json() if response.status_code == 200 else []
         return [str(each["id"]) for each in cast("list[Json]", found)]
 
+    async def all_functions(self) -> list[Json]:
+        """Every function of every app, and whether it is paused."""
+        return cast("list[Json]", (await self._ask("GET", "/v1/functions"))["data"])
+
+    async def pausing(self, function_id: str, verb: str, wanted: Json) -> Json:
+        """``pause`` or ``resume`` a function: how it is now."""
+        path = f"/v1/functions/{quote(function_id, safe='')}/{verb}"
+        return cast("Json", (await self._ask("POST", path, json=wanted))["data"])
+
     async def body(self, ref: str) -> AsyncGenerator[bytes]:
         """A body that is kept beside the state, part by part."""
         try:

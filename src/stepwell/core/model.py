@@ -18,7 +18,7 @@ class RunStatus(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
-    """It never began: another run of a singleton was active."""
+    """It never began: its function was paused, or another run of its singleton was active."""
 
     @property
     def ended(self) -> bool:
@@ -213,6 +213,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     finish_ms: int | None = None
     trace: str = ""
     """That of its event."""
+    skipped: str | None = None
+    """Why it never began, in a word: ``paused`` or ``singleton``."""
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -320,6 +322,13 @@ class Cancellation(msgspec.Struct, frozen=True, kw_only=True):
     started_before: int
     started_after: int | None = None
     condition: str | None = None
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """A function that starts no runs since ``paused_at`` (ms)."""
+
+    function_id: str
+    paused_at: int
 
 
 class Body(msgspec.Struct, frozen=True):

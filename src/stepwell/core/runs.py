@@ -103,11 +103,23 @@ def singleton(enter: Entrance, run: Run, env: Env) -> tuple[Admission, ...]:
 
 def skipped(run: Run, env: Env) -> Commit:
     """The record of a run that another one of its singleton has stopped."""
-    ended = replace(
-        run, status=RunStatus.SKIPPED, ended_at=env.now, discovering=False, gathering=False, buckets=(), cancels=0
-    )
     message = f"the invoked function is a singleton, and another run of it is active: the run {run.run_id} was skipped"
-    return Commit(now=env.now, run=ended, more=_told(run, "InvokedFunctionSkipped", message, env))
+    return not_begun(run, env, "singleton", "InvokedFunctionSkipped", message)
+
+
+def not_begun(run: Run, env: Env, why: str, name: str, message: str) -> Commit:
+    """The record of a run that is skipped, ``why`` in a word; steps that wait for it get the error ``name``: ``message``."""
+    ended = replace(
+        run,
+        status=RunStatus.SKIPPED,
+        ended_at=env.now,
+        discovering=False,
+        gathering=False,
+        buckets=(),
+        cancels=0,
+        skipped=why,
+    )
+    return Commit(now=env.now, run=ended, more=_told(run, name, message, env))
 
 
 def _told(run: Run, name: str, message: str, env: Env) -> tuple[Commit, ...]:

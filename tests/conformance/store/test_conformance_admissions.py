@@ -88,7 +88,7 @@ class Desk(RuleBasedStateMachine):
         self.loop.run(self.disk.open())
         ids = itertools.count()
         self.now = 1_000_000
-        self.starter = Starter(registry(), Waiting(self.memory), lambda: f"{next(ids):026}")
+        self.starter = Starter(registry(), Waiting(self.memory), lambda: f"{next(ids):026}", lambda _: False)
         self.gatherings = Gatherings(self.memory, self.starter, lambda: Env(self.now))
         self.batch: list[Commit] = []
         self.asked: dict[int, Sent] = {}

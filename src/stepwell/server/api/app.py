@@ -19,6 +19,7 @@ from stepwell.server.api.cancellations import Cancellations
 from stepwell.server.api.checkpoint import Checkpoint
 from stepwell.server.api.events import Events
 from stepwell.server.api.facade import EngineFacade
+from stepwell.server.api.functions import Functions
 from stepwell.server.api.health import Health
 from stepwell.server.api.ingest import Ingest
 from stepwell.server.api.invoke import Invoke
@@ -181,6 +182,7 @@ def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int], metr
         *Events(engine, settings).routes(),
         *Apps(engine, settings).routes(),
         *Workers(engine, settings, now).routes(),
+        *Functions(engine, settings).routes(),
     ]
     if metrics is not None:
         routes.append(MetricsPage(engine, settings, metrics).route())

@@ -34,6 +34,22 @@ class CancellationsFacade(Protocol):
         ...
 
 
+class PausesFacade(Protocol):
+    """Functions that start no runs for a while."""
+
+    def since(self, function_id: str) -> int | None:
+        """Since when (ms) a function is paused; None when it is not."""
+        ...
+
+    async def pause(self, function_id: str, *, cancel_running: bool = False) -> Cancellation | None:
+        """Pause it; the cancellation that ends its runs where that is wanted. Raises LookupError when it is unknown."""
+        ...
+
+    async def resume(self, function_id: str) -> bool:
+        """Let it start runs again; False when it was not paused."""
+        ...
+
+
 class EngineFacade(Protocol):
     """The engine, as the API sees it. Every verb may raise ``StoreError`` when the store can not do its work."""
 
@@ -50,6 +66,11 @@ class EngineFacade(Protocol):
     @property
     def cancelling(self) -> CancellationsFacade:
         """Many runs ended at once."""
+        ...
+
+    @property
+    def pausing(self) -> PausesFacade:
+        """Functions that start no runs."""
         ...
 
     async def ingest(self, events: Sequence[IncomingEvent], ids: Sequence[str]) -> list[str]:

@@ -7,9 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from stepwell.core.pauses import sentence
 from stepwell.server.api.auth import require_bearer
 from stepwell.server.api.body import header, read_body
 from stepwell.server.api.facade import EngineFacade
+from stepwell.server.api.functions import unknown_function
 from stepwell.server.api.problems import Problem, bare
 from stepwell.server.settings import Settings
 from stepwell.wire.constants import H_EVENT_SEED, MAX_REQUEST_BYTES
@@ -33,7 +35,9 @@ class Invoke:
         require_bearer(self._settings, request.scope)
         slug = str(request.path_params["slug"])
         if not any(function.id == slug for function in self._engine.functions()):
-            raise Problem(404, f"There is no function {slug[:80]!r}.", code="function_unknown")
+            raise unknown_function(slug)
+        if self._engine.pausing.since(slug) is not None:
+            raise Problem(409, sentence(slug), code="function_paused")
         now = self._now()
         try:
             event = invoking_event(await read_body(request.scope, request.receive, MAX_REQUEST_BYTES), slug, now)

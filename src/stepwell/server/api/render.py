@@ -52,6 +52,8 @@ def render_run(run: Run) -> Json:
     }
     if run.original is not None:
         shape["original_run_id"] = run.original
+    if run.skipped is not None:
+        shape["skip_reason"] = run.skipped
     if run.output is not None:
         shape["output"] = msgspec.Raw(run.output)
     if run.error is not None:

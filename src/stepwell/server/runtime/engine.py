@@ -32,6 +32,7 @@ from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.runtime.election import Election
 from stepwell.server.runtime.gatherings import Gatherings
 from stepwell.server.runtime.leases import Leases
+from stepwell.server.runtime.pausing import Pausing
 from stepwell.server.runtime.peers import Peers, has_call, wait_ended
 from stepwell.server.runtime.presence import About, Presence
 from stepwell.server.runtime.recent import Recent
@@ -42,6 +43,7 @@ from stepwell.server.runtime.worker import Worker
 from stepwell.server.store.base import (
     APPS,
     CANCELLATIONS,
+    PAUSES,
     AppRecord,
     Counts,
     EventQuery,
@@ -97,9 +99,10 @@ class Engine:
         self.registry = Registry(http)
         owner = self.new_id()
         self._waiting = Waiting(store)
-        self._starter = Starter(self.registry, self._waiting, self.new_id)
         self._deliveries = Deliveries(store, self._clock)
         self.cancelling = Cancelling(store, self._clock)
+        self.pausing = Pausing(store, self._clock, self.cancelling, self.new_id, self.registry.owner)
+        self._starter = Starter(self.registry, self._waiting, self.new_id, self.pausing.paused)
         self.worker = Worker(
             store, fetcher, self.registry, self._clock, self.new_id, self._deliveries, self.cancelling, capacity
         )
@@ -126,7 +129,8 @@ class Engine:
         self.crons = Crons(self.registry.crons, self._clock, self._ticked, lambda: self.election.leads)
         self.election = Election(store, self._clock, owner, self.crons.refresh)
         self._committer.seen = self._actors.seen
-        self._peers = Peers(store, self._committer, {APPS: self._load_apps, CANCELLATIONS: self.cancelling.load})
+        reload = {APPS: self._load_apps, CANCELLATIONS: self.cancelling.load, PAUSES: self.pausing.load}
+        self._peers = Peers(store, self._committer, reload)
 
     def propagate(self, propagation: PassedOn) -> None:
         """From now on send trace contexts as ``propagation`` says."""
@@ -139,6 +143,7 @@ class Engine:
         await self.store.open()
         await self._waiting.load()
         await self.cancelling.load()
+        await self.pausing.load()
         await self._load_apps()
         self.crons.load()
 

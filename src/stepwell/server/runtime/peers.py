@@ -1,16 +1,16 @@
-"""Keeps up with the other processes on the same store: work that they leave, apps that they sync, what they cancel.
+"""Keeps up with the other processes on the same store: work that they leave, apps that they sync, what they cancel and pause.
 
 The store tells of it; what it tells may be lost, so all of it is looked at from time to time as well.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from stepwell.core.model import RunView
 from stepwell.server.runtime.actors import Actor
 from stepwell.server.runtime.committer import Committer
-from stepwell.server.store.base import APPS, CANCELLATIONS, WORK, Store, StoreError, Watched
+from stepwell.server.store.base import WORK, Store, StoreError, Watched
 from stepwell.wire.constants import DISCOVERY
 
 logger = logging.getLogger("stepwell.engine")
@@ -24,7 +24,7 @@ _LOOK_S = 1.0
 class Peers:
     """Does nothing where the store is ours alone. ``reload``: what to do for each topic but work."""
 
-    def __init__(self, store: Store, committer: Committer, reload: dict[str, Callable[[], Awaitable[None]]]) -> None:
+    def __init__(self, store: Store, committer: Committer, reload: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
         self._store = store
         self._committer = committer
         self._reload = reload
@@ -65,7 +65,7 @@ class Peers:
             self._wake.clear()
             if loop.time() - looked > OTHERS_S:
                 looked = loop.time()
-                self._told.update((APPS, CANCELLATIONS))
+                self._told.update(self._reload)
             while self._told:
                 topic = min(self._told)  # in an order that is the same every time, for the simulation
                 self._told.remove(topic)

@@ -80,6 +80,10 @@ class Registry:
         app = self._apps.get(app_id)
         return app.record if app is not None else None
 
+    def owner(self, function_id: str) -> str | None:
+        """The app of a function."""
+        return self._owners.get(function_id)
+
     def archived(self, app_id: str, function_id: str) -> bool:
         """Whether the app is known, and has no such function any more."""
         app = self._apps.get(app_id)

@@ -14,6 +14,7 @@ from stepwell.core.inputs import Env, Ready
 from stepwell.core.invokes import INVOKED, failure, outcome, resume, target_of, unknown
 from stepwell.core.model import Item, Run, RunKey, RunView, StoredEvent
 from stepwell.core.outputs import Commit, SystemEvent
+from stepwell.core.pauses import sentence, skip
 from stepwell.core.propagation import PassedOn
 from stepwell.core.reruns import CannotRerun, rerun
 from stepwell.core.runs import KEY_LIFETIME_MS, start, waiting_steps
@@ -28,10 +29,13 @@ _TICK = ":tick:"
 
 
 class Starter:
-    """Makes runs. ``new_id`` gives ULIDs."""
+    """Makes runs. ``new_id`` gives ULIDs; ``paused``: whether a function starts no runs for now."""
 
-    def __init__(self, registry: Registry, waiting: Waiting, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, registry: Registry, waiting: Waiting, new_id: Callable[[], str], paused: Callable[[str], bool]
+    ) -> None:
         self._registry = registry
+        self._paused = paused
         self._waiting = waiting
         self._new_id = new_id
         self.propagation = PassedOn()
@@ -50,11 +54,16 @@ class Starter:
         match = self._registry.find(old.run.function_id, event)
         if match is None:
             raise CannotRerun(f"The function {old.run.function_id} is not registered: start its app, or sync it.")
+        if self._paused(match.config.id):
+            raise CannotRerun(sentence(match.config.id))
         made = self._begin(env, self._new_id(), event, match, entrance_of_gathered(match.config, event.body))
         return rerun(old, made, from_step, args)
 
     def tick(self, env: Env, cron: Cron, tick: Tick) -> tuple[RunView | None, Commit] | None:
-        """The run of a cron's tick, and its event with it; None when the function is gone. DUPLICATE when it was started."""
+        """The run of a cron's tick, and its event with it; None when the function is gone or paused. DUPLICATE when it was
+        started."""
+        if self._paused(cron.function_id):
+            return None
         event = self._stored(env, tick_event(cron, tick))
         match = self._registry.find(cron.function_id, event)
         if match is None:
@@ -124,6 +133,8 @@ class Starter:
         return self._registry.archived(run.app_id, run.function_id)
 
     def _start(self, env: Env, event: StoredEvent, match: Match) -> tuple[RunView | None, Commit]:
+        if self._paused(match.config.id):
+            return None, skip(env, run_id=self._new_id(), app_id=match.app_id, function_id=match.config.id, event=event)
         enter = entrance(match.config, event.body, event.received_at)
         if enter.batch is None and enter.debounce is None:
             return self._begin(env, self._new_id(), event, match, enter)

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Cancellation, Item, ItemRef, Run, RunView, StoredEvent, Wait
+from stepwell.core.model import Cancellation, Item, ItemRef, Pause, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 
 PIECE_BYTES = 512 * 1024
@@ -145,8 +145,9 @@ class Counts(msgspec.Struct, frozen=True):
     claimed: int
 
 
-WORK, APPS, CANCELLATIONS = "work", "apps", "cancellations"
-"""What processes tell each other of: work that is due, apps that were synced, cancellations of many runs."""
+WORK, APPS, CANCELLATIONS, PAUSES = "work", "apps", "cancellations", "pauses"
+"""What processes tell each other of: work that is due, apps that were synced, cancellations of many runs, paused functions."""
+TOPICS = (WORK, APPS, CANCELLATIONS, PAUSES)
 
 
 @runtime_checkable
@@ -288,6 +289,18 @@ class Store(Protocol):
 
     async def drop_cancellation(self, cancellation_id: str) -> bool:
         """Delete one; False when there is none of that id."""
+        ...
+
+    async def pauses(self) -> list[Pause]:
+        """Every paused function, by id."""
+        ...
+
+    async def save_pause(self, pause: Pause) -> None:
+        """Pause a function. One that is paused stays so since it was."""
+        ...
+
+    async def drop_pause(self, function_id: str) -> bool:
+        """End a pause; False when there is none."""
         ...
 
     async def waiting_names(self) -> set[str]:

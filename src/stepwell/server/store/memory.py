@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from stepwell.core.flow.admission import State, idle_at, judge
 from stepwell.core.flow.gates import WAKE_MS, FlowState, Shut, observe, opening, shut_by, taken, wanted
-from stepwell.core.model import Cancellation, Item, ItemRef, Run, RunKey, RunView, Step, StoredEvent, Wait
+from stepwell.core.model import Cancellation, Item, ItemRef, Pause, Run, RunKey, RunView, Step, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.core.runs import holds
 from stepwell.server.store.base import (
@@ -73,6 +73,7 @@ class MemoryStore(WorkerTable):
         self._links: dict[str, set[str]] = {}
         """Run ids by the internal id of an event."""
         self._cancellations: dict[str, Cancellation] = {}
+        self._pauses: dict[str, Pause] = {}
         self._waiting: list[_Place] = []
         """Places of the unclaimed items, sorted."""
         self._seq = 0
@@ -381,6 +382,18 @@ class MemoryStore(WorkerTable):
     async def drop_cancellation(self, cancellation_id: str) -> bool:
         """See :meth:`Store.drop_cancellation`."""
         return self._cancellations.pop(cancellation_id, None) is not None
+
+    async def pauses(self) -> list[Pause]:
+        """See :meth:`Store.pauses`."""
+        return [self._pauses[function_id] for function_id in sorted(self._pauses)]
+
+    async def save_pause(self, pause: Pause) -> None:
+        """See :meth:`Store.save_pause`."""
+        self._pauses.setdefault(pause.function_id, pause)
+
+    async def drop_pause(self, function_id: str) -> bool:
+        """See :meth:`Store.drop_pause`."""
+        return self._pauses.pop(function_id, None) is not None
 
     async def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Body, Cancellation, Item, ItemRef, Run, RunView, StoredEvent, Wait
+from stepwell.core.model import Body, Cancellation, Item, ItemRef, Pause, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Admission, Commit, RateLimited, Single
 from stepwell.server.crypto import pieces
 from stepwell.server.crypto.keys import KeyFile, KeyProblem, parse_keys
@@ -266,6 +266,18 @@ class SealedStore:
     async def drop_cancellation(self, cancellation_id: str) -> bool:
         """See :meth:`Store.drop_cancellation`."""
         return await self.inner.drop_cancellation(cancellation_id)
+
+    async def pauses(self) -> list[Pause]:
+        """See :meth:`Store.pauses`."""
+        return await self.inner.pauses()
+
+    async def save_pause(self, pause: Pause) -> None:
+        """See :meth:`Store.save_pause`."""
+        await self.inner.save_pause(pause)
+
+    async def drop_pause(self, function_id: str) -> bool:
+        """See :meth:`Store.drop_pause`."""
+        return await self.inner.drop_pause(function_id)
 
     async def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""

@@ -22,6 +22,7 @@ from stepwell.testing.platform.cancellation_conformance import CancellationConfo
 from stepwell.testing.platform.hold_conformance import HoldConformance
 from stepwell.testing.platform.lists_conformance import ListsConformance
 from stepwell.testing.platform.pace_conformance import PaceConformance
+from stepwell.testing.platform.pause_conformance import PauseConformance
 from stepwell.testing.platform.waits_conformance import WaitsConformance
 from stepwell.testing.platform.worker_conformance import LeaderConformance, WorkerConformance
 
@@ -372,5 +373,6 @@ class StoreConformance(
     WorkerConformance,
     LeaderConformance,
     CancellationConformance,
+    PauseConformance,
 ):
     """All tests of a store's verbs; the fixture ``store`` yields an opened, empty store."""

@@ -8,6 +8,7 @@ from stepwell.server.api.events import MAX_EVENTS
 from stepwell.server.api.openapi.schemas import (
     ANY,
     FLAG,
+    MAYBE_TIME,
     MAYBE_ULID,
     TEXT,
     ULID,
@@ -59,6 +60,7 @@ _ONE_RUN: Final = envelope(ref("Run"))
 _RUNS: Final = envelope(array(ref("Run")), cursor=MAYBE_ULID)
 _FOUND: Final = envelope(array(ref("Run")), cursor=MAYBE_ULID, looked_at=WHOLE)
 _MADE: Final = envelope(obj("run_id original_run_id", run_id=ULID, original_run_id=ULID))
+_PAUSED: Final[dict[str, Schema]] = {"id": TEXT, "paused": FLAG, "paused_at": MAYBE_TIME}
 
 OPERATIONS: Final = (
     Operation(
@@ -78,7 +80,7 @@ OPERATIONS: Final = (
         "invokeFunction",
         "Start a run of one function",
         {200: obj("id status", id=ULID, status=WHOLE)},
-        (400, 401, 404, 408, 413),
+        (400, 401, 404, 408, 409, 413),
         body=obj("", data={"type": ["object", "null"]}),
         needs_body=False,
     ),
@@ -170,6 +172,32 @@ OPERATIONS: Final = (
         "The processes of the platform, and since when each has been there",
         {200: envelope(array(ref("Worker")))},
         (401,),
+    ),
+    Operation(
+        "get",
+        "/v1/functions",
+        "listAllFunctions",
+        "The functions of all apps, and whether they start runs",
+        {200: envelope(array(obj("id app name paused paused_at", app=TEXT, name=TEXT, **_PAUSED)))},
+        (401,),
+    ),
+    Operation(
+        "post",
+        "/v1/functions/{function_id}/pause",
+        "pauseFunction",
+        "Let a function start no runs until it is resumed",
+        {200: envelope(obj("id paused paused_at message", message=TEXT, cancellation_id=ULID, **_PAUSED))},
+        (400, 401, 404, 408, 413),
+        body=obj("", cancel_running=FLAG),
+        needs_body=False,
+    ),
+    Operation(
+        "post",
+        "/v1/functions/{function_id}/resume",
+        "resumeFunction",
+        "Let a function start runs again",
+        {200: envelope(obj("id paused paused_at message", message=TEXT, **_PAUSED))},
+        (401, 404),
     ),
     Operation(
         "post",

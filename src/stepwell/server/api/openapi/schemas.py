@@ -93,6 +93,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         output=ANY,
         steps=WHOLE,
         steps_ended=WHOLE,
+        skip_reason=TEXT,
         last_error=TEXT,
         retry_at=MAYBE_TIME,
         waiting=ref("Waiting"),

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from stepwell.server.store.base import APPS, CANCELLATIONS, WORK, StoreError
+from stepwell.server.store.base import TOPICS, StoreError
 from stepwell.server.store.postgres.connect import connect
 from stepwell.server.store.postgres.failures import explained
 
@@ -58,7 +58,7 @@ class Listener:
             self._lost.clear()
             conn.add_termination_listener(self._ended)
             await conn.add_listener("stepwell", self._heard)
-            for topic in (WORK, APPS, CANCELLATIONS):
+            for topic in TOPICS:
                 self._told(topic)
             while not self._lost.is_set():
                 try:

@@ -78,6 +78,8 @@ class Queries:
     resign: str
     put_app: str
     drop_cancellation: str
+    put_pause: str
+    drop_pause: str
     apps: str
     events_by_id: str
     steps_of_runs: str
@@ -95,6 +97,7 @@ class Queries:
     find_signal: str
     waiting_names: str
     cancellations: str
+    pauses: str
     runs_by_status: str
     item_counts: str
 

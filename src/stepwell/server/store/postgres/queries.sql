@@ -261,6 +261,12 @@ INSERT INTO stepwell.apps (app_id, data) VALUES ($1, $2) ON CONFLICT (app_id) DO
 -- name: drop_cancellation
 DELETE FROM stepwell.cancellations WHERE cancellation_id = $1 RETURNING true;
 
+-- name: put_pause
+INSERT INTO stepwell.pauses (function_id, paused_at) VALUES ($1, $2) ON CONFLICT (function_id) DO NOTHING;
+
+-- name: drop_pause
+DELETE FROM stepwell.pauses WHERE function_id = $1 RETURNING true;
+
 -- name: apps
 SELECT data FROM stepwell.apps ORDER BY app_id;
 
@@ -345,6 +351,9 @@ SELECT name FROM found WHERE name IS NOT NULL;
 
 -- name: cancellations
 SELECT data FROM stepwell.cancellations ORDER BY cancellation_id DESC;
+
+-- name: pauses
+SELECT function_id, paused_at FROM stepwell.pauses ORDER BY function_id;
 
 -- name: runs_by_status
 SELECT status, count(*) FROM stepwell.runs GROUP BY status;

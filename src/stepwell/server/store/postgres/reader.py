@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.flow.gates import Shut, shut_by
-from stepwell.core.model import Cancellation, Item, Run, RunView, Step, StoredEvent, Wait
+from stepwell.core.model import Cancellation, Item, Pause, Run, RunView, Step, StoredEvent, Wait
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WaitQuery, WorkerRecord
 from stepwell.server.store.codec import build_view, decode_event, decode_run, decode_step, stored_item
 from stepwell.server.store.postgres.connect import Conn
@@ -144,6 +144,11 @@ async def cancellations(conn: Conn) -> list[Cancellation]:
 async def workers(conn: Conn) -> list[WorkerRecord]:
     """See :meth:`Store.workers`."""
     return [_decode_worker(data) for (data,) in await conn.fetch(SQL.workers)]
+
+
+async def pauses(conn: Conn) -> list[Pause]:
+    """See :meth:`Store.pauses`."""
+    return [Pause(*row) for row in await conn.fetch(SQL.pauses)]
 
 
 async def waiting_names(conn: Conn) -> set[str]:

@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Cancellation, Item, ItemRef, Run, RunView, StoredEvent, Wait
+from stepwell.core.model import Cancellation, Item, ItemRef, Pause, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import (
     APPS,
+    PAUSES,
     AppRecord,
     ClaimRequest,
     Counts,
@@ -159,6 +160,14 @@ class PostgresStore:
         """See :meth:`Store.drop_cancellation`."""
         return await self._write(_any, SQL.drop_cancellation, cancellation_id)
 
+    async def save_pause(self, pause: Pause) -> None:
+        """See :meth:`Store.save_pause`."""
+        await self._write(_save_pause, pause)
+
+    async def drop_pause(self, function_id: str) -> bool:
+        """See :meth:`Store.drop_pause`."""
+        return await self._write(_drop_pause, function_id)
+
     async def save_app(self, app: AppRecord) -> None:
         """See :meth:`Store.save_app`."""
         await self._write(_save_app, app)
@@ -211,6 +220,10 @@ class PostgresStore:
         """See :meth:`Store.cancellations`."""
         return await self._read(reader.cancellations)
 
+    async def pauses(self) -> list[Pause]:
+        """See :meth:`Store.pauses`."""
+        return await self._read(reader.pauses)
+
     async def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""
         return await self._read(reader.waiting_names)
@@ -236,6 +249,17 @@ async def _save_app(conn: Conn, app: AppRecord) -> None:
 async def _beat(conn: Conn, worker: WorkerRecord, forget: int) -> None:
     await conn.execute(SQL.put_worker, worker.worker_id, worker.beat_at, encode(worker))
     await conn.execute(SQL.forget_workers, forget, worker.worker_id)
+
+
+async def _save_pause(conn: Conn, pause: Pause) -> None:
+    await conn.execute(SQL.put_pause, pause.function_id, pause.paused_at)
+    await conn.execute(SQL.notify, PAUSES)
+
+
+async def _drop_pause(conn: Conn, function_id: str) -> bool:
+    dropped = await _any(conn, SQL.drop_pause, function_id)
+    await conn.execute(SQL.notify, PAUSES)
+    return dropped
 
 
 async def _forget(conn: Conn, now: int) -> None:

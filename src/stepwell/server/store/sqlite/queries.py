@@ -60,6 +60,9 @@ class Queries:
     put_cancellations: str
     cancellations: str
     drop_cancellation: str
+    pauses: str
+    put_pause: str
+    drop_pause: str
     flows: str
     put_flows: str
     drop_flows: str

@@ -100,6 +100,15 @@ SELECT data FROM cancellations ORDER BY cancellation_id DESC;
 -- name: drop_cancellation
 DELETE FROM cancellations WHERE cancellation_id = ?;
 
+-- name: pauses
+SELECT function_id, paused_at FROM pauses ORDER BY function_id;
+
+-- name: put_pause
+INSERT INTO pauses (function_id, paused_at) VALUES (?, ?) ON CONFLICT (function_id) DO NOTHING;
+
+-- name: drop_pause
+DELETE FROM pauses WHERE function_id = ?;
+
 -- name: drop_items
 DELETE FROM items WHERE run_id IN (SELECT value FROM json_each(?));
 

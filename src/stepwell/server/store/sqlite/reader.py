@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent, Wait
+from stepwell.core.model import Cancellation, Item, Pause, Run, RunView, StoredEvent, Wait
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WaitQuery, WorkerRecord
 from stepwell.server.store.codec import build_view, decode_event, decode_run, decode_step, stored_item
 from stepwell.server.store.sqlite.queries import SQL
@@ -129,6 +129,10 @@ class Reader:
     def workers(self) -> list[WorkerRecord]:
         """See :meth:`Store.workers`."""
         return [_decode_worker(data) for (data,) in self._conn.execute(SQL.workers)]
+
+    def pauses(self) -> list[Pause]:
+        """See :meth:`Store.pauses`."""
+        return [Pause(*row) for row in self._conn.execute(SQL.pauses)]
 
     def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""

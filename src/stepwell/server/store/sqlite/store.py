@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from stepwell.core.flow.gates import Shut
-from stepwell.core.model import Cancellation, Item, ItemRef, Run, RunView, StoredEvent, Wait
+from stepwell.core.model import Cancellation, Item, ItemRef, Pause, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import (
     AppRecord,
@@ -194,6 +194,18 @@ class SQLiteStore:
     async def drop_cancellation(self, cancellation_id: str) -> bool:
         """See :meth:`Store.drop_cancellation`."""
         return await self._writer.do(Writer.drop_cancellation, cancellation_id)
+
+    async def pauses(self) -> list[Pause]:
+        """See :meth:`Store.pauses`."""
+        return await self._reader.do(Reader.pauses)
+
+    async def save_pause(self, pause: Pause) -> None:
+        """See :meth:`Store.save_pause`."""
+        await self._writer.do(Writer.save_pause, pause)
+
+    async def drop_pause(self, function_id: str) -> bool:
+        """See :meth:`Store.drop_pause`."""
+        return await self._writer.do(Writer.drop_pause, function_id)
 
     async def waiting_names(self) -> set[str]:
         """See :meth:`Store.waiting_names`."""

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from stepwell.core.flow.gates import WAKE_MS, Shut, gate_opens, has_room, shut_by
-from stepwell.core.model import ItemRef
+from stepwell.core.model import ItemRef, Pause
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Transacted, WorkerRecord
 from stepwell.server.store.codec import encode, stored_item
@@ -159,6 +159,16 @@ class Writer:
         """See :meth:`Store.resign`."""
         with self._transaction():
             self._conn.execute(SQL.resign, (owner,))
+
+    def save_pause(self, pause: Pause) -> None:
+        """See :meth:`Store.save_pause`."""
+        with self._transaction():
+            self._conn.execute(SQL.put_pause, (pause.function_id, pause.paused_at))
+
+    def drop_pause(self, function_id: str) -> bool:
+        """See :meth:`Store.drop_pause`."""
+        with self._transaction():
+            return self._conn.execute(SQL.drop_pause, (function_id,)).rowcount > 0
 
     def save_app(self, app: AppRecord) -> None:
         """See :meth:`Store.save_app`."""

@@ -64,11 +64,21 @@ class Clients:
                 cancellation_id=engine.new_id(), created_at=now, app_id="a", function_id=function, started_before=now
             )
             await engine.cancelling.add(asked)
+        elif send.kind in ("pause", "resume"):
+            await self._pause(process, send)
         elif runs and send.kind == "cancel":
             await engine.cancel(runs[send.n % len(runs)])
         elif runs and send.kind == "poke":
             await engine.poke(runs[send.n % len(runs)])
         return "done"
+
+    async def _pause(self, process: "Process", send: Send) -> None:
+        functions, pausing = self._world.script.functions, process.engine.pausing
+        function_id = functions[send.n % len(functions)].id
+        if send.kind == "resume":
+            await pausing.resume(function_id)
+        else:
+            await pausing.pause(function_id, cancel_running=bool(send.name))
 
     async def event(self, name: str, event_id: str, n: int = 0) -> bool:
         """Send an event, with an id, so that it may be sent again; whether it was accepted."""

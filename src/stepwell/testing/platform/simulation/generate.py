@@ -40,7 +40,7 @@ def script(seed: int) -> Script:
         until=until,
         heals=rng.random() < 0.75,
         functions=functions,
-        sends=sorted(_sends(rng, until), key=lambda send: send.at),
+        sends=sorted((*_sends(rng, until), *_pauses(seed, until)), key=lambda send: send.at),
         faults=sorted((_fault(rng, until) for _ in range(rng.randint(0, 6))), key=lambda fault: fault.at),
     )
 
@@ -81,6 +81,16 @@ def _sends(rng: Random, until: int) -> list[Send]:
         at = sends[-1].at + rng.choice((0, 1, 50)) if sends and rng.random() < 0.4 else rng.randrange(until)
         sends.append(_send(rng, at))
     return sends
+
+
+def _pauses(seed: int, until: int) -> list[Send]:
+    """In one of four simulations a function is paused for a while, or for good; its runs go on, or end (``x``)."""
+    rng = Random(f"pauses {seed}")  # noqa: S311 - no secret
+    if rng.random() < 0.75:
+        return []
+    number, begin = rng.randrange(3), rng.randrange(until)
+    found = [Send(begin, "pause", rng.choice(("", "x")), number)]
+    return found if rng.random() < 0.3 else [*found, Send(rng.randrange(begin, until), "resume", "", number)]
 
 
 def _send(rng: Random, at: int) -> Send:

@@ -37,7 +37,8 @@ class Function(msgspec.Struct, omit_defaults=True):
 
 
 class Send(msgspec.Struct, omit_defaults=True):
-    """Somebody asks for something at a time. ``kind``: event, signal, cancel (the ``n``-th run), poke, cancel_many."""
+    """Somebody asks for something at a time. ``kind``: event, signal, cancel (the ``n``-th run), poke, cancel_many,
+    pause or resume (the ``n``-th function)."""
 
     at: int
     kind: str
