@@ -20,27 +20,35 @@ Scenario = Callable[[str], Awaitable[float]]
 Rows = list[tuple[str, str, str, str, Scenario]]
 """Name, unit, the least, the aim."""
 
+ONE, TWO = "runs of one step, a burst of events and functions over HTTP, one process", "the same with two processes"
+PARALLEL, PLAIN = "300 parallel fetches in one run, in process", "the same 300 requests by plain aiohttp"
+LARGE = "100 MB downloaded by one durable fetch and read, in process"
+DROPPED = "the same 100 MB by plain aiohttp, which drops them"
+HELD = "the same 100 MB by plain aiohttp, which has them in the end"
+HTTPX2 = "the same 100 MB by httpx2, which has them in the end"
+SAVED = "the same 100 MB by plain aiohttp, into a file, synced"
+
 SQLITE: Rows = [
     ("runs of one step, in process, 50 at once", "/s", "2,000", "7,000", scenarios.one_step_runs),
     ("sequential steps, in process, run of 300", "/s", "1,000", "1,500", partial(scenarios.sequential, steps=300)),
     ("sequential steps, in process, run of 1,000", "/s", "1,000", "1,500", partial(scenarios.sequential, steps=1_000)),
     ("runs of one step, functions over HTTP, 50 at once", "/s", "", "", scenarios.http_one_step_runs),
     ("runs of one fetch, functions over HTTP, 50 at once", "/s", "500", "1,000", scenarios.http_fetch_runs),
-    ("300 parallel fetches in one run, in process", "/s", "1,500", "3,000", scenarios.parallel_fetches),
-    ("the same 300 requests by plain aiohttp", "/s", "", "", scenarios.plain_fetches),
+    (PARALLEL, "/s", "1,500", "3,000", scenarios.parallel_fetches),
+    (PLAIN, "/s", "", "", scenarios.plain_fetches),
     ("one run, event in to run done, in process", "ms", "5", "2", scenarios.latency),
     ("one run of one fetch, event in to run done, over HTTP", "ms", "15", "6", scenarios.http_latency),
     ("300 sequential steps of one run, over HTTP", "/s", "300", "900", scenarios.http_sequential),
-    ("100 MB downloaded by one durable fetch and read, in process", "MB/s", "", "", large.durable_speed),
-    ("the same 100 MB by plain aiohttp", "MB/s", "", "", large.plain_speed),
-    ("the same by plain aiohttp into a file, synced", "MB/s", "", "", large.saved_speed),
+    (LARGE, "MB/s", "", "", large.durable_speed),
+    (DROPPED, "MB/s", "", "", large.plain_speed),
+    (HELD, "MB/s", "", "", large.held_speed),
+    (HTTPX2, "MB/s", "", "", large.httpx2_speed),
+    (SAVED, "MB/s", "", "", large.saved_speed),
     ("extra memory of the durable 100 MB", "MB", "40", "20", large.durable_memory),
     ("idle memory of `stepwell dev`", "MB", "80", "60", process.idle_memory),
     ("start of `stepwell dev` to healthy", "s", "1", "0.5", process.start_time),
 ]
 
-ONE, TWO = "runs of one step, a burst of events and functions over HTTP, one process", "the same with two processes"
-PARALLEL, PLAIN = "300 parallel fetches in one run, in process", "the same 300 requests by plain aiohttp"
 POSTGRESQL: Rows = [
     ("runs of one step, functions over HTTP, 50 at once", "/s", "1,000", "", scenarios.http_one_step_runs),
     ("the same, 200 at once", "/s", "1,000", "", partial(scenarios.http_one_step_runs, total=2_000, at_once=200)),
@@ -53,10 +61,12 @@ POSTGRESQL: Rows = [
     ("one run, event in to run done, in process", "ms", "", "", scenarios.latency),
 ]
 ROWS = {"sqlite": SQLITE, "postgresql": POSTGRESQL}
-DURABLE, BARE = "100 MB downloaded by one durable fetch and read, in process", "the same 100 MB by plain aiohttp"
 RATIOS = [
     ("durable fetch, share of the plain client's rate", PARALLEL, PLAIN),
-    ("durable 100 MB, share of the plain client's rate", DURABLE, BARE),
+    ("durable 100 MB, share of the plain client that drops them", LARGE, DROPPED),
+    ("durable 100 MB, share of aiohttp that has them", LARGE, HELD),
+    ("durable 100 MB, share of httpx2 that has them", LARGE, HTTPX2),
+    ("durable 100 MB, share of aiohttp that stores them", LARGE, SAVED),
     ("two processes, share of one's rate", TWO, ONE),
 ]
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
+import httpx2
 
 import stepwell
 from benchmarks.peers import LARGE_BYTES
@@ -39,6 +40,22 @@ async def plain_speed(peer: str) -> float:
     began = time.perf_counter()
     await _plain(f"{peer}/large")
     return LARGE_BYTES / _MEGABYTE / (time.perf_counter() - began)
+
+
+async def held_speed(peer: str) -> float:
+    """MB/s of plain aiohttp that has the body in the end, as our function does."""
+    began = time.perf_counter()
+    async with aiohttp.ClientSession() as session, session.get(f"{peer}/large") as response:
+        assert len(await response.read()) == LARGE_BYTES
+    return LARGE_BYTES / _MEGABYTE / (time.perf_counter() - began)
+
+
+async def httpx2_speed(peer: str) -> float:
+    """MB/s of httpx2, which has it too."""
+    async with httpx2.AsyncClient(timeout=60) as client:
+        began = time.perf_counter()
+        assert len((await client.get(f"{peer}/large")).content) == LARGE_BYTES
+        return LARGE_BYTES / _MEGABYTE / (time.perf_counter() - began)
 
 
 async def saved_speed(peer: str) -> float:

@@ -15,7 +15,9 @@ import pytest
 
 import stepwell
 from stepwell.embed import Result
+from stepwell.server.crypto.pieces import sealed_size
 from stepwell.server.store.base import PIECE_BYTES
+from stepwell.server.store.sqlite.bodyfiles import folder_of
 from tests.e2e.ugly import finish, platform, until
 from tests.server.hostile_server import Exchange, Script, hostile, plain
 
@@ -71,10 +73,16 @@ async def go(folder: Path, handler: Handler, retries: int = 2, **settings: Any) 
         return await finish(running, await running.send("go", {}))
 
 
-def tables(folder: Path) -> dict[str, int]:
+def left(folder: Path) -> tuple[int, int, list[int]]:
+    """How many bodies there are, how many arrive, and the sizes of their files."""
     with sqlite3.connect(folder / "ugly.db") as conn:
-        names = ("bodies", "body_pieces", "arriving")
-        return {name: conn.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names}
+        rows = "SELECT (SELECT count(*) FROM bodies), (SELECT count(*) FROM arriving)"
+        return (*conn.execute(rows).fetchone(), stored(folder / "ugly.db"))
+
+
+def stored(db: Path) -> list[int]:
+    """The sizes of the files of bodies."""
+    return [path.stat().st_size for path in folder_of(db).glob("*")]
 
 
 def fetching(url: str, **options: Any) -> Handler:
@@ -86,8 +94,10 @@ def fetching(url: str, **options: Any) -> Handler:
 
 
 DIGEST = digest(BODY)
-KEPT = {"bodies": 1, "body_pieces": -(-len(BODY) // PIECE_BYTES), "arriving": 0}
-NOTHING = {"bodies": 0, "body_pieces": 0, "arriving": 0}
+PIECE = sealed_size(PIECE_BYTES)
+SEALED = 3 * PIECE + sealed_size(len(BODY) - 3 * PIECE_BYTES)
+KEPT = (1, 0, [SEALED])
+NOTHING = (0, 0, list[int]())
 
 
 @pytest.mark.parametrize("script", [plain(BODY), chunked, until_closed], ids=["announced", "chunked", "until closed"])
@@ -96,14 +106,14 @@ async def test_a_large_body_is_exact_and_in_pieces(tmp_path: Path, script: Scrip
     async with hostile(script) as server:
         result = await go(tmp_path, fetching(server.url), always_replay=replay)
     assert result.output == [200, digest(BODY)]
-    assert tables(tmp_path) == KEPT
+    assert left(tmp_path) == KEPT
 
 
 async def test_it_dies_in_the_middle_and_is_sent_again(tmp_path: Path) -> None:
     async with hostile(dies, dies, plain(BODY)) as server:
         result = await go(tmp_path, fetching(server.url))
     assert result.output == [200, digest(BODY)]
-    assert tables(tmp_path) == KEPT
+    assert left(tmp_path) == KEPT
 
 
 async def test_it_dies_every_time(tmp_path: Path) -> None:
@@ -117,14 +127,14 @@ async def test_it_dies_every_time(tmp_path: Path) -> None:
         result = await go(tmp_path, f)
         assert len(server.seen) == 3
     assert result.output == ["read", 3]
-    assert tables(tmp_path) == NOTHING
+    assert left(tmp_path) == NOTHING
 
 
 async def test_of_a_status_that_is_tried_again_the_last_body_is_kept(tmp_path: Path) -> None:
     async with hostile(plain(BODY[::-1], "503 No"), plain(BODY, "503 No")) as server:
         result = await go(tmp_path, fetching(server.url), retries=1)
     assert result.output == [503, digest(BODY)]
-    assert tables(tmp_path) == KEPT
+    assert left(tmp_path) == KEPT
 
 
 async def test_a_body_over_the_limit_is_cut_as_soon_as_that_is_known(tmp_path: Path) -> None:
@@ -142,7 +152,7 @@ async def test_a_body_over_the_limit_is_cut_as_soon_as_that_is_known(tmp_path: P
     assert result.output[:2] == ["too_large", 1]
     assert f"larger than the limit of {2 * MIB} bytes" in result.output[2]
     assert endless.sent < 30 * MIB, "what the sockets hold, and no more"
-    assert tables(tmp_path) == NOTHING
+    assert left(tmp_path) == NOTHING
 
 
 async def test_an_announced_body_over_the_limit_is_not_read(tmp_path: Path) -> None:
@@ -177,12 +187,12 @@ async def test_a_run_that_is_cancelled_leaves_no_piece(tmp_path: Path) -> None:
         client.create_function(fn_id="f", trigger=stepwell.TriggerEvent(event="go"))(fetching(server.url))
         async with platform(tmp_path, client) as running:
             event = await running.send("go", {})
-            await until(lambda: tables(tmp_path)["body_pieces"] > 0)
+            await until(lambda: stored(tmp_path / "ugly.db") != [])
             view = await running.view_of(event)
             assert view is not None
             await running._host.ask(running._host_engine().cancel(view.run.run_id))
             assert (await finish(running, event)).status == "cancelled"
-    assert tables(tmp_path) == NOTHING
+    assert left(tmp_path) == NOTHING
 
 
 async def test_a_reader_who_comes_late_gets_all_of_it_from_the_record(tmp_path: Path) -> None:
@@ -190,7 +200,7 @@ async def test_a_reader_who_comes_late_gets_all_of_it_from_the_record(tmp_path: 
     gate = asyncio.Event()
 
     async def slow(exchange: Exchange) -> None:
-        at = 5 * PIECE_BYTES
+        at = 5 * PIECE_BYTES // 2
         await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY[:at])
         async with asyncio.timeout(20):
             await gate.wait()
@@ -201,7 +211,7 @@ async def test_a_reader_who_comes_late_gets_all_of_it_from_the_record(tmp_path: 
         client.create_function(fn_id="f", trigger=stepwell.TriggerEvent(event="go"))(fetching(server.url, id="get"))
         async with platform(tmp_path, client) as running:
             event = await running.send("go", {})
-            await until(lambda: tables(tmp_path)["body_pieces"] == 5)
+            await until(lambda: stored(tmp_path / "ugly.db") == [2 * PIECE])
             view = await running.view_of(event)
             assert view is not None
             found: list[bytes] = []

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,15 @@ from msgspec.structs import replace
 
 from stepwell.core.model import Body, Wait
 from stepwell.core.outputs import Commit
+from stepwell.server.crypto import pieces
 from stepwell.server.crypto.keys import KeyFile, key_id, parse_key
+from stepwell.server.crypto.seal import Sealer
 from stepwell.server.store.base import PIECE_BYTES, StoreError, WaitQuery
 from stepwell.server.store.rekeying import Rekeyed, rekey_file
 from stepwell.server.store.sealed import SealedStore
+from stepwell.server.store.sealed_records import piece_place
 from stepwell.server.store.sqlite import SQLiteStore
+from stepwell.server.store.sqlite.bodyfiles import BodyFiles
 from stepwell.testing.platform.body_conformance import append, claimed, keep
 from stepwell.testing.platform.cancellation_conformance import a_cancellation
 from stepwell.testing.platform.store_conformance import a_run, a_step, an_event, an_item
@@ -109,14 +114,41 @@ async def rekey(folder: Path, *keys: str) -> Rekeyed:
 
 async def test_an_old_key_can_be_thrown_away(tmp_path: Path) -> None:
     ref = await fill(tmp_path, OLD)
-    assert left(tmp_path, OLD) == ["s.db"]
+    file = BodyFiles(tmp_path / "s.db").path(ref)
+    assert sorted(left(tmp_path, OLD)) == sorted(["s.db", file.name])
+    size = file.stat().st_size
     found = await rekey(tmp_path, NEW, OLD)
     assert found.retired == (key_id(parse_key(OLD)),)
     assert left(tmp_path, OLD) == []
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET in path.read_bytes()]
     await check(tmp_path, ref, NEW)
+    assert [(path, path.stat().st_size) for path in file.parent.iterdir()] == [(file, size)]
     again = await rekey(tmp_path, NEW)
     assert again == Rekeyed(key_id(parse_key(NEW)), 0, ())
+
+
+async def test_bodies_that_are_rows_or_only_arrive(tmp_path: Path) -> None:
+    """Older databases have pieces of 512 KiB in rows; of what arrived when the process died nothing has to be sealed."""
+    await fill(tmp_path, OLD)
+    keys, row, parts = Sealer([parse_key(OLD)]), 512 * 1024, [SECRET * 24_967, SECRET * 9]
+    parts[0] = parts[0][:row]
+    with sqlite3.connect(tmp_path / "s.db") as conn:
+        for number, data in enumerate(parts):
+            sealed_piece = pieces.seal(keys, data, piece_place("row", number * row), pieces.IN_A_ROW)
+            conn.execute(
+                "INSERT INTO body_pieces VALUES ('row', ?, ?)", (number * pieces.sealed_size(row), sealed_piece)
+            )
+        conn.execute("INSERT INTO bodies (ref, run_id, data, pieces) VALUES ('row', 'R1', x'', 1)")
+    store = sealed(tmp_path, OLD)
+    await store.open()
+    await append(store, await claimed(store, "half"), SECRET)
+    await store.close()
+    await rekey(tmp_path, NEW, OLD)
+    assert left(tmp_path, OLD) == []
+    store = sealed(tmp_path, NEW)
+    await store.open()
+    assert await store.load_body("row") == b"".join(parts)
+    await store.close()
 
 
 async def test_progress_is_told(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from stepwell.server.fetcher.guard import Guard
 from stepwell.server.fetcher.tee import Tee
 from stepwell.server.runtime import spill
 from stepwell.server.runtime.spill import AT_ONCE, Spill
-from stepwell.server.store.base import PIECE_BYTES, StoreError
+from stepwell.server.store.base import PIECE_BYTES, Piece, StoreError
 from stepwell.server.store.memory import MemoryStore
 from stepwell.server.streams import Streams
 from stepwell.wire.fetch import FetchBroken, FetchRequest, FetchResponse
@@ -34,7 +34,7 @@ class Slow(MemoryStore):
         self.problems: list[Exception | None] = []
         self.held = True
 
-    async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
+    async def append_body(self, claim: ItemRef, start: int, data: Piece, *, last: bool = False) -> bool:
         self.waiting += 1
         self.most = max(self.most, self.waiting)
         try:
@@ -44,7 +44,7 @@ class Slow(MemoryStore):
         problem = self.problems.pop(0) if self.problems else None
         if problem is not None:
             raise problem
-        self.pieces[claim, start] = data
+        self.pieces[claim, start] = bytes(data)
         return self.held
 
     def body(self, claim: ItemRef = CLAIM) -> bytes:

@@ -23,14 +23,24 @@ _SEALED = _PIECE + 16
 
 def seal(sealer: Sealer, data: bytes, place: bytes, magic: bytes = MAGIC) -> bytes:
     """The whole value, sealed with the newest key."""
+    out = bytearray(sealed_size(len(data)))
+    seal_into(out, sealer, data, place, magic)
+    return bytes(out)
+
+
+def seal_into(out: bytearray, sealer: Sealer, data: bytes | memoryview, place: bytes, magic: bytes = MAGIC) -> int:
+    """The same, written to the beginning of ``out``, which has room for it; the size."""
     key, salt, count = sealer.start()
     head = magic + key + salt + count + len(data).to_bytes(8, "big")
     cipher = sealer.cipher(key, salt, b"pieces")
-    out = [head]
-    view = memoryview(data)
+    out[:HEAD] = head
+    view, room, at = memoryview(data), memoryview(out), HEAD
     for number, start in enumerate(range(0, len(data), _PIECE)):
-        out.append(cipher.encrypt(count + number.to_bytes(4, "big"), view[start : start + _PIECE], head + place))
-    return b"".join(out)
+        piece = view[start : start + _PIECE]
+        end = at + len(piece) + 16
+        cipher.encrypt_into(count + number.to_bytes(4, "big"), piece, head + place, room[at:end])
+        at = end
+    return at
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,10 @@ class Part:
 
     def open(self, sealer: Sealer, sealed: bytes | memoryview, place: bytes) -> bytes:
         """The asked part. Raises :class:`CannotOpen`."""
+        return b"".join(self.opened(sealer, sealed, place))
+
+    def opened(self, sealer: Sealer, sealed: bytes | memoryview, place: bytes) -> list[bytes]:
+        """The same, not put together yet."""
         sealed = memoryview(sealed)
         head = self.head
         cipher = sealer.cipher(head[4:8], head[8:24], b"pieces")
@@ -56,10 +70,19 @@ class Part:
                 out.append(cipher.decrypt(nonce, sealed[at : at + _SEALED], head + place))
         except InvalidTag:
             raise CannotOpen("a stored body is damaged, or was moved: it does not open", head[4:8].hex()) from None
-        found = b"".join(out)[self.skip : self.skip + self.size]
-        if len(found) != self.size:
+        if sum(map(len, out)) < self.skip + self.size:
             raise CannotOpen("a stored body is cut short: it does not open", head[4:8].hex())
-        return found
+        return _cut(out, self.skip, self.size)
+
+
+def _cut(parts: list[bytes], skip: int, size: int) -> list[bytes]:
+    """Without ``skip`` bytes at the beginning, which the first part has, and with ``size`` in all."""
+    if skip:
+        parts[0] = parts[0][skip:]
+    over = sum(map(len, parts)) - size
+    if over > 0:
+        parts[-1] = parts[-1][:-over]
+    return parts
 
 
 def part(head: bytes, start: int, end: int | None) -> Part | None:
@@ -99,5 +122,5 @@ def open_row(
         wanted = part(bytes(view[at : at + HEAD]), max(0, start - base), None if end is None else end - base)
         if wanted is None:
             raise CannotOpen("a stored body is damaged: a piece of it is not sealed", "")
-        found.append(wanted.open(sealer, view[at + wanted.start : at + wanted.end], place(base)))
+        found += wanted.opened(sealer, view[at + wanted.start : at + wanted.end], place(base))
     return b"".join(found)

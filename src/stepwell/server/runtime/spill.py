@@ -26,49 +26,47 @@ class Spill:
         self._store = store
         self._claim = claim
         self._gate = gate
-        self._parts: list[bytes | memoryview] = []
+        self._buffer = memoryview(bytearray(PIECE_BYTES))
+        self._other = memoryview(b"")
         self._held = 0
         self._start = 0
         self._last: asyncio.Task[None] | None = None
 
     async def write(self, data: bytes) -> None:
         """More of the body. Raises ``NotStored`` when the store can not take it."""
-        self._parts.append(data)
-        self._held += len(data)
-        while self._held >= PIECE_BYTES:
-            await self._put(self._cut())
-
-    def _cut(self) -> bytes:
-        """The next piece, copied once."""
-        self._held -= PIECE_BYTES
-        last = self._parts[-1]  # one chunk at a time: only this one can reach beyond the piece
-        at = len(last) - self._held
-        self._parts[-1] = memoryview(last)[:at]
-        piece = b"".join(self._parts)
-        self._parts = [memoryview(last)[at:]] if self._held else []
-        return piece
+        rest = memoryview(data)
+        while rest:
+            if self._held == PIECE_BYTES:  # the last piece is known by its end
+                await self._put()
+            part = rest[: PIECE_BYTES - self._held]
+            self._buffer[self._held : self._held + len(part)] = part
+            self._held += len(part)
+            rest = rest[len(part) :]
 
     async def end(self) -> int:
         """The body is whole, and stored to its last byte: its size. Raises ``NotStored``."""
         if self._held:
-            await self._put(b"".join(self._parts))
+            await self._put(last=True)
         if self._last is not None:
             await self._last
         return self._start
 
-    async def _put(self, piece: bytes) -> None:
+    async def _put(self, *, last: bool = False) -> None:
+        """Have what is held written, and go on with the buffer that has been."""
         if self._last is not None:
             await self._last
-        self._last = asyncio.get_running_loop().create_task(self._append(self._start, piece))
+        piece, self._held = self._buffer[: self._held], 0
+        self._last = asyncio.get_running_loop().create_task(self._append(self._start, piece, last))
         self._start += len(piece)
+        self._buffer, self._other = self._other or memoryview(bytearray(PIECE_BYTES)), self._buffer
         _writing.add(self._last)
         self._last.add_done_callback(_written)
 
-    async def _append(self, start: int, piece: bytes) -> None:
+    async def _append(self, start: int, piece: memoryview, last: bool) -> None:
         for delay in (*_RETRIES_S, None):
             try:
                 async with self._gate:
-                    held = await self._store.append_body(self._claim, start, piece)
+                    held = await self._store.append_body(self._claim, start, piece, last=last)
             except StoreError as problem:
                 if delay is None:
                     raise NotStored(str(problem)) from problem

@@ -10,8 +10,11 @@ from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Cancellation, Item, ItemRef, Pause, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 
-PIECE_BYTES = 512 * 1024
+PIECE_BYTES = 1024 * 1024
 """Every piece of a body but its last one has this size: small enough that the commits of others need not wait for it."""
+Data = bytes | memoryview
+Piece = Data | Callable[[], Data]
+"""A piece, or what makes it, to be called in a thread. What holds it may be used again once the verb has returned."""
 
 
 class StoreError(Exception):
@@ -254,12 +257,13 @@ class Store(Protocol):
         """Bytes ``start:end`` of a body kept beside the state; None when there is no such body."""
         ...
 
-    async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
+    async def append_body(self, claim: ItemRef, start: int, data: Piece, *, last: bool = False) -> bool:
         """Store the piece from byte ``start`` on of the body that the holder of ``claim`` receives; in order, one at a time.
 
         Every piece but the last is ``PIECE_BYTES`` long; one at 0 begins anew, and one that comes again replaces itself.
         Nobody sees the body until a commit keeps it (``Commit.keep``), and durable it is no sooner. When the claim ends in
         any other way, or its owner dies, its pieces go. False, and nothing is stored, once the claim is not held any longer.
+        ``last``: nothing follows, so that the store can have the disk begin before the commit.
         """
         ...
 

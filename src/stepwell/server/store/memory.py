@@ -18,6 +18,7 @@ from stepwell.server.store.base import (
     Counts,
     EventQuery,
     Outcome,
+    Piece,
     RunQuery,
     Transacted,
     WaitQuery,
@@ -340,13 +341,13 @@ class MemoryStore(WorkerTable):
         data = self._bodies.get(ref)
         return None if data is None else data[start:end]
 
-    async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
+    async def append_body(self, claim: ItemRef, start: int, data: Piece, *, last: bool = False) -> bool:
         """See :meth:`Store.append_body`."""
         if self._held(claim) is None:
             return False
         if start == 0:
             self._arriving[claim] = {}
-        self._arriving[claim][start] = data
+        self._arriving[claim][start] = bytes(data() if callable(data) else data)
         return True
 
     async def list_items(self, run_id: str) -> list[Item]:

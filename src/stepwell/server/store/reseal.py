@@ -7,7 +7,6 @@ from typing import TypeVar
 from stepwell.core.model import Cancellation, Item, Run, Step, StoredEvent, Wait
 from stepwell.server.crypto import pieces
 from stepwell.server.crypto.seal import Sealer, sealed_with
-from stepwell.server.store.base import PIECE_BYTES
 from stepwell.server.store.sealed_records import (
     open_event,
     open_item,
@@ -66,9 +65,8 @@ def body(keys: Sealer, ref: str, data: bytes) -> bytes | None:
 
 
 def piece(keys: Sealer, ref: str, start: int, data: bytes) -> bytes | None:
-    """A piece of a body; ``start`` counts sealed bytes. It is as long as it was."""
-    place = piece_place(ref, start // pieces.sealed_size(PIECE_BYTES) * PIECE_BYTES)
-    return _value(keys, data, place, pieces.IN_A_ROW)
+    """A piece of a body, from byte ``start`` on. It is as long as it was."""
+    return _value(keys, data, piece_place(ref, start), pieces.IN_A_ROW)
 
 
 def _again(

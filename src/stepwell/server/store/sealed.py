@@ -23,7 +23,9 @@ from stepwell.server.store.base import (
     AppRecord,
     ClaimRequest,
     Counts,
+    Data,
     EventQuery,
+    Piece,
     RunQuery,
     Store,
     StoreError,
@@ -54,6 +56,25 @@ KEY_MARK = "stepwell:key:"
 _TRIAL = b"stepwell"
 _SLOW = 1024 * 1024
 """Bodies from this size on are sealed and opened in a thread."""
+_BUFFERS = 2
+_ROWS = 1_000
+
+
+class Layouts:
+    """How long the pieces of bodies are, for those that were read lately: it never changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+
+    def get(self, ref: str) -> int | None:
+        """The length; None when it has to be looked up."""
+        return self._known.get(ref)
+
+    def put(self, ref: str, length: int) -> None:
+        """Remember one, and forget the oldest."""
+        if len(self._known) >= _ROWS:
+            del self._known[next(iter(self._known))]
+        self._known[ref] = length
 
 
 class SealedStore:
@@ -68,6 +89,8 @@ class SealedStore:
         self._configured = configured
         self._file = file
         self._sealer: Sealer | None = None
+        self._rows = Layouts()
+        self._buffers: list[bytearray] = []
 
     async def open(self) -> None:
         """See :meth:`Store.open`. Raises StoreError too when a key that is in use is not there."""
@@ -153,20 +176,34 @@ class SealedStore:
 
     async def load_body(self, ref: str, start: int = 0, end: int | None = None) -> bytes | None:
         """See :meth:`Store.load_body`."""
+        length = self._rows.get(ref)
+        if length is not None:
+            return await self._load_row(ref, length, start, end)
         head = await self.inner.load_body(ref, 0, pieces.HEAD)
         if head and head.startswith(pieces.IN_A_ROW):
+            self._rows.put(ref, pieces.length_of(head))
             return await self._load_row(ref, pieces.length_of(head), start, end)
         wanted = head and pieces.part(head, start, end)
         if not wanted:
             return await self.inner.load_body(ref, start, end)
         return await self._load_part(ref, wanted, 0, ref.encode())
 
-    async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
+    async def append_body(self, claim: ItemRef, start: int, data: Piece, *, last: bool = False) -> bool:
         """See :meth:`Store.append_body`."""
-        sealed = pieces.seal(self._keys, data, piece_place(claim.body, start), pieces.IN_A_ROW)
-        return await self.inner.append_body(claim, start // PIECE_BYTES * pieces.sealed_size(PIECE_BYTES), sealed)
+        buffer = self._buffers.pop() if self._buffers else bytearray(pieces.sealed_size(PIECE_BYTES))
+        keys, place = self._keys, piece_place(claim.body, start)
 
-    async def _load_row(self, ref: str, length: int, start: int, end: int | None) -> bytes:
+        def sealed() -> Data:
+            plain = data() if callable(data) else data
+            return memoryview(buffer)[: pieces.seal_into(buffer, keys, plain, place, pieces.IN_A_ROW)]
+
+        where = start // PIECE_BYTES * pieces.sealed_size(PIECE_BYTES)
+        held = await self.inner.append_body(claim, where, sealed, last=last)
+        if len(self._buffers) < _BUFFERS:  # not where this was given up: a thread may still read it
+            self._buffers.append(buffer)
+        return held
+
+    async def _load_row(self, ref: str, length: int, start: int, end: int | None) -> bytes | None:
         """Part of a body that was stored in pieces of ``length`` bytes."""
         if end is not None and end <= start:
             return b""
@@ -175,9 +212,11 @@ class SealedStore:
             head = await self.inner.load_body(ref, first * size, first * size + pieces.HEAD)
             wanted = head and pieces.part(head, start - first * length, end - first * length)
             place = piece_place(ref, first * length)
-            return (await self._load_part(ref, wanted, first * size, place) if wanted else None) or b""
+            return (await self._load_part(ref, wanted, first * size, place)) if wanted else head
         stop = None if end is None else -(-end // length) * size
-        sealed = await self.inner.load_body(ref, first * size, stop) or b""
+        sealed = await self.inner.load_body(ref, first * size, stop)
+        if not sealed:
+            return sealed
         opened = partial(pieces.open_row, self._keys, sealed, length, start, end, partial(piece_place, ref))
         return await asyncio.to_thread(_opening, opened)
 

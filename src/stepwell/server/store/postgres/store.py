@@ -14,6 +14,7 @@ from stepwell.server.store.base import (
     ClaimRequest,
     Counts,
     EventQuery,
+    Piece,
     RunQuery,
     StoreError,
     Transacted,
@@ -152,9 +153,10 @@ class PostgresStore:
         """See :meth:`Store.resign`."""
         await self._write(_execute, SQL.resign, owner)
 
-    async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
+    async def append_body(self, claim: ItemRef, start: int, data: Piece, *, last: bool = False) -> bool:
         """See :meth:`Store.append_body`."""
-        return await self._write(transact.append_body, claim, start, data)
+        made = await asyncio.to_thread(data) if callable(data) else data
+        return await self._write(transact.append_body, claim, start, made, last)
 
     async def drop_cancellation(self, cancellation_id: str) -> bool:
         """See :meth:`Store.drop_cancellation`."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from stepwell.core.flow.gates import WAKE_MS
 from stepwell.core.model import Item, ItemRef
 from stepwell.core.outputs import Commit
-from stepwell.server.store.base import CANCELLATIONS, WORK, ClaimRequest, Transacted
+from stepwell.server.store.base import CANCELLATIONS, WORK, ClaimRequest, Data, Transacted
 from stepwell.server.store.plan import Plan
 from stepwell.server.store.postgres.connect import Conn
 from stepwell.server.store.postgres.look import look_up
@@ -75,11 +75,12 @@ async def release(conn: Conn, refs: Sequence[ItemRef]) -> None:
         await conn.execute(SQL.notify, WORK)
 
 
-async def append_body(conn: Conn, claim: ItemRef, start: int, data: bytes) -> bool:
-    """See :meth:`Store.append_body`. Not synced by itself: the commit that keeps the body syncs all before it."""
+async def append_body(conn: Conn, claim: ItemRef, start: int, data: Data, last: bool) -> bool:
+    """See :meth:`Store.append_body`. Only the last piece is synced, and all before it."""
     if not await conn.fetch(SQL.hold_claim, claim.run_id, claim.key, claim.claim):
         return False
-    await conn.execute("SET LOCAL synchronous_commit = off")
+    if not last:
+        await conn.execute("SET LOCAL synchronous_commit = off")
     if start == 0:
         await conn.execute(SQL.drop_pieces, [claim.body])
         await conn.execute(SQL.put_arriving, claim.body)

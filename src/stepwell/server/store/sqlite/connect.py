@@ -13,9 +13,8 @@ APPLICATION_ID = 0x53746570
 
 _BUSY_S = 5.0
 _WAL_LIMIT = 64 * 1024 * 1024
-LOG_PAGES = 4_000
-"""Pages in the log from which on a commit moves them into the file; ``LOG_PAGES_OF_BODIES``: a commit of a body's piece."""
-LOG_PAGES_OF_BODIES = 16_000
+_LOG_PAGES = 4_000
+"""Pages in the log from which on a commit moves them into the file."""
 
 
 def prepare(path: Path) -> None:
@@ -34,7 +33,7 @@ def connect_writer(path: Path, max_bytes: int | None) -> sqlite3.Connection:
         version = _check_ours(conn, path)
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=OFF"):
             conn.execute(f"PRAGMA {pragma}").fetchall()
-        conn.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}").fetchall()
+        conn.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}").fetchall()
         conn.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT}").fetchall()
         _migrate(conn, path, version)
         if max_bytes is not None:

@@ -99,7 +99,6 @@ class Queries:
     body: str
     body_part: str
     body_pieces: str
-    put_piece: str
     drop_pieces: str
     keep_body: str
     put_arriving: str
@@ -125,6 +124,7 @@ class Queries:
     reseal_body: str
     sealed_pieces: str
     reseal_piece: str
+    bodies_in_files: str
     drop_app: str
 
 

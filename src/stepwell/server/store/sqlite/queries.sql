@@ -283,10 +283,10 @@ WHERE link.event_id = :event_id AND link.run_id < :before AND link.run_id > :aft
 ORDER BY link.run_id DESC LIMIT :limit;
 
 -- name: body
-SELECT coalesce(substr(data, ? + 1), x''), pieces FROM bodies WHERE ref = ?;
+SELECT coalesce(substr(data, ? + 1), x''), pieces, size FROM bodies WHERE ref = ?;
 
 -- name: body_part
-SELECT coalesce(substr(data, ? + 1, ?), x''), pieces FROM bodies WHERE ref = ?;
+SELECT coalesce(substr(data, ? + 1, ?), x''), pieces, size FROM bodies WHERE ref = ?;
 
 -- name: body_pieces
 SELECT coalesce(substr(data, max(:start - start, 0) + 1, min(:end - max(start, :start), 1 << 30)), x'') FROM body_pieces
@@ -294,14 +294,11 @@ WHERE ref = :ref AND start < :end
     AND start >= (SELECT max(start) FROM body_pieces WHERE ref = :ref AND start <= :start)
 ORDER BY start;
 
--- name: put_piece
-INSERT INTO body_pieces (ref, start, data) VALUES (?, ?, ?) ON CONFLICT (ref, start) DO UPDATE SET data = excluded.data;
-
 -- name: drop_pieces
 DELETE FROM body_pieces WHERE rowid IN (SELECT rowid FROM body_pieces WHERE ref = ? LIMIT ?);
 
 -- name: keep_body
-INSERT INTO bodies (ref, run_id, data, pieces) VALUES (?, ?, x'', 1);
+INSERT INTO bodies (ref, run_id, data, size) VALUES (?, ?, x'', ?);
 
 -- name: put_arriving
 INSERT INTO arriving (ref, run_id, key, claim) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
@@ -324,7 +321,7 @@ SELECT count(*), count(owner) FROM items;
 -- name: sealed_rows
 SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM runs) + (SELECT count(*) FROM steps)
     + (SELECT count(*) FROM items) + (SELECT count(*) FROM waits) + (SELECT count(*) FROM cancellations)
-    + (SELECT count(*) FROM bodies)
+    + (SELECT count(*) + count(size) FROM bodies)
     + (SELECT count(*) FROM body_pieces);
 
 -- name: sealed_events
@@ -374,6 +371,9 @@ SELECT rowid, ref, start, data FROM body_pieces WHERE rowid > ? ORDER BY rowid L
 
 -- name: reseal_piece
 UPDATE body_pieces SET data = ? WHERE rowid = ?;
+
+-- name: bodies_in_files
+SELECT rowid, ref FROM bodies WHERE size IS NOT NULL AND rowid > ? ORDER BY rowid LIMIT ?;
 
 -- name: drop_app
 DELETE FROM apps WHERE app_id = ?;

@@ -92,15 +92,18 @@ class Reader:
         """See :meth:`Store.load_apps`."""
         return [_decode_app(data) for (data,) in self._conn.execute(SQL.apps)]
 
-    def load_body(self, ref: str, start: int, end: int | None) -> bytes | None:
-        """See :meth:`Store.load_body`."""
+    def load_body(self, ref: str, start: int, end: int | None) -> bytes | int | None:
+        """See :meth:`Store.load_body`. Of a body that is a file of its own: its size."""
         with self._moment():
             if end is None:
                 row = self._conn.execute(SQL.body, (start, ref)).fetchone()
             else:
                 row = self._conn.execute(SQL.body_part, (start, max(0, end - start), ref)).fetchone()
-            if row is None or not row[1]:
-                return row[0] if row else None
+            if row is None:
+                return None
+            data, in_pieces, size = row
+            if not in_pieces:
+                return data if size is None else size
             where = {"ref": ref, "start": start, "end": _END if end is None else max(start, end)}
             return b"".join([data for (data,) in self._conn.execute(SQL.body_pieces, where)])
 

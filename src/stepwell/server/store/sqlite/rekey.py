@@ -1,4 +1,4 @@
-"""Seals every value of a closed database file with the newest key, table by table, in small transactions.
+"""Seals every value of a closed database file with the newest key, table by table, in small transactions; then large bodies.
 
 What is sealed with that key already is passed over, so it can be stopped at any moment and begun again.
 """
@@ -10,17 +10,22 @@ from pathlib import Path
 import msgspec
 
 from stepwell.core.model import Cancellation, Wait
+from stepwell.server.crypto import pieces
 from stepwell.server.crypto.seal import CannotOpen, Sealer
 from stepwell.server.store import reseal
 from stepwell.server.store.base import StoreError
 from stepwell.server.store.codec import decode_event, decode_item, decode_run, decode_step, encode
 from stepwell.server.store.sealed import KEY_MARK
+from stepwell.server.store.sqlite.bodyfiles import BodyFiles
 from stepwell.server.store.sqlite.connect import connect_writer
 from stepwell.server.store.sqlite.failures import explained
 from stepwell.server.store.sqlite.lock import FileLock
 from stepwell.server.store.sqlite.queries import SQL, Row
+from stepwell.server.store.sqlite.rekeyfiles import seal_file
 
 _ROWS = 200
+_PIECE = 512 * 1024
+"""Pieces of bodies that are rows have this size."""
 _decode_cancellation = msgspec.msgpack.Decoder(Cancellation).decode
 _decode_wait = msgspec.msgpack.Decoder(Wait).decode
 
@@ -42,7 +47,7 @@ def seal_anew(path: Path, keys: Sealer, told: Told) -> int:
         with explained(path):
             conn = connect_writer(path, None)
             try:
-                return _all(conn, keys, told)
+                return _all(conn, BodyFiles(path), keys, told)
             except (CannotOpen, msgspec.DecodeError) as problem:
                 raise StoreError(f"{path}: {problem}.") from None
             finally:
@@ -51,7 +56,7 @@ def seal_anew(path: Path, keys: Sealer, told: Told) -> int:
         lock.release()
 
 
-def _all(conn: sqlite3.Connection, keys: Sealer, told: Told) -> int:
+def _all(conn: sqlite3.Connection, files: BodyFiles, keys: Sealer, told: Told) -> int:
     (total,) = conn.execute(SQL.sealed_rows).fetchone()
     done = written = 0
     for read, write, size, fresh in _tables(keys):
@@ -59,6 +64,13 @@ def _all(conn: sqlite3.Connection, keys: Sealer, told: Told) -> int:
             changes = [change for row in rows if (change := fresh(row)) is not None]
             _write(conn, [(write, changes)])
             done, written = done + len(rows), written + len(changes)
+            told(min(done, total), total)
+    for ref, *_ in conn.execute(SQL.all_arriving):  # nobody's any longer
+        files.path(ref).unlink(missing_ok=True)
+    for rows in _batches(conn, SQL.bodies_in_files, _ROWS):
+        for _, ref in rows:
+            written += seal_file(files.path(str(ref)), str(ref), keys)
+            done += 1
             told(min(done, total), total)
     _forget(conn, keys)
     conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -135,5 +147,5 @@ def _body(keys: Sealer, where: object, ref: object, data: object) -> Row | None:
 def _piece(keys: Sealer, where: object, ref: object, start: object, data: object) -> Row | None:
     assert isinstance(data, bytes)
     assert isinstance(start, int)
-    found = reseal.piece(keys, str(ref), start, data)
+    found = reseal.piece(keys, str(ref), start // pieces.sealed_size(_PIECE) * _PIECE, data)
     return None if found is None else (found, where)

@@ -1,6 +1,6 @@
-"""The store in one SQLite file: a thread that writes, a thread that reads, and the lock that makes the file ours."""
+"""The store in one SQLite file, with a file for each large body: threads that write and read, and the lock on all of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,13 +12,14 @@ from stepwell.server.store.base import (
     ClaimRequest,
     Counts,
     EventQuery,
+    Piece,
     RunQuery,
     StoreError,
     Transacted,
     WaitQuery,
     WorkerRecord,
 )
-from stepwell.server.store.sqlite.checkpoint import Checkpointer
+from stepwell.server.store.sqlite.bodyfiles import BodyFiles
 from stepwell.server.store.sqlite.connect import connect_reader, connect_writer, prepare
 from stepwell.server.store.sqlite.lane import Lane
 from stepwell.server.store.sqlite.lock import FileLock
@@ -29,8 +30,9 @@ from stepwell.server.store.sqlite.writer import Writer
 class SQLiteStore:
     """Durable state in the file at ``path`` (made with mode 0600, its folder too when missing).
 
-    ``note`` tells a second opener who holds the file (the API's URL). ``max_bytes`` caps the file's size; beyond it,
-    writes fail as on a full disk (None: no cap). A transaction is on the disk when its verb returns (WAL, FULL).
+    ``note`` tells a second opener who holds the file (the API's URL). ``max_bytes`` caps the file's size, and that of
+    each large body's; beyond it, writes fail as on a full disk (None: no cap). A transaction is on the disk when its verb
+    returns (WAL, FULL).
     """
 
     exclusive = True
@@ -42,13 +44,14 @@ class SQLiteStore:
         self._lock = FileLock(self.path)
         self._write: Lane[Writer] | None = None
         self._read: Lane[Reader] | None = None
-        self._checkpointer = Checkpointer(self.path)
+        self._files = BodyFiles(self.path, max_bytes)
 
     async def open(self) -> None:
         """See :meth:`Store.open`. Claims of the former process lose their leases: the next ``rescue`` frees them."""
         if self._write is not None:
             raise StoreError(f"{self.path} is open already.")
         write, read = Lane[Writer](self.path, "stepwell-writer"), Lane[Reader](self.path, "stepwell-reader")
+        self._files = BodyFiles(self.path, self._max_bytes)
         try:
             await write.start(self._open_writer)
             await read.start(lambda: Reader(connect_reader(self.path)))
@@ -56,14 +59,13 @@ class SQLiteStore:
             await self._shut(write, read)
             raise
         self._write, self._read = write, read
-        self._checkpointer = Checkpointer(self.path)
 
     def _open_writer(self) -> Writer:
         prepare(self.path)
         self._lock.acquire(self._note)
         conn = connect_writer(self.path, self._max_bytes)
         try:
-            return Writer(conn)
+            return Writer(conn, self._files)
         except BaseException:
             conn.close()
             raise
@@ -73,11 +75,11 @@ class SQLiteStore:
         write, self._write = self._write, None
         read, self._read = self._read, None
         if write is not None and read is not None:
-            await self._checkpointer.stop()
             await self._shut(write, read)
 
     async def _shut(self, write: Lane[Writer], read: Lane[Reader]) -> None:
         await read.stop(Reader.close)
+        await self._files.close()
         await write.stop(Writer.close)
         self._lock.release()
 
@@ -99,6 +101,8 @@ class SQLiteStore:
 
     async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
         """See :meth:`Store.transact`."""
+        if kept := [body for commit in commits for body in _kept(commit)]:
+            await self._files.sync(kept)
         return await self._writer.do(Writer.transact, commits, claim)
 
     async def load_runs(self, run_ids: Sequence[str]) -> list[RunView]:
@@ -159,12 +163,21 @@ class SQLiteStore:
 
     async def load_body(self, ref: str, start: int = 0, end: int | None = None) -> bytes | None:
         """See :meth:`Store.load_body`."""
-        return await self._reader.do(Reader.load_body, ref, start, end)
+        found = await self._reader.do(Reader.load_body, ref, start, end)
+        if not isinstance(found, int):
+            return found
+        data = await self._files.read(ref, start, end, found)
+        if data is None and await self._reader.do(Reader.load_body, ref, 0, 0) is not None:
+            raise StoreError(f"{self._files.path(ref)} is missing: the folder belongs to the database, restore it too.")
+        return data
 
-    async def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
+    async def append_body(self, claim: ItemRef, start: int, data: Piece, *, last: bool = False) -> bool:
         """See :meth:`Store.append_body`."""
-        held = await self._writer.do(Writer.append_body, claim, start, data)
-        self._checkpointer.stored(len(data))
+        if start == 0 and not await self._writer.do(Writer.begin_body, claim):
+            return False
+        held = await self._files.append(claim.body, start, data)
+        if held and last:
+            await self._files.sync([claim.body])
         return held
 
     async def list_items(self, run_id: str) -> list[Item]:
@@ -214,3 +227,10 @@ class SQLiteStore:
     async def counts(self) -> Counts:
         """See :meth:`Store.counts`."""
         return await self._reader.do(Reader.counts)
+
+
+def _kept(commit: Commit) -> Iterator[str]:
+    for claim in commit.keep:
+        yield claim.body
+    for following in commit.more:
+        yield from _kept(following)

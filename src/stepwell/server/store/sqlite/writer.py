@@ -12,8 +12,8 @@ from stepwell.server.store.base import AppRecord, ClaimRequest, Transacted, Work
 from stepwell.server.store.codec import encode, stored_item
 from stepwell.server.store.ledger import Draft, Held, ItemKey
 from stepwell.server.store.plan import Plan
-from stepwell.server.store.sqlite.arriving import SWEEP, append, settle, sweep
-from stepwell.server.store.sqlite.connect import LOG_PAGES, LOG_PAGES_OF_BODIES
+from stepwell.server.store.sqlite.arriving import begin, settle, sweep
+from stepwell.server.store.sqlite.bodyfiles import BodyFiles
 from stepwell.server.store.sqlite.ledger import read_ledger
 from stepwell.server.store.sqlite.pick import pick
 from stepwell.server.store.sqlite.plan import look_up
@@ -24,12 +24,14 @@ from stepwell.server.store.sqlite.write import write
 class Writer:
     """The writing connection and the ledger that goes with it. Used by one thread."""
 
-    def __init__(self, conn: sqlite3.Connection) -> None:
+    def __init__(self, conn: sqlite3.Connection, files: BodyFiles) -> None:
         self._conn = conn
+        self._files = files
         with self._transaction():
             conn.execute(SQL.forget_leases)
             conn.execute(SQL.forget_leader)
         self._ledger = read_ledger(conn)
+        files.settle((), tuple(self._ledger.stale))
 
     @contextmanager
     def _transaction(self) -> Generator[None]:
@@ -49,8 +51,12 @@ class Writer:
         with self._transaction():
             yield draft
             if draft.closed:
-                settle(self._conn, draft)
+                settle(self._conn, draft, self._files)
         self._ledger.merge(draft)
+        if draft.closed:
+            self._files.settle([claim.body for claim in draft.closed], tuple(draft.stale))
+        if draft.swept:
+            self._files.forget(draft.swept)
 
     def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None) -> Transacted:
         """See :meth:`Store.transact`."""
@@ -99,7 +105,7 @@ class Writer:
             alive = {owner for (owner,) in self._conn.execute(SQL.leases)}
             lost = [(where, held) for where, held in self._ledger.everything() if held.owner not in alive]
             self._free(draft, lost, rescues=1)
-            sweep(self._conn, draft, self._ledger.stale, SWEEP)
+            sweep(self._conn, draft, self._files, self._ledger.stale)
         return len(lost)
 
     def release(self, refs: Sequence[ItemRef]) -> None:
@@ -113,18 +119,14 @@ class Writer:
             with self._draft() as draft:
                 self._free(draft, list(held.items()), rescues=0)
 
-    def append_body(self, claim: ItemRef, start: int, data: bytes) -> bool:
-        """See :meth:`Store.append_body`. Not synced by itself: the commit that keeps the body syncs all before it."""
+    def begin_body(self, claim: ItemRef) -> bool:
+        """Note that the holder of ``claim`` stores a body: before its file is made. False once it is not held any longer."""
         if self._ledger.owned_by(claim) is None:
             return False
-        self._conn.execute("PRAGMA synchronous=NORMAL")
-        self._conn.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES_OF_BODIES}").fetchall()
-        try:
+        if claim not in self._ledger.arriving:
             with self._draft() as draft:
-                append(self._conn, draft, claim, start, data)
-        finally:
-            self._conn.execute("PRAGMA synchronous=FULL")
-            self._conn.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}").fetchall()
+                begin(self._conn, draft, claim)
+        self._files.begin(claim.body)
         return True
 
     def _free(self, draft: Draft, items: list[tuple[ItemKey, Held]], rescues: int) -> None:
@@ -176,8 +178,11 @@ class Writer:
             self._conn.execute(SQL.put_app, (app.app_id, encode(app)))
 
     def close(self) -> None:
-        """Fold the log into the file and close it."""
+        """Forget what is deleted, fold the log into the file, and close it."""
         try:
+            if self._ledger.stale:
+                with self._draft() as draft:
+                    sweep(self._conn, draft, self._files, self._ledger.stale)
             self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error:
             pass  # the log stays beside the file, and is read at the next opening
