@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from stepwell.core.callbacks import PATH, arm, owner, parse_token, timed_out, waits
 from stepwell.core.model import Step, StepStatus
-from stepwell.core.polling import JOB_MS, LONGEST_DELAY_MS, SHORTEST_DELAY_MS, Poll, next_poll
+from stepwell.core.polling import JOB_MS, LONGEST_DELAY_MS, SHORTEST_DELAY_MS, Poll, deadline, next_poll
 from stepwell.wire.constants import CALLBACK_URL
 from stepwell.wire.fetch import FetchBroken, FetchPolicy, FetchRequest, FetchResponse, Header, Hop
 from stepwell.wire.fetch_policy import BadPolicy, check_policy, split_policy
@@ -32,7 +32,7 @@ def answer(status: int = 202, *headers: Header, url: str = START.url, history: t
 
 def after(outcome: FetchResponse | FetchBroken, asked: int = 1, **policy: object) -> Poll | FetchBroken | None:
     request = replace(START, policy=replace(START.policy, **policy))
-    return next_poll(request, outcome, asked, 0, 1_000, 0.5)
+    return next_poll(request, outcome, asked, JOB_MS, 1_000, 0.5)
 
 
 def test_a_poll_is_a_bare_get_of_the_place_that_is_named() -> None:
@@ -97,19 +97,21 @@ def test_another_origin_gets_no_credentials_and_encryption_is_not_lost() -> None
 
 def test_another_origin_gets_no_reference_to_a_secret() -> None:
     request = replace(START, headers=(("X-Plain", f"key {reference('KEY')}"), ("X", "1")))
-    here, there = (next_poll(request, answer(202, ("Location", to)), 1, 0, 0, 0.5) for to in ("/l", "https://other/l"))
+    here, there = (
+        next_poll(request, answer(202, ("Location", to)), 1, JOB_MS, 0, 0.5) for to in ("/l", "https://other/l")
+    )
     assert isinstance(here, Poll)
     assert here.request.headers == request.headers
     assert isinstance(there, Poll)
     assert there.request.headers == (("X", "1"),)
-    leak = next_poll(request, answer(202, ("Location", f"https://other/?k={reference('KEY')}")), 1, 0, 0, 0.5)
+    leak = next_poll(request, answer(202, ("Location", f"https://other/?k={reference('KEY')}")), 1, JOB_MS, 0, 0.5)
     assert isinstance(leak, FetchBroken)
     assert (leak.kind, leak.final) == ("redirect", True)
 
 
 def test_redirects_of_one_poll_do_not_count_for_the_next() -> None:
     hops = tuple(Hop(302, f"https://api.x/{n}") for n in range(20))
-    found = next_poll(replace(START, history=hops), answer(202, ("Location", "/l"), history=hops), 3, 0, 0, 0.5)
+    found = next_poll(replace(START, history=hops), answer(202, ("Location", "/l"), history=hops), 3, JOB_MS, 0, 0.5)
     assert isinstance(found, Poll)
     assert found.request.history == ()
 
@@ -118,20 +120,27 @@ def test_redirects_of_one_poll_do_not_count_for_the_next() -> None:
 def test_delays_are_bounded(asked: int, jitter: float, retry_after: str | None) -> None:
     headers: tuple[Header, ...] = (("Location", "/l"),)
     headers += () if retry_after is None else (("Retry-After", retry_after),)
-    found = next_poll(START, answer(202, *headers), asked, 0, 0, jitter)
+    found = next_poll(START, answer(202, *headers), asked, JOB_MS, 0, jitter)
     assert isinstance(found, Poll | FetchBroken)
     if isinstance(found, Poll):
         assert SHORTEST_DELAY_MS <= found.delay_ms < JOB_MS
         assert retry_after is not None or found.delay_ms <= LONGEST_DELAY_MS
 
 
-@pytest.mark.parametrize(("deadline", "now"), [(10_000, 9_000), (None, JOB_MS - 1)])
-def test_no_poll_after_the_deadline(deadline: int | None, now: int) -> None:
-    request = replace(START, policy=replace(START.policy, deadline_ms=deadline))
-    found = next_poll(request, answer(202, ("Location", "/l"), ("Retry-After", "1")), 1, 0, now, 0.5)
+@pytest.mark.parametrize(("deadline_ms", "now"), [(10_000, 9_000), (None, JOB_MS - 1)])
+def test_no_poll_after_the_deadline(deadline_ms: int | None, now: int) -> None:
+    request = replace(START, policy=replace(START.policy, deadline_ms=deadline_ms))
+    until = deadline(request, 0, 0)
+    found = next_poll(request, answer(202, ("Location", "/l"), ("Retry-After", "1")), 1, until, now, 0.5)
     assert isinstance(found, FetchBroken)
     assert (found.kind, found.final) == ("timeout", True)
     assert "not done when its time was up" in found.message
+
+
+def test_without_a_deadline_a_day_counts_from_the_first_request() -> None:
+    """Not from when the step was made: limits may have held it back for longer than that."""
+    assert deadline(START, 5, 7 + JOB_MS) == 7 + 2 * JOB_MS
+    assert deadline(replace(START, policy=replace(START.policy, deadline_ms=10)), 5, 7) == 15
 
 
 CALLED = FetchRequest(url="https://api.x/j", method="POST", policy=FetchPolicy(callback=True), rich=True)

@@ -13,6 +13,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 import stepwell
+from stepwell.core import polling
+from stepwell.core.flow.host_rules import parse_hosts
 from stepwell.transports.httpx2 import AsyncDurableTransport
 from tests.e2e.ugly import api, bare, finish, ops, platform, returned, until
 
@@ -168,6 +170,29 @@ async def test_the_deadline_ends_a_job(tmp_path: Path, jobs: Jobs) -> None:
 
     async with platform(tmp_path, function(f)) as running:
         assert (await finish(running, await running.send("go", {}))).output == "timeout"
+
+
+@pytest.mark.parametrize("held_back", [True, False])
+async def test_a_day_ends_a_job_without_a_deadline(
+    tmp_path: Path, jobs: Jobs, held_back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one whose next poll is held back by the limits of its host, or fails and would be tried again."""
+    monkeypatch.setattr(polling, "JOB_MS", 1_500)
+    jobs.left = 1_000_000 if held_back else 2
+
+    async def f(ctx: stepwell.Context) -> Any:
+        try:
+            await ctx.step.fetch(
+                f"{jobs.url}/jobs", method="POST", poll=True, id="job", retry=stepwell.Retry(attempts=9)
+            )
+        except stepwell.FetchError as error:
+            return error.kind
+
+    rules = parse_hosts({jobs.url.removeprefix("http://"): {"rate": "1/1h"}}) if held_back else ()
+    async with platform(tmp_path, function(f), hosts=rules, retry_interval_ms=60_000) as running:
+        result = await finish(running, await running.send("go", {}))
+    assert (result.status, result.output) == ("completed", "timeout" if held_back else None)
+    assert len(jobs.seen) == (1 if held_back else 2)
 
 
 async def test_a_call_back_is_the_response(tmp_path: Path, jobs: Jobs) -> None:

@@ -56,13 +56,15 @@ def fetched(draft: Draft, given: Fetched) -> None:
         draft.put(again)
         return
     asked = step.attempt + 1 - item.attempt
-    poll = polling.next_poll(request, verdict.outcome, asked, step.created_at, env.now, env.jitter, env.flat_retry_ms)
+    sent_at = given.started_at if step.started_at is None else step.started_at
+    until = polling.deadline(request, step.created_at, sent_at)
+    poll = polling.next_poll(request, verdict.outcome, asked, until, env.now, env.jitter, env.flat_retry_ms)
     if isinstance(poll, polling.Poll):
-        _look_again(draft, _attempted(step, given, env.now, poll.delay_ms, poll.reason), item, poll)
+        _look_again(draft, _attempted(step, given, env.now, poll.delay_ms, poll.reason), item, poll, until)
         return
     step = _attempted(step, given, env.now, None, None)
     if callbacks.waits(request, verdict.outcome):
-        _await_callback(draft, step, item, polling.deadline(request, step.created_at))
+        _await_callback(draft, step, item, until)
         return
     _end(draft, step, item.attempt + 1, request, poll or verdict.outcome, item)
 
@@ -84,8 +86,11 @@ def called_back(draft: Draft, given: CalledBack) -> None:
         _end(draft, step, 1, FetchRequest(url="", rich=step.callback.rich), given.response)
 
 
-def _look_again(draft: Draft, step: Step, item: Item, poll: polling.Poll) -> None:
-    _again(draft, step, item, poll.request, draft.env.now + poll.delay_ms, 0)
+def _look_again(draft: Draft, step: Step, item: Item, poll: polling.Poll, until: int) -> None:
+    """The job's end bounds each poll from here on: its waiting for limits, its retries, and the request itself."""
+    policy = replace(poll.request.policy, deadline_ms=until - step.created_at)
+    bounded = replace(poll.request, policy=policy)
+    _again(draft, step, replace(item, expires_at=until), bounded, draft.env.now + poll.delay_ms, 0)
 
 
 def _again(draft: Draft, step: Step, item: Item, request: FetchRequest, due: int, attempt: int) -> None:

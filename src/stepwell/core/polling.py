@@ -33,7 +33,7 @@ def next_poll(
     request: FetchRequest,
     outcome: FetchOutcome,
     asked: int,
-    started_ms: int,
+    until: int,
     now: int,
     jitter: float,
     flat_ms: int | None = None,
@@ -42,8 +42,8 @@ def next_poll(
 
     ``asked`` counts the requests of the step so far, this one included, its own retries not. 202 leads to a GET of the
     place that it names, or of the same place again; 303 to a GET of its ``Location`` at once. Credentials stay at
-    their origin. A poll that would come after the deadline (24 h where the policy has none) is not made: that is an error
-    of kind ``timeout``.
+    their origin. A poll that would not come before ``until`` (:func:`deadline`) is not made: that is an error of kind
+    ``timeout``.
     """
     if not request.policy.poll or isinstance(outcome, FetchBroken) or outcome.status not in (202, 303):
         return None
@@ -54,17 +54,17 @@ def next_poll(
     if isinstance(following, FetchBroken):
         return following
     delay = _delay(request, outcome, asked, now, jitter, flat_ms)
-    if now + delay >= deadline(request, started_ms):
+    if now + delay >= until:
         message = f"{request.method} {place(request.url)}: the job was not done when its time was up."
         return FetchBroken(kind="timeout", message=message, sent=True, final=True)
     policy = replace(request.policy, at_most_once=False)
     return Poll(replace(following, policy=policy, history=()), delay, f"status {outcome.status}: the job goes on")
 
 
-def deadline(request: FetchRequest, started_ms: int) -> int:
-    """When a job has taken too long, ms."""
+def deadline(request: FetchRequest, created_ms: int, sent_ms: int) -> int:
+    """When a job has taken too long, ms. A deadline counts from when the step was made, 24 hours from the first request."""
     asked = request.policy.deadline_ms
-    return started_ms + (JOB_MS if asked is None else asked)
+    return sent_ms + JOB_MS if asked is None else created_ms + asked
 
 
 def _where(response: FetchResponse, asked: int) -> str | None:
