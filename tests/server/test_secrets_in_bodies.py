@@ -5,16 +5,20 @@ import gzip
 from itertools import pairwise
 from typing import Any
 
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from stepwell.core.fetch_redirects import next_hop
 from stepwell.server.clock import SystemClock
+from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.fetcher.client import AiohttpFetcher
 from stepwell.server.fetcher.guard import Guard
 from stepwell.server.secrets.config import build_vault
 from stepwell.server.secrets.fetcher import SecretFetcher
-from stepwell.server.secrets.tee import CleanTee
+from stepwell.server.secrets.tee import Cleaner, CleanTee
 from stepwell.server.settings import Settings
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchPolicy, FetchRequest, FetchResponse
 from stepwell.wire.secrets import reference, scrub
@@ -52,6 +56,32 @@ def test_a_stream_reads_as_the_record_does(noise: bytes, cuts: list[int], value:
         tee.write(whole[start:end])
     tee.flush()
     assert b"".join(heard.parts) == whole.replace(value, b"*" * len(value))
+
+
+@given(st.data(), st.binary(max_size=20), st.lists(st.integers(0, 60), max_size=8))
+def test_of_two_values_the_longer_one_goes_first_wherever_the_stream_is_cut(
+    data: st.DataObject, noise: bytes, cuts: list[int]
+) -> None:
+    """One is the beginning, the end or the middle of the other, or they overlap."""
+    few = st.lists(st.sampled_from([b"abab", b"ababcdcd", b"cdcd", b"babc", b"dcab", b"ab", b"d", noise]), max_size=9)
+    values = sorted(data.draw(st.permutations([b"ababcdcd", b"abab", b"babc", b"dcdab"])), key=len, reverse=True)
+    whole = b"".join(data.draw(few))
+    recorded = whole
+    for value in values:
+        recorded = recorded.replace(value, b"*" * len(value))
+    cleaner = Cleaner(values)
+    shown = [cleaner.clean(whole[start:end]) for start, end in pairwise([0, *sorted(cuts), len(whole)])]
+    assert b"".join(shown) + cleaner.rest() == recorded
+
+
+async def test_a_secret_that_begins_with_another_one_is_not_shown_in_part() -> None:
+    """Its first half comes alone, and is the other one."""
+    asked = replace(REQUEST, headers=(("X-Short", REF), ("X-Long", reference("LONG"))))
+    inner = Scripted(FetchResponse(status=200, url="", body=b"value-123|-and-more"))
+    heard = Heard()
+    outcome = await made(inner, LONG="value-123-and-more").fetch_teed(asked, 0, heard)
+    assert isinstance(outcome, FetchResponse)
+    assert b"".join(heard.parts) == b"*" * 18
 
 
 class Place:
@@ -137,20 +167,23 @@ class Scripted:
         if isinstance(answer, FetchBroken):
             return answer
         answer = replace(answer, url=request.url)
+        if request.single and next_hop(request, answer) is not None:
+            return replace(answer, body=b"", onward=True)
         tee.begin(replace(answer, body=b""))
-        tee.write(answer.body)
+        for part in answer.body.split(b"|"):
+            tee.write(part)
         return answer
 
     async def close(self) -> None:
         return None
 
 
-def made(inner: Scripted) -> SecretFetcher:
+def made(inner: Fetcher, **values: str) -> SecretFetcher:
     vault = build_vault(
-        Settings(secrets_hosts="API_KEY=127.0.0.1"),
+        Settings(secrets_hosts="; ".join(f"{name}=127.0.0.1" for name in ("API_KEY", *values))),
         AiohttpFetcher(Guard(allow_private=True)),
         SystemClock(),
-        {"API_KEY": "value-123"},
+        {"API_KEY": "value-123", **values},
     )
     return SecretFetcher(inner, vault)
 
@@ -175,3 +208,25 @@ async def test_what_a_hop_did_not_send_the_request_before_it_did() -> None:
         outcome = await made(Scripted(*answers)).fetch_teed(REQUEST, 0, Heard())
         assert isinstance(outcome, FetchBroken)
         assert outcome.sent is sent, "at_most_once must know"
+
+
+async def test_the_body_of_a_redirect_is_not_taken_whole() -> None:
+    """With a secret as without one: it is no result, and no limit of a result holds for it."""
+
+    async def here(request: web.Request) -> web.Response:
+        assert request.headers["X-Key"] == "value-123"
+        return web.Response(status=307, headers={"Location": "/there"}, body=bytes(200_000))
+
+    async def there(request: web.Request) -> web.Response:
+        return web.Response(body=request.headers["X-Key"].encode())
+
+    app = web.Application()
+    app.add_routes([web.get("/here", here), web.get("/there", there)])
+    plain = AiohttpFetcher(Guard(allow_private=True))
+    async with TestServer(app) as server:
+        asked = replace(REQUEST, url=str(server.make_url("/here")), policy=FetchPolicy(max_body=1_000))
+        outcome = await made(plain).fetch(asked)
+        await plain.close()
+    assert isinstance(outcome, FetchResponse)
+    assert (outcome.status, outcome.body, outcome.onward) == (200, b"*********", False)
+    assert [(hop.status, hop.url) for hop in outcome.history] == [(307, asked.url)]

@@ -41,8 +41,8 @@ def next_hop(request: FetchRequest, response: FetchResponse) -> FetchRequest | F
 
 
 def crosses(request: FetchRequest, following: FetchRequest) -> bool:
-    """Whether a redirect ends this attempt: it leads to another host, whose limits come first."""
-    return request.stay and host_of(request.url) != host_of(following.url)
+    """Whether a redirect ends this attempt: it leads to another host, whose limits come first; or each one does."""
+    return request.single or (request.stay and host_of(request.url) != host_of(following.url))
 
 
 def hop_to(request: FetchRequest, outcome: FetchResponse) -> FetchRequest | FetchBroken:

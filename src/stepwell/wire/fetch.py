@@ -52,6 +52,7 @@ class FetchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     """One durable request. ``headers`` are ordered and may repeat. ``rich``: our own SDK asked, exact bytes go back.
 
     ``history``: the redirects that led here in earlier attempts. ``stay``: a redirect to another host ends the attempt.
+    ``single``: each one that is to be followed does.
     """
 
     url: str
@@ -64,6 +65,7 @@ class FetchRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     stay: bool = False
     ai: bool = False
     """Its result is the JSON of a model's provider (protocol 4.6), not the response."""
+    single: bool = False
 
     def __repr__(self) -> str:
         """Nothing that may be a credential: this ends up in logs and tracebacks."""

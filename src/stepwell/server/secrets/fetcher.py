@@ -101,8 +101,7 @@ class SecretFetcher:
     async def _filled(
         self, request: FetchRequest, values: dict[str, str], attempt: int, tee: CleanTee | None
     ) -> FetchOutcome:
-        single = replace(request, policy=replace(request.policy, follow_redirects=False))
-        outcome = await self._inner(fill(single, values), attempt, tee)
+        outcome = await self._inner(fill(replace(request, single=True), values), attempt, tee)
         if tee is not None:
             tee.flush()
         return scrub(outcome, request, values)

@@ -8,27 +8,25 @@ from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.fetch_headers import find
 
 
-class Cleaner:
-    """Replaces values by as many ``*``. Bytes are held back only while they could be the beginning of a value."""
+class _One:
+    """Replaces one value, as ``bytes.replace`` would do it with the whole."""
 
-    def __init__(self, needles: Sequence[bytes]) -> None:
-        self._needles = needles
+    def __init__(self, needle: bytes) -> None:
+        self._needle = needle
+        self._stars = b"*" * len(needle)
         self._held = b""
 
     def clean(self, data: bytes) -> bytes:
         """What can be handed on now."""
-        data = self._held + data
-        for needle in self._needles:
-            data = data.replace(needle, b"*" * len(needle))
-        keep = self._beginning(data)
-        self._held = data[len(data) - keep :]
-        return data[: len(data) - keep]
+        *before, rest = (self._held + data).split(self._needle)
+        keep = self._beginning(rest)
+        self._held = rest[len(rest) - keep :]
+        return self._stars.join((*before, rest[: len(rest) - keep]))
 
     def _beginning(self, data: bytes) -> int:
-        """How many bytes at the end could be the beginning of a value."""
-        longest = max(map(len, self._needles), default=1) - 1
-        for size in range(min(longest, len(data)), 0, -1):
-            if any(needle.startswith(data[-size:]) for needle in self._needles):
+        """How many bytes at the end could be the beginning of the value."""
+        for size in range(min(len(self._needle) - 1, len(data)), 0, -1):
+            if data.endswith(self._needle[:size]):
                 return size
         return 0
 
@@ -36,6 +34,29 @@ class Cleaner:
         """Nothing more comes: what was held back."""
         held, self._held = self._held, b""
         return held
+
+
+class Cleaner:
+    """Replaces values by as many ``*``, one after the other as they are given: the longest first, as in the record.
+
+    Bytes are held back only while they could be the beginning of a value.
+    """
+
+    def __init__(self, needles: Sequence[bytes]) -> None:
+        self._stages = [_One(needle) for needle in needles]
+
+    def clean(self, data: bytes) -> bytes:
+        """What can be handed on now."""
+        for stage in self._stages:
+            data = stage.clean(data)
+        return data
+
+    def rest(self) -> bytes:
+        """Nothing more comes: what was held back."""
+        data = b""
+        for stage in self._stages:
+            data = stage.clean(data) + stage.rest()
+        return data
 
 
 class CleanTee:
