@@ -136,6 +136,25 @@ async def test_a_run_is_cancelled(tmp_path: Path) -> None:
         assert result.status == "cancelled"
 
 
+async def test_a_function_is_paused_and_resumed_and_events_meanwhile_are_seen_to_be_skipped(tmp_path: Path) -> None:
+    async with shown(tmp_path, "/functions") as (running, page):
+        row = page.locator("#f-shop-send-invoice")
+        await row.get_by_text("Pause", exact=True).first.click()
+        await row.get_by_role("button", name="Pause shop-send-invoice now").click()
+        await expect(row).to_contain_text("paused")
+        event_id = await running.send("order/paid", {"id": 7})
+        await page.goto(f"{running.url}/events/{event_id}")
+        await expect(page.locator("main")).to_contain_text("paused")
+        await page.goto(f"{running.url}/functions")
+        await page.locator("live-page[data-connected]").wait_for()
+        await page.evaluate("window.same = true")
+        assert (await api(running, "POST", "/v1/functions/shop-import-orders/pause"))[0] == 200
+        await expect(page.locator("#f-shop-import-orders")).to_contain_text("paused")  # by somebody else
+        await row.get_by_role("button", name="Resume shop-send-invoice").click()
+        await expect(row).to_contain_text("active")
+        await running.wait(await running.send("order/paid", {"id": 8}))
+
+
 async def test_ticked_runs_are_cancelled_together_and_stay_ticked_while_rows_change(tmp_path: Path) -> None:
     async with shown(tmp_path) as (running, page):
         first = await waiting_run(running)
@@ -285,12 +304,13 @@ async def test_behind_a_path_prefix_it_is_live_too(tmp_path: Path) -> None:
 async def test_axe_finds_no_violation(tmp_path: Path, scheme: Any, size: Any) -> None:
     async with platform(tmp_path, shop()) as running, browsing(color_scheme=scheme, viewport=size) as context:
         page = await context.new_page()
-        urls = ["/", "/start", "/events", "/events/send", "/functions", "/apps", "/limits"]
+        urls = ["/", "/start", "/events", "/events/send", "/functions", "/apps", "/limits", "/workers"]
         await page.goto(running.url)
         await passes_axe(page)  # the lesson
         run_id = await waiting_run(running)
         await running.wait(event_id := await running.send("order/paid", {"id": 7}))
         failed = await newest(running, "shop-send-invoice")
+        await api(running, "POST", "/v1/functions/shop-import-orders/pause")
         _, _, answer = await api(running, "GET", f"/v1/runs/{run_id}/steps")
         urls += [f"/events/{event_id}", f"/runs/{failed}", f"/runs/{run_id}", "/?status=skipped", "/runs/none"]
         urls += [f"/runs/{run_id}?step={answer['data'][0]['id']}"]

@@ -21,6 +21,7 @@ from stepwell.server.dashboard.app import with_dashboard
 from stepwell.server.dashboard.pages import CSP
 from stepwell.server.dashboard.session import LASTS_S, Sessions
 from stepwell.server.settings import Settings
+from stepwell.server.store.base import WorkerRecord
 from stepwell.wire.fetch import FetchRequest, FetchResponse
 from stepwell.wire.functions import parse_registration
 from stepwell.wire.memos import memo
@@ -29,7 +30,7 @@ from tests.server.api_fakes import NOW, SIGNING_KEY, FakeEngine, attempt, finish
 
 CLOUD = Settings(kind="cloud", signing_key=SIGNING_KEY, event_keys=("k1",))
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
-PAGES = ["/", "/events", "/events/send", "/functions", "/apps", "/limits", "/start"]
+PAGES = ["/", "/events", "/events/send", "/functions", "/apps", "/limits", "/workers", "/start"]
 
 
 class WatchedFake(FakeEngine):
@@ -86,6 +87,10 @@ def gateway(body: bytes, kind: str = "application/json", **headers: str) -> byte
     return memo(
         FetchResponse(status=200, url="https://h.example/x?api_key=tiptop", headers=fields, body=body), rich=True
     )
+
+
+def worker(host: str, **more: Any) -> WorkerRecord:
+    return WorkerRecord(worker_id=f"W-{host}", host=host, pid=41, version="1", **more)
 
 
 # what is shown
@@ -269,6 +274,44 @@ async def test_functions_apps_and_limits(engine: WatchedFake, web: httpx2.AsyncC
     engine.add_run()
     engine.held = {"step": Shut(Limit("host:api.example", 1), Reason.CONCURRENCY)}
     assert "concurrency limit of host api.example" in (await web.get("/limits")).text
+
+
+async def test_a_function_is_paused_and_resumed(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
+    register(engine)
+    text = (await web.get("/functions")).text
+    form = {"token": token(text), "function": "app-fn"}
+    assert 'action="./functions/pause"' in text
+    answer = await web.post("/functions/pause", data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, "../functions")
+    assert not engine.pausing.cancelling
+    text = (await web.get("/functions")).text
+    assert "is-paused" in text
+    assert "none: paused" in text
+    assert text.count("<time") == 1, "since when, and no next runs of its schedule"
+    refused = await web.post("/functions/invoke", data={**form, "data": "{}"})
+    assert refused.status_code == 409
+    assert "app-fn is paused" in refused.text
+    assert (await web.post("/functions/resume", data=form)).status_code == 303
+    assert "is-active" in (await web.get("/functions")).text
+    await web.post("/functions/pause", data={**form, "cancel": "on"})
+    assert engine.pausing.cancelling
+    assert (await web.post("/functions/pause", data={**form, "function": "no"})).status_code == 404
+    assert (await web.post("/functions/pause", data={"function": "app-fn"})).status_code == 403
+
+
+async def test_workers_with_those_that_are_gone_in_the_end(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
+    engine.processes = [
+        worker("one", started_at=1, beat_at=NOW - 60_000, items=3),
+        worker("two", started_at=2, beat_at=NOW - 1_000, items=4, leads=True, apps=("shop", EVIL)),
+        worker(EVIL, started_at=3, beat_at=NOW, stopping=True),
+    ]
+    text = (await web.get("/workers")).text
+    assert re.findall(r"is-(\w+)", text) == ["active", "stopping", "gone"]
+    assert text.index("two") < text.index("one</strong>")
+    assert "starts schedules" in text
+    assert '<td class="num">4</td>' in text
+    assert '<td class="num">3</td>' not in text, "what a dead process works on is with others"
+    assert "<script>alert" not in text
 
 
 async def test_cancelling_and_running_again(engine: WatchedFake, web: httpx2.AsyncClient) -> None:

@@ -20,10 +20,12 @@ from stepwell.server.dashboard.events import EventsPages
 from stepwell.server.dashboard.facade import WatchedEngine
 from stepwell.server.dashboard.live import Live
 from stepwell.server.dashboard.pages import SECURE, page, redirect, root, static
+from stepwell.server.dashboard.pausing import PausingForms
 from stepwell.server.dashboard.places import Places
 from stepwell.server.dashboard.run import RunPage
 from stepwell.server.dashboard.runs import RunsPage
 from stepwell.server.dashboard.session import COOKIE, LASTS_S, Sessions
+from stepwell.server.dashboard.workers import WorkersPage
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import StoreError
 
@@ -31,7 +33,9 @@ _log = logging.getLogger("stepwell.dashboard")
 View = Callable[[Request], Awaitable[Response]]
 Action = Callable[[Request, Mapping[str, str]], Awaitable[Response]]
 
-PATHS = frozenset({"", "runs", "events", "functions", "apps", "limits", "start", "static", "live", "login", "logout"})
+PATHS = frozenset(
+    {"", "runs", "events", "functions", "apps", "limits", "workers", "start", "static", "live", "login", "logout"}
+)
 """First segments of the paths that are the dashboard's; all others are the API's."""
 _MAX_FORM = 4 << 20
 _SLOWLY_S = 0.3
@@ -72,6 +76,7 @@ class _Dashboard:
         self._sessions = Sessions(settings)
         runs, run = RunsPage(engine, now), RunPage(engine, now)
         events, places = EventsPages(engine, now), Places(engine, now)
+        pausing = PausingForms(engine)
         one = "/runs/{run_id:str}"
         handlers = {HTTPException: _failed, Problem: _failed, StoreError: _failed, Exception: _failed}
         self.app = Starlette(
@@ -89,8 +94,11 @@ class _Dashboard:
                 Route("/events/{event_id:str}", self._view(events.show)),
                 Route("/functions", self._view(places.functions)),
                 Route("/functions/invoke", self._action(events.invoke), methods=["POST"]),
+                Route("/functions/pause", self._action(pausing.pause), methods=["POST"]),
+                Route("/functions/resume", self._action(pausing.resume), methods=["POST"]),
                 Route("/apps", self._view(places.apps)),
                 Route("/limits", self._view(places.limits)),
+                Route("/workers", self._view(WorkersPage(engine, now).get)),
                 Route("/start", self._view(places.start)),
                 Route("/live", self._view(Live(engine).get)),
                 Route("/login", self._login_form, methods=["GET"]),

@@ -7,7 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stepwell.core.model import Run, StoredEvent
+from stepwell.core.pauses import sentence
 from stepwell.server.api.facade import EngineFacade
+from stepwell.server.api.functions import unknown_function
 from stepwell.server.api.masks import mask_event
 from stepwell.server.api.problems import Problem
 from stepwell.server.api.queries import ulid_param
@@ -84,7 +86,9 @@ class EventsPages:
         """Start a function, whatever it listens to."""
         function, data = form.get("function", ""), form.get("data", "") or "{}"
         if not any(each.id == function for each in self._engine.functions()):
-            raise Problem(404, f"There is no function {function[:80]!r}.")
+            raise unknown_function(function)
+        if self._engine.pausing.since(function) is not None:
+            raise Problem(409, sentence(function))
         try:
             event = invoking_event(msgspec.json.encode({"data": _object(data)}), function, self._now())
             (event_id,) = await self._engine.ingest([event], self._engine.new_ids(1))

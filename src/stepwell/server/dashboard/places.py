@@ -13,6 +13,7 @@ from stepwell.server.api.waits import render_wait
 from stepwell.server.dashboard.limits import limits_of
 from stepwell.server.dashboard.pages import page
 from stepwell.server.store.base import RunQuery
+from stepwell.wire.function_config import FunctionConfig
 
 _NEXT = 3
 _ACTIVE = 200
@@ -27,17 +28,19 @@ class Places:
         self._now = now
 
     async def functions(self, request: Request) -> Response:
-        """Every function: triggers, limits, the next runs of its schedules."""
+        """Every function: whether it is paused, triggers, limits, the next runs of its schedules."""
         now = self._now()
         found = sorted(self._engine.functions(), key=lambda function: function.id)
-        ticks = {
-            function.id: [tick.fires_at for cron in crons_of(function) for tick in next_runs(cron, now, _NEXT)][
-                : _NEXT * 2
-            ]
-            for function in found
+        paused = {function.id: self._engine.pausing.since(function.id) for function in found}
+        values = {
+            "functions": found,
+            "paused": paused,
+            "scheduled": [function.id for function in found if crons_of(function)],
+            "ticks": {one.id: _ticks(one, now) if paused[one.id] is None else [] for one in found},
+            "limits": {function.id: limits_of(function) for function in found},
+            "now": now,
         }
-        limits = {function.id: limits_of(function) for function in found}
-        return page(request, "functions", {"functions": found, "ticks": ticks, "limits": limits, "now": now})
+        return page(request, "functions", values)
 
     async def apps(self, request: Request) -> Response:
         """Every app, and how its last sync went."""
@@ -60,6 +63,12 @@ class Places:
             groups.setdefault(str(each[2]["for"]), []).append(each)
         values = {"groups": sorted(groups.items(), key=lambda pair: -len(pair[1])), "looked_at": _ACTIVE}
         return page(request, "limits", values)
+
+
+def _ticks(function: FunctionConfig, now: int) -> list[int]:
+    """The next moments at which its schedules start it."""
+    found = [tick.fires_at for cron in crons_of(function) for tick in next_runs(cron, now, _NEXT)]
+    return found[: _NEXT * 2]
 
 
 def _address(request: Request) -> str:

@@ -99,15 +99,15 @@ class Engine:
         self.registry = Registry(http)
         owner = self.new_id()
         self._waiting = Waiting(store)
+        self.changes = Changes()
         self._deliveries = Deliveries(store, self._clock)
         self.cancelling = Cancelling(store, self._clock)
-        self.pausing = Pausing(store, self._clock, self.cancelling, self.new_id, self.registry.owner)
+        self.pausing = Pausing(store, self._clock, self.cancelling, self.new_id, self.registry.owner, self.changes.note)
         self._starter = Starter(self.registry, self._waiting, self.new_id, self.pausing.paused)
         self.worker = Worker(
             store, fetcher, self.registry, self._clock, self.new_id, self._deliveries, self.cancelling, capacity
         )
         self.streams = self.worker.streams
-        self.changes = Changes()
         self.realtime = Hub()
         self.observers = Observers()
         self._committer = Committer(store, self._clock, owner, self.worker.room, self.worker.take, self.observers)

@@ -13,7 +13,10 @@ logger = logging.getLogger("stepwell.engine")
 
 
 class Pausing:
-    """Pauses and resumes functions by their ids. ``owner``: the app of a function, None where it is unknown."""
+    """Pauses and resumes functions by their ids.
+
+    ``owner``: the app of a function, None where it is unknown. ``changed`` is told of functions that are paused or resumed.
+    """
 
     def __init__(
         self,
@@ -22,19 +25,23 @@ class Pausing:
         cancelling: Cancelling,
         new_id: Callable[[], str],
         owner: Callable[[str], str | None],
+        changed: Callable[[str], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._cancelling = cancelling
         self._new_id = new_id
         self._owner = owner
+        self._changed = changed
         self._since: dict[str, int] = {}
         self._order = asyncio.Lock()
 
     async def load(self) -> None:
         """Take up what is stored. Raises StoreError."""
         async with self._order:
-            self._since = {one.function_id: one.paused_at for one in await self._store.pauses()}
+            before, self._since = self._since, {one.function_id: one.paused_at for one in await self._store.pauses()}
+        for function_id in sorted(before.keys() ^ self._since.keys()):
+            self._changed(function_id)
 
     def since(self, function_id: str) -> int | None:
         """Since when (ms) it is paused; None when it is not."""

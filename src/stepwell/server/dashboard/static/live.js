@@ -1,5 +1,5 @@
 // <live-page>: is told of changed runs (server-sent events), asks for this page once more, and takes over what differs.
-// Nothing jumps: rows are replaced in their place, rows to come at the top wait behind a button.
+// data-every: so many seconds apart even if no run has changed. Nothing jumps: rows are replaced in their place, rows to come at the top wait behind a button.
 
 const root = document.body.dataset.root;
 const PAUSE_MS = 400;
@@ -15,6 +15,7 @@ class LivePage extends HTMLElement {
     this.addEventListener("input", (event) => event.target.closest("[data-live]")?.setAttribute("data-dirty", ""));
     if (this.hasAttribute("data-over")) return;
     this.connect();
+    if (this.dataset.every) setInterval(() => document.hidden || this.soon(), this.dataset.every * 1000);
     window.addEventListener("pagehide", () => this.source.close());
     window.addEventListener("pageshow", (event) => event.persisted && this.connect());
   }
