@@ -103,7 +103,7 @@ class _Realtime:
         more = {"run_id": sent.run_id} if sent.run_id else {}
         data = msgspec.Raw(sent.body)
         made = message("data", sent.channel, sent.topic, data, self._engine.now(), **more)
-        self._host.loop.call_soon_threadsafe(self._engine.realtime.publish, made)
+        await self._host.ask(self._engine.realtime.tell(made))
 
     async def token(self, topics: Sequence[Topic]) -> str:
         """A token to read the topics."""

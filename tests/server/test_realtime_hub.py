@@ -45,7 +45,7 @@ async def test_a_message_goes_to_those_who_read_its_topic_now() -> None:
 async def test_bytes_go_to_everybody_on_the_channel_once() -> None:
     hub = Hub()
     both, other = hub.subscribe([A, Topic("c", "b")]), hub.subscribe([Topic("d", "a")])
-    hub.tee("c", b"\xff")
+    await hub.tee("c", b"\xff")
     assert await both.next(0) == Frame(b"\xff", raw=True)
     assert await both.next(0) is None
     assert await other.next(0) is None
@@ -56,11 +56,11 @@ async def test_a_reader_that_is_too_slow_is_sent_away_and_nobody_else(size: int,
     hub = Hub()
     slow, quick = hub.subscribe([A]), hub.subscribe([A])
     for _ in range(fit + 1):
-        hub.tee("c", bytes(size))
+        await hub.tee("c", bytes(size))
         assert await quick.next(0) is not None
     assert (slow.closed, quick.closed) == (SLOW, None)
     assert len(await drained(slow)) == fit
-    hub.tee("c", b"more")
+    await hub.tee("c", b"more")
     assert await drained(slow) == []
     assert await drained(quick) == [b"more"]
 
@@ -70,7 +70,7 @@ async def test_a_reader_waits_for_the_next_one_and_is_woken_by_the_end() -> None
     reader = hub.subscribe([A])
     waiting = asyncio.create_task(reader.next(10))
     await asyncio.sleep(0)
-    hub.tee("c", b"1")
+    await hub.tee("c", b"1")
     assert await waiting == Frame(b"1", raw=True)
     waiting = asyncio.create_task(reader.next(10))
     await asyncio.sleep(0)

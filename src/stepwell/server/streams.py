@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from stepwell.wire.fetch import FetchResponse
 
@@ -48,21 +49,27 @@ class Channel:
     """The body of one attempt while it arrives, as received. Written and read on the engine's loop.
 
     ``mark``: when the attempt began (ms), which names it. ``head``: the response without its body. ``broken``: what
-    happened when the attempt ended without a whole body. ``window``: how much is kept, by now.
+    happened when the attempt ended without a whole body. ``window``: how much is kept, by now. ``start``: bytes before it were
+    never here.
     """
 
     __slots__ = ("_bell", "_chunks", "_start", "broken", "ended", "head", "mark", "size", "window")
 
-    def __init__(self, mark: int, head: FetchResponse) -> None:
+    def __init__(self, mark: int, head: FetchResponse, start: int = 0) -> None:
         self.mark = mark
         self.head = head
-        self.size = 0
+        self.size = start
         self.ended = False
         self.broken: str | None = None
         self.window: Callable[[], int] = lambda: WINDOW_BYTES
-        self._start = 0
+        self._start = start
         self._chunks: deque[bytes] = deque()
         self._bell = _Bell()
+
+    @property
+    def start(self) -> int:
+        """The first byte that can still be read."""
+        return self._start
 
     def write(self, data: bytes) -> None:
         """More of the body; what leaves the window is dropped for slow readers."""
@@ -107,14 +114,29 @@ Listener = Callable[[str, str, Channel], None]
 """Told of a channel that has just opened: run id, step id, channel. Must return at once."""
 
 
+class Elsewhere(Protocol):
+    """The other processes, at which bodies may arrive as well."""
+
+    async def listen(self, key: Key) -> None:
+        """A reader waits for a body that may come there. Raises StoreError."""
+        ...
+
+    def leave(self, key: Key) -> None:
+        """It has gone."""
+        ...
+
+
 class Streams:
     """The channels of this process. All methods belong to the engine's loop."""
 
     def __init__(self) -> None:
         self.listeners: list[Listener] = []
         self.closed = False
+        self.afar: Elsewhere | None = None
+        """The other processes, where there may be any."""
         self._channels: dict[Key, Channel] = {}
         self._bells: dict[Key, _Bell] = {}
+        self._lent: set[Key] = set()
 
     def get(self, key: Key) -> Channel | None:
         """The channel of the attempt in flight."""
@@ -122,11 +144,35 @@ class Streams:
 
     def open(self, key: Key, channel: Channel) -> None:
         """A body has begun to arrive."""
+        if key in self._lent:
+            self._lent.discard(key)
+            self._channels[key].end("it has begun anew")
         self._channels[key] = channel
         channel.window = self._share
         for listener in self.listeners:
             listener(*key, channel)
         self._ring((key,))
+
+    def lend(self, key: Key, channel: Channel) -> bool:
+        """A body arrives at another process, which passes it on; False when it arrives here."""
+        if key in self._channels and key not in self._lent:
+            return False
+        self._lent.add(key)
+        self._channels[key] = channel
+        channel.window = self._share
+        self._ring((key,))
+        return True
+
+    def give_back(self, key: Key, channel: Channel) -> None:
+        """Nothing more comes of it."""
+        if key in self._lent and self._channels.get(key) is channel:
+            self._lent.discard(key)
+            del self._channels[key]
+        self._ring((key,))
+
+    def open_here(self) -> list[Key]:
+        """Bodies that arrive at this process."""
+        return [key for key in self._channels if key not in self._lent]
 
     def recording(self, key: Key) -> asyncio.Future[bool] | None:
         """To be resolved when the outcome of the attempt is stored; None where nobody could have read along."""
@@ -140,6 +186,7 @@ class Streams:
     def drop(self, key: Key) -> None:
         """The attempt is on record, or given up: readers look there."""
         channel = self._channels.pop(key, None)
+        self._lent.discard(key)
         if channel is not None:
             channel.end("it was given up")
         self._ring((key,))

@@ -19,6 +19,7 @@ from stepwell.server.api.problems import Problem, bare
 from stepwell.server.realtime.hub import Subscription, closing
 from stepwell.server.realtime.tokens import BadToken, Grant, Tokens
 from stepwell.server.settings import Settings
+from stepwell.server.store.base import StoreError
 from stepwell.wire.realtime import (
     MAX_CHUNK,
     MAX_CHUNKS,
@@ -80,8 +81,7 @@ class Realtime:
             raise Problem(400, "What is published is JSON or text in UTF-8; raw bytes go to /publish/tee.") from None
         more = _members(request)
         for place in places:
-            sent = message("data", place.channel, place.name, data, self._now(), **more)
-            self._engine.realtime.publish(sent)
+            await self._engine.realtime.tell(message("data", place.channel, place.name, data, self._now(), **more))
         return bare({"ok": True})
 
     async def tee(self, request: Request) -> Response:
@@ -95,7 +95,7 @@ class Realtime:
             left -= len(piece)
             if left < 0:
                 raise Problem(413, f"At most {MAX_TEE} bytes can be passed on in one request.")
-            self._engine.realtime.tee(channel, piece)
+            await self._engine.realtime.tee(channel, piece)
         return bare({"ok": True})
 
     async def sse(self, request: Request) -> Response:
@@ -112,6 +112,7 @@ class Realtime:
         hub = self._engine.realtime
         reader = hub.subscribe(grant.topics)
         try:
+            await self._listen(reader)
             await socket.accept()
             tasks = [asyncio.create_task(self._feed(socket, reader)), asyncio.create_task(_gone(socket))]
             try:
@@ -137,6 +138,13 @@ class Realtime:
     def _reader(self, request: Request) -> Subscription:
         return self._engine.realtime.subscribe(self._reading(request.query_params.get("token", "")).topics)
 
+    async def _listen(self, reader: Subscription) -> None:
+        """To other processes too. A reader that can not is sent away once it is connected, and comes again."""
+        try:
+            await self._engine.realtime.listen(reader)
+        except StoreError as problem:
+            reader.close(f"{problem} Connect again.")
+
     def _may_write(self, request: Request, places: list[Topic]) -> None:
         """A signing key, or a token with ``publish`` that names all topics."""
         token = (header(request.scope, "authorization") or "").partition(" ")[2].strip()
@@ -153,7 +161,7 @@ class Realtime:
 
     async def _stream(self, request: Request, places: list[Topic]) -> None:
         stream = secrets.token_hex(8)
-        self._mark("datastream-start", places, stream, request)
+        await self._mark("datastream-start", places, stream, request)
         run_id = request.query_params.get("run_id")
         try:
             count = 0
@@ -170,19 +178,20 @@ class Realtime:
                         data=text,
                         run_id=run_id,
                     )
-                    self._engine.realtime.publish(piece)
+                    await self._engine.realtime.tell(piece)
                 await asyncio.sleep(0)  # a long piece must not look like slow readers
         finally:
-            self._mark("datastream-end", places, stream, request)
+            await self._mark("datastream-end", places, stream, request)
 
-    def _mark(self, kind: str, places: list[Topic], stream: str, request: Request) -> None:
+    async def _mark(self, kind: str, places: list[Topic], stream: str, request: Request) -> None:
         data = msgspec.Raw(msgspec.json.encode(stream))
         for place in places:
             sent = message(kind, place.channel, place.name, data, self._now(), **_members(request))
-            self._engine.realtime.publish(sent)
+            await self._engine.realtime.tell(sent)
 
     async def _events(self, reader: Subscription) -> AsyncIterator[bytes]:
         try:
+            await self._listen(reader)
             yield b": ready\n\n"
             while True:
                 frame = await reader.next(HEARTBEAT_S)

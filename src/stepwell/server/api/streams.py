@@ -1,6 +1,7 @@
 """``GET /v1/runs/{run}/steps/{step}/stream``: a response's body as it arrives, as server-sent events, then the record."""
 
 import base64
+import logging
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from stepwell.server.api.masks import mask_gateway
 from stepwell.server.api.problems import Problem
 from stepwell.server.api.queries import ulid_param
 from stepwell.server.settings import Settings
+from stepwell.server.store.base import StoreError
 from stepwell.server.streams import Channel, Key
 from stepwell.wire.ai import parse_ai_memo
 from stepwell.wire.fetch import FetchResponse
@@ -27,6 +29,9 @@ HEARTBEAT_S = 15.0
 CHUNK = 128 * 1024
 """Bytes in one event: lines of a stream are read whole."""
 _SOON_S = 0.5
+_APART_S = 2.0
+"""What other processes record is not told of here: it is looked for."""
+logger = logging.getLogger("stepwell.api")
 _PLACE = re.compile(r"(\d{1,15})-(\d{1,15})")
 _OFFSET = re.compile(r"\d{1,15}")
 _OVER = "end"
@@ -78,6 +83,22 @@ class StepStreams:
         return StreamingResponse(self._events(reader), 200, _HEADERS, "text/event-stream")
 
     async def _events(self, reader: _Reader) -> AsyncIterator[bytes]:
+        """With what arrives at other processes, where these can be heard."""
+        afar = self._engine.streams.afar
+        try:
+            if afar is not None:
+                await afar.listen(reader.key)
+        except StoreError as problem:
+            logger.warning("a reader hears of this process alone: %s", problem)
+            afar = None
+        try:
+            async for event in self._here(reader, HEARTBEAT_S if afar is None else _APART_S):
+                yield event
+        finally:
+            if afar is not None:
+                afar.leave(reader.key)
+
+    async def _here(self, reader: _Reader, pause: float) -> AsyncIterator[bytes]:
         streams = self._engine.streams
         while not streams.closed:
             reader.view = await self._engine.view(reader.key[0]) or reader.view
@@ -91,12 +112,13 @@ class StepStreams:
                 return
             channel = streams.get(reader.key)
             if channel is not None:
+                pause = _SOON_S
                 async for event in _follow(reader, channel):
                     yield event
                 if channel.broken is not None or not reader.fits(channel.mark):
                     return
             # The record may have been made while the last event was sent: a reader of a channel looks again soon.
-            await streams.changed(reader.key, HEARTBEAT_S if channel is None else _SOON_S)
+            await streams.changed(reader.key, pause)
             yield _BEAT
 
     async def _record(self, reader: _Reader, step: Step | None) -> AsyncIterator[bytes]:

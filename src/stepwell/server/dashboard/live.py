@@ -1,19 +1,19 @@
 """``GET /live``: which runs changed, as server-sent events that can be resumed; pages then ask for what they show anew."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from stepwell.server.changes import Changes
+from stepwell.server.changes import GATHER_S, MOST, Changes
 from stepwell.server.dashboard.facade import WatchedEngine
+from stepwell.server.store.base import StoreError
 
 HEARTBEAT_S = 15.0
-GATHER_S = 0.25
-"""Changes within so many seconds go in one event."""
-_MOST = 200
+logger = logging.getLogger("stepwell.dashboard")
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -32,6 +32,21 @@ class Live:
     async def _events(self, number: int | None, run: str | None) -> AsyncIterator[bytes]:
         changes = self._changes
         last = changes.last if number is None else number
+        try:
+            await changes.listen(run)
+        except StoreError as problem:
+            logger.warning("a page hears of this process alone: %s", problem)
+            async for event in self._from(last, run):
+                yield event
+            return
+        try:
+            async for event in self._from(last, run):
+                yield event
+        finally:
+            changes.leave(run)
+
+    async def _from(self, last: int, run: str | None) -> AsyncIterator[bytes]:
+        changes = self._changes
         yield b"retry: 1000\nevent: ready\nid: %s\ndata: {}\n\n" % _id(changes, last)
         while not changes.closed:
             if changes.last == last:
@@ -53,7 +68,7 @@ def _event(changes: Changes, number: int, found: set[str] | None, run: str | Non
         found &= {run}
         if not found:
             return b""
-    runs = None if found is None or len(found) > _MOST else sorted(found)
+    runs = None if found is None or len(found) > MOST else sorted(found)
     data = msgspec.json.encode({"runs": runs})
     return b"event: changed\nid: %s\ndata: %s\n\n" % (_id(changes, number), data)
 

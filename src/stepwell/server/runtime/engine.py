@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import secrets
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -25,6 +26,7 @@ from stepwell.server.clock import Clock, SystemClock
 from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.realtime.hub import Hub
 from stepwell.server.runtime.actors import Actors
+from stepwell.server.runtime.afar import Afar
 from stepwell.server.runtime.cancelling import Cancelling
 from stepwell.server.runtime.committer import ANSWER_S, Committer, Unstorable, slow
 from stepwell.server.runtime.crons import Crons
@@ -34,6 +36,7 @@ from stepwell.server.runtime.gatherings import Gatherings
 from stepwell.server.runtime.leases import Leases
 from stepwell.server.runtime.pausing import Pausing
 from stepwell.server.runtime.peers import Peers, has_call, wait_ended
+from stepwell.server.runtime.post import PeerPost
 from stepwell.server.runtime.presence import About, Presence
 from stepwell.server.runtime.recent import Recent
 from stepwell.server.runtime.registry import Registry
@@ -52,6 +55,7 @@ from stepwell.server.store.base import (
     Store,
     WorkerRecord,
 )
+from stepwell.server.store.carrying import carrier_of
 from stepwell.server.telemetry.observers import Observers
 from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.events import BadEvents, IncomingEvent, finish
@@ -99,7 +103,8 @@ class Engine:
         self.registry = Registry(http)
         owner = self.new_id()
         self._waiting = Waiting(store)
-        self.changes = Changes()
+        self._post = PeerPost(self._clock, owner)
+        self.changes = Changes(self._post)
         self._deliveries = Deliveries(store, self._clock)
         self.cancelling = Cancelling(store, self._clock)
         self.pausing = Pausing(store, self._clock, self.cancelling, self.new_id, self.registry.owner, self.changes.note)
@@ -108,7 +113,8 @@ class Engine:
             store, fetcher, self.registry, self._clock, self.new_id, self._deliveries, self.cancelling, capacity
         )
         self.streams = self.worker.streams
-        self.realtime = Hub()
+        self.realtime = Hub(self._post)
+        self._afar = Afar(self.streams, self._post, time.monotonic)
         self.observers = Observers()
         self._committer = Committer(store, self._clock, owner, self.worker.room, self.worker.take, self.observers)
         self._actors = Actors(
@@ -166,6 +172,11 @@ class Engine:
         await self.election.start()
         await self._presence.start()
         self._committer.start()
+        carrier = None if self.store.exclusive else carrier_of(self.store)
+        if carrier is not None:
+            self.streams.afar = self._afar
+            self._post.regularly.append(self._afar.tidy)
+            self._post.start(carrier)
         self._peers.start()
         if self._ticking:
             self.crons.start()
@@ -191,6 +202,8 @@ class Engine:
         await self.crons.stop()
         await self.election.stop()
         await self._peers.stop()
+        await self._afar.stop()
+        await self._post.stop()
         await self.worker.abort()
         await self._committer.stop()
         await self._leases.stop()

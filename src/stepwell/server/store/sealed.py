@@ -34,6 +34,7 @@ from stepwell.server.store.base import (
     Watched,
     WorkerRecord,
 )
+from stepwell.server.store.carrying import Carrier, SealedCarrier, carrier_of
 from stepwell.server.store.codec import build_view
 from stepwell.server.store.sealed_records import (
     open_event,
@@ -125,6 +126,12 @@ class SealedStore:
     async def close(self) -> None:
         """See :meth:`Store.close`."""
         await self.inner.close()
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """What carries messages to other processes, sealed; None for a store that has no such thing. The store is open."""
+        inner = carrier_of(self.inner)
+        return None if inner is None else SealedCarrier(inner, self._keys)
 
     @property
     def sealer(self) -> Sealer:

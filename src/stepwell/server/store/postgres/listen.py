@@ -23,6 +23,19 @@ class Listener:
         self._told: Callable[[str], None] = lambda _: None
         self._task: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
+        self.ready = asyncio.Event()
+        """Set while it listens."""
+        self._channel = ""
+        self._came: Callable[[str], None] = lambda _: None
+        self._others: Callable[[str], None] = lambda _: None
+        self._missed: Callable[[], None] = lambda: None
+
+    def carry(
+        self, channel: str, came: Callable[[str], None], others: Callable[[str], None], missed: Callable[[], None]
+    ) -> None:
+        """Before ``start``: listen to ``channel`` as well. ``came``: told of what is sent there; ``others``: of processes that
+        begin to listen; ``missed``: something may have been missed."""
+        self._channel, self._came, self._others, self._missed = channel, came, others, missed
 
     def start(self, told: Callable[[str], None]) -> None:
         """Begin; ``told`` is called in the loop, with a topic."""
@@ -58,6 +71,10 @@ class Listener:
             self._lost.clear()
             conn.add_termination_listener(self._ended)
             await conn.add_listener("stepwell", self._heard)
+            if self._channel:
+                await conn.add_listener(self._channel, self._sent)
+            self._missed()
+            self.ready.set()
             for topic in TOPICS:
                 self._told(topic)
             while not self._lost.is_set():
@@ -66,10 +83,17 @@ class Listener:
                 except TimeoutError:
                     await conn.execute("SELECT 1")
         finally:
+            self.ready.clear()
             conn.terminate()
 
     def _ended(self, _conn: Any) -> None:
         self._lost.set()
 
     def _heard(self, _conn: Any, _pid: int, _channel: str, topic: str) -> None:
-        self._told(topic)
+        if topic.startswith("listen "):
+            self._others(topic)
+        else:
+            self._told(topic)
+
+    def _sent(self, _conn: Any, _pid: int, _channel: str, payload: str) -> None:
+        self._came(payload)

@@ -100,6 +100,14 @@ class Queries:
     pauses: str
     runs_by_status: str
     item_counts: str
+    put_listeners: str
+    drop_listeners: str
+    forget_listeners: str
+    listeners: str
+    tell: str
+    tell_parcel: str
+    parcel: str
+    forget_parcels: str
 
 
 SQL = Queries(**load_statements(__package__ or "", Queries))

@@ -360,3 +360,35 @@ SELECT status, count(*) FROM stepwell.runs GROUP BY status;
 
 -- name: item_counts
 SELECT count(*), count(owner) FROM stepwell.items;
+
+-- name: put_listeners
+INSERT INTO stepwell.listeners (name, owner, expires_at) SELECT name, $2, $3 FROM unnest($1::bytea[]) AS name
+ON CONFLICT (name, owner) DO UPDATE SET expires_at = excluded.expires_at;
+
+-- name: drop_listeners
+DELETE FROM stepwell.listeners WHERE owner = $2 AND name = ANY($1::bytea[]);
+
+-- name: forget_listeners
+DELETE FROM stepwell.listeners WHERE expires_at < $1;
+
+-- name: listeners
+SELECT DISTINCT name FROM stepwell.listeners WHERE owner <> $1 AND expires_at > $2;
+
+-- name: tell
+SELECT count(pg_notify('stepwell_' || owner, $2)) FROM (
+    SELECT DISTINCT owner FROM stepwell.listeners WHERE name = ANY($1::bytea[]) AND owner <> $3 AND expires_at > $4
+) AS found;
+
+-- name: tell_parcel
+WITH found AS (
+    SELECT DISTINCT owner FROM stepwell.listeners WHERE name = ANY($1::bytea[]) AND owner <> $3 AND expires_at > $4
+), put AS (
+    INSERT INTO stepwell.parcels (data, expires_at) SELECT $2, $5 WHERE EXISTS (SELECT FROM found) RETURNING id
+)
+SELECT count(pg_notify('stepwell_' || owner, '#' || id)) FROM found, put;
+
+-- name: parcel
+SELECT data FROM stepwell.parcels WHERE id = $1;
+
+-- name: forget_parcels
+DELETE FROM stepwell.parcels WHERE expires_at < $1;

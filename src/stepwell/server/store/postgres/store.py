@@ -25,6 +25,7 @@ from stepwell.server.store.base import (
 from stepwell.server.store.codec import encode
 from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.postgres import reader, transact
+from stepwell.server.store.postgres.carry import PostgresCarrier
 from stepwell.server.store.postgres.connect import Conn, Pool, migrate
 from stepwell.server.store.postgres.failures import TRY_AGAIN, explained
 from stepwell.server.store.postgres.listen import Listener
@@ -51,6 +52,7 @@ class PostgresStore:
         self._direct = listen_url or url
         self._pool = Pool(url, size, proxied=listen_url is not None)
         self._listener = Listener(self._direct)
+        self.carrier = PostgresCarrier(self._pool, self._listener)
         self._order = asyncio.Lock()
         self._count = 0
 
