@@ -22,7 +22,7 @@ from stepwell.server.fetcher.guard import Guard
 from stepwell.server.secrets.config import build_vault
 from stepwell.server.secrets.fetcher import SecretFetcher
 from stepwell.server.settings import Settings, SettingsError
-from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchPolicy, FetchRequest, FetchResponse
+from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchPolicy, FetchRequest, FetchResponse, Phases
 from stepwell.wire.secret_rules import SecretRule, make_rule, parse_rules, refusal
 from stepwell.wire.secrets import BadSecret, fill, reference, scrub, uses
 
@@ -280,6 +280,60 @@ async def test_a_redirect_within_the_origin_keeps_the_secret(upstream: tuple[Ups
     assert outcome.url == f"{url}/landed?k={REF}"
     assert [hop.url for hop in outcome.history] == [request.url]
     assert b"value-123" not in msgspec.msgpack.encode(outcome)
+
+
+class Scripted:
+    """Answers one thing after the other, and keeps the requests."""
+
+    def __init__(self, *answers: FetchOutcome) -> None:
+        self.answers = list(answers)
+        self.asked: list[FetchRequest] = []
+
+    async def fetch(self, request: FetchRequest, attempt: int = 0) -> FetchOutcome:
+        self.asked.append(request)
+        return self.answers.pop(0)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def hop(to: str, **phases: float) -> FetchResponse:
+    headers = (("Location", to), ("Set-Cookie", f"at={to}"))
+    return FetchResponse(status=302, url="http://127.0.0.1/", headers=headers, phases=Phases(**phases))
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        FetchResponse(status=200, url="http://127.0.0.1/", phases=Phases(first_byte=4.0, transfer=8.0)),
+        FetchBroken(kind="read", message="it broke", phases=Phases(first_byte=4.0, transfer=8.0)),
+        hop("http://[", first_byte=4.0, transfer=8.0),
+    ],
+)
+async def test_the_phases_of_all_hops_add_up(last: FetchOutcome) -> None:
+    """As they do where no secret is filled in; and each hop is told of those before it, whose cookies it gets."""
+    inner = Scripted(hop("/b", dns=1.0, connect=2.0, first_byte=1.0), hop("/c", connect=16.0, first_byte=2.0), last)
+    vault = vault_of({"API_KEY": "value-123"}, secrets_hosts="API_KEY=127.0.0.1")
+    request = FetchRequest(url="http://127.0.0.1/", headers=(("X-Key", REF),))
+    outcome = await SecretFetcher(inner, vault).fetch(request)
+    assert outcome.phases == Phases(dns=1.0, connect=18.0, first_byte=7.0, transfer=8.0)
+    assert [[entry.headers[-1][1] for entry in asked.history] for asked in inner.asked] == [
+        [],
+        ["at=/b"],
+        ["at=/b", "at=/c"],
+    ]
+
+
+async def test_what_is_sent_again_after_a_401_takes_the_time_of_both() -> None:
+    class Rotating:
+        async def values(self, names: object, url: str, *, fresh: bool) -> dict[str, str]:
+            return {"API_KEY": "new-value" if fresh else "old-value"}
+
+    old = FetchResponse(status=401, url="http://127.0.0.1/", phases=Phases(dns=1.0, first_byte=2.0))
+    inner = Scripted(old, FetchResponse(status=200, url="http://127.0.0.1/", phases=Phases(first_byte=4.0)))
+    vault: Any = Rotating()
+    outcome = await SecretFetcher(inner, vault).fetch(FetchRequest(url="http://127.0.0.1/", headers=(("X-Key", REF),)))
+    assert outcome.phases == Phases(dns=1.0, first_byte=6.0)
 
 
 async def test_a_redirect_to_another_origin_never_gets_it(upstream: tuple[Upstream, str]) -> None:

@@ -86,6 +86,12 @@ class Phases(msgspec.Struct, frozen=True, omit_defaults=True):
     transfer: float | None = None
 
 
+def added(one: Phases, two: Phases) -> Phases:
+    """What both took together."""
+    pairs = ((getattr(one, name), getattr(two, name)) for name in Phases.__struct_fields__)
+    return Phases(*(first if second is None else (first or 0.0) + second for first, second in pairs))
+
+
 class FetchResponse(msgspec.Struct, frozen=True, kw_only=True):
     """What the upstream answered: exact header order, bytes as received (still encoded), final ``url``.
 

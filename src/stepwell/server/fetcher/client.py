@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -14,6 +14,7 @@ from yarl import URL
 from stepwell.core.fetch_redirects import crosses, next_hop
 from stepwell.server.fetcher.addresses import literal
 from stepwell.server.fetcher.body import SLICE_BYTES, TooLarge, read_body, sliced
+from stepwell.server.fetcher.cookies import cookies_of
 from stepwell.server.fetcher.exact import ExactRequest
 from stepwell.server.fetcher.failures import Resent, broken, failure
 from stepwell.server.fetcher.guard import Guard, GuardDenied
@@ -130,29 +131,29 @@ class AiohttpFetcher:
             self._guard.check_url(request.url, proxied=route.proxy is not None)
         except GuardDenied as error:
             return broken(request, error, made.timing)
-        response = await self._uploaded(request, route, made.timing)
+        response = await self._uploaded(request, route, made)
         try:
             return await self._received(request, response, made)
         except BaseException:
             response.close()
             raise
 
-    async def _uploaded(self, request: FetchRequest, route: Route, timing: Timing) -> ClientResponse:
+    async def _uploaded(self, request: FetchRequest, route: Route, made: _Attempt) -> ClientResponse:
         """The response's head; a large body goes out in slices, each with its time."""
         body = request.body
         if body is None or len(body) <= SLICE_BYTES:
-            return await self._send(request, route, body)
+            return await self._send(request, route, made, body)
         write = request.policy.timeouts.write or self._limits.write
         async with asyncio.timeout(None) as watch:
-            return await self._send(request, route, sliced(body, timing, watch, write))
+            return await self._send(request, route, made, sliced(body, made.timing, watch, write))
 
     async def _send(
-        self, request: FetchRequest, route: Route, data: bytes | AsyncIterator[bytes] | None
+        self, request: FetchRequest, route: Route, made: _Attempt, data: bytes | AsyncIterator[bytes] | None
     ) -> ClientResponse:
         return await self._session().request(
             request.method,
             _target(request.url),
-            headers=_headers(request),
+            headers=_headers(request, made.history),
             data=data,
             allow_redirects=False,
             timeout=self._timeouts(request, route),
@@ -254,11 +255,13 @@ def _target(url: str) -> URL:
     return target if address is None or str(address) == target.raw_host else target.with_host(str(address))
 
 
-def _headers(request: FetchRequest) -> CIMultiDict[str]:
+def _headers(request: FetchRequest, history: Sequence[Hop]) -> CIMultiDict[str]:
     spelling: dict[str, str] = {}  # aiohttp takes a repeat in another case for a replacement: the first spelling stands
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in request.headers:
         headers.add(spelling.setdefault(name.lower(), name), _as_sent(value))
+    if history and (cookies := cookies_of(history, request.url)) is not None:
+        headers["Cookie"] = "; ".join([*headers.getall("Cookie", []), _as_sent(cookies)])
     if "user-agent" not in headers:
         headers["User-Agent"] = _USER_AGENT
     if request.body and len(request.body) > SLICE_BYTES and "content-length" not in headers:

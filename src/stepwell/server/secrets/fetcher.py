@@ -10,7 +10,7 @@ from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.secrets.providers import SecretUnavailable
 from stepwell.server.secrets.tee import CleanTee
 from stepwell.server.secrets.vault import Vault
-from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Hop
+from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Hop, Phases, added
 from stepwell.wire.fetch_urls import place
 from stepwell.wire.secrets import BadSecret, fill, needles, scrub, uses
 
@@ -49,11 +49,12 @@ class SecretFetcher:
 
     async def _hops(self, request: FetchRequest, attempt: int, tee: Any) -> FetchOutcome:
         started = asyncio.get_running_loop().time()
-        history = request.history
+        history, phases = request.history, Phases()
         while True:
             outcome = await self._send(request, started, attempt, tee, history)
             spent = (asyncio.get_running_loop().time() - started) * 1000
-            outcome = replace(outcome, elapsed_ms=max(outcome.elapsed_ms, spent))
+            phases = added(phases, outcome.phases)
+            outcome = replace(outcome, elapsed_ms=max(outcome.elapsed_ms, spent), phases=phases)
             if isinstance(outcome, FetchBroken):  # what a hop did not send, those before it did
                 return replace(outcome, sent=outcome.sent or len(history) > len(request.history))
             head = replace(outcome, history=history)
@@ -61,7 +62,7 @@ class SecretFetcher:
             if following is None:
                 return head
             if isinstance(following, FetchBroken):
-                return replace(following, elapsed_ms=outcome.elapsed_ms)
+                return replace(following, elapsed_ms=outcome.elapsed_ms, phases=phases)
             if crosses(request, following):
                 return replace(head, body=b"", onward=True)
             history += (Hop(head.status, head.url, head.headers),)
@@ -72,7 +73,9 @@ class SecretFetcher:
     ) -> FetchOutcome:
         async def filled(values: dict[str, str]) -> FetchOutcome:
             asked = _narrowed(request, started)
-            return await self._filled(asked, values, attempt, _tee(tee, asked, values, history))
+            return await self._filled(
+                replace(asked, history=history), values, attempt, _tee(tee, asked, values, history)
+            )
 
         try:
             values = await self._values(request, started)
@@ -85,7 +88,10 @@ class SecretFetcher:
             return outcome
         try:
             fresh = await self._values(request, started, fresh=True)
-            return outcome if fresh == values or request.policy.at_most_once else await filled(fresh)
+            if fresh == values or request.policy.at_most_once:
+                return outcome
+            again = await filled(fresh)
+            return replace(again, phases=added(outcome.phases, again.phases))
         except (SecretUnavailable, BadSecret):
             return outcome  # the server has answered, and that stands
 
