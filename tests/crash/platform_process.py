@@ -41,6 +41,11 @@ class PlatformProcess:
             self._process = await asyncio.create_subprocess_exec(*command, env=self._env, stdout=log, stderr=log)
         await self.until(self._healthy, _START_S)
 
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
     def signal(self, number: int) -> None:
         """Send a signal."""
         assert self._process is not None

@@ -11,6 +11,7 @@ import msgspec
 
 from stepwell.errors import StepwellError
 from stepwell.sdk.config import Config
+from stepwell.sdk.pausing import pause_s
 from stepwell.wire.calls import CallRequest
 from stepwell.wire.codec import parse_inputs
 from stepwell.wire.constants import H_ENV, H_SDK, SDK_NAME, VERSION
@@ -106,11 +107,12 @@ class Platform:
     async def _ask(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> httpx2.Response:
         import httpx2
 
-        trouble = ""
+        trouble, answer = "", None
         async with httpx2.AsyncClient(timeout=self._config.timeout_s or _TIMEOUT_S) as client:
             for attempt in range(ATTEMPTS):
                 if attempt:
-                    await asyncio.sleep(_DELAY_S * 2**attempt)
+                    await asyncio.sleep(pause_s(_DELAY_S * 2**attempt, answer))
+                answer = None
                 try:
                     answer = await self._keyed(client, method, url, body, headers)
                 except httpx2.TransportError as error:

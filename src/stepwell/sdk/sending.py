@@ -16,6 +16,7 @@ from stepwell.errors import SendEventsError
 from stepwell.sdk import values
 from stepwell.sdk.config import Config
 from stepwell.sdk.events import Event
+from stepwell.sdk.pausing import pause_s
 from stepwell.wire.constants import H_ENV, H_EVENT_SEED, H_SDK, MAX_EVENTS, SDK_NAME, VERSION
 
 if TYPE_CHECKING:
@@ -91,11 +92,13 @@ async def send(config: Config, body: bytes) -> list[str]:
     if config.env:
         headers[H_ENV] = config.env
     url = f"{config.event_url}/e/{config.event_key}"
-    trouble = ""
+    trouble, answer = "", None
     async with httpx2.AsyncClient(timeout=config.timeout_s or _TIMEOUT_S, follow_redirects=False) as client:
         for attempt in range(ATTEMPTS):
             if attempt:
-                await asyncio.sleep(_BASE_DELAY_S * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                own_s = _BASE_DELAY_S * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+                await asyncio.sleep(pause_s(own_s, answer))
+            answer = None
             try:
                 answer = await client.post(url, content=body, headers=headers)
             except httpx2.TransportError as error:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem, bare
 from stepwell.server.settings import Settings
-from stepwell.server.store.base import AppRecord
+from stepwell.server.store.base import AppRecord, RunQuery
 from stepwell.wire.constants import VERSION
 
 HEALTH_TIMEOUT_S = 5.0
@@ -23,16 +23,18 @@ class Health:
         self._settings = settings
 
     async def health(self, request: Request) -> Response:
-        """200 when the store answers, else 503. On a dev platform with figures."""
-        try:
-            async with asyncio.timeout(HEALTH_TIMEOUT_S):
-                counts = await self._engine.counts()
-        except TimeoutError:
-            raise Problem(503, "The store does not answer.", code="store", headers={"Retry-After": "1"}) from None
+        """200 when the store answers, else 503. On a dev platform with figures: they cost too much where there are millions."""
         shape: dict[str, object] = {"status": 200, "message": "OK", "product": "stepwell", "version": VERSION}
         shape["kind"] = self._settings.kind
-        if self._settings.dev:
-            shape |= {"runs": counts.runs, "queued": counts.queued, "in_flight": counts.claimed}
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                if self._settings.dev:
+                    counts = await self._engine.counts()
+                    shape |= {"runs": counts.runs, "queued": counts.queued, "in_flight": counts.claimed}
+                else:
+                    await self._engine.runs(RunQuery(limit=1))
+        except TimeoutError:
+            raise Problem(503, "The store does not answer.", code="store", headers={"Retry-After": "1"}) from None
         return bare(shape)
 
     async def dev(self, request: Request) -> Response:

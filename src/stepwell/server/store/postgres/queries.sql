@@ -206,6 +206,9 @@ SELECT (SELECT min(due_at) FROM stepwell.items WHERE owner IS NULL AND gate IS N
         OR coalesce((SELECT min(opens_at) FROM stepwell.gates) <= $1, false)
         OR coalesce((SELECT min(expires_at) FROM stepwell.items WHERE gate IS NOT NULL AND expires_at IS NOT NULL) <= $1, false);
 
+-- name: mark
+SELECT pg_logical_emit_message(true, 'stepwell', '');
+
 -- name: notify
 SELECT pg_notify('stepwell', $1);
 

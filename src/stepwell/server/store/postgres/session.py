@@ -32,6 +32,8 @@ class Session:
         """Of all items of the runs that were locked as a whole."""
         self.observed: set[str] = set()
         """Paced buckets of which something was learnt."""
+        self.repeats = False
+        """Whether events were there already."""
         self._buckets: set[str] = set()
         self._runs: set[str] = set()
 

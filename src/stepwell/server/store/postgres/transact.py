@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from stepwell.core.flow.gates import WAKE_MS
 from stepwell.core.model import Item, ItemRef
 from stepwell.core.outputs import Commit
-from stepwell.server.store.base import CANCELLATIONS, WORK, ClaimRequest, Data, Transacted
+from stepwell.server.store.base import CANCELLATIONS, WORK, ClaimRequest, Data, Outcome, Transacted
 from stepwell.server.store.plan import Plan
 from stepwell.server.store.postgres.connect import Conn
 from stepwell.server.store.postgres.look import look_up
@@ -26,6 +26,8 @@ async def transact(conn: Conn, commits: Sequence[Commit], claim: ClaimRequest | 
     now = claim.now if claim else max(times, default=0)
     claimed = await write(session, plan, claim.owner if claim else "", claimed, now)
     result = Transacted(outcomes, claimed, None, await _versions(conn, claimed))
+    if commits and _tells_of_others(session, plan, outcomes):
+        await conn.execute(SQL.mark)
     if plan.cancellations:
         await conn.execute(SQL.notify, CANCELLATIONS)
     if claim or times:
@@ -34,6 +36,16 @@ async def transact(conn: Conn, commits: Sequence[Commit], claim: ClaimRequest | 
         if left and full and (plan.puts or session.draft.dirty or claim is not None):
             await conn.execute(SQL.notify, WORK)
     return result
+
+
+def _tells_of_others(session: Session, plan: Plan, outcomes: Sequence[Outcome]) -> bool:
+    """Whether the answer is that something was stored before.
+
+    It may be stored here, and not yet on the standby that its own transaction waits for. With a mark in the log this one
+    waits for the standby as well, so that nothing is confirmed that a fail-over could lose.
+    """
+    wrote = plan.runs or plan.events or plan.puts or plan.deleted
+    return session.repeats or not wrote or any(outcome is not Outcome.APPLIED for outcome in outcomes)
 
 
 async def _versions(conn: Conn, claimed: Sequence[Item]) -> dict[str, int]:

@@ -45,7 +45,7 @@ async def write(session: Session, plan: Plan, owner: str, claimed: list[Item], n
     """All rows of the plan; ``owner`` is who claims the stored items in it. The claimed items, with their numbers."""
     numbers = await take_numbers(session)
     conn = session.conn
-    await _write_state(conn, plan)
+    await _write_state(session, plan)
     await _write_waits(conn, plan, numbers)
     await _write_items(session, plan, numbers)
     if plan.claimed:
@@ -63,9 +63,16 @@ async def _rows(conn: Conn, sql: str, rows: Sequence[Row]) -> None:
         await conn.execute(sql, *columns(rows))
 
 
-async def _write_state(conn: Conn, plan: Plan) -> None:
-    events = [(name, each.received_at, each.name, encode(each)) for name, each in sorted(plan.events.items())]
-    await _rows(conn, SQL.put_events, events)
+async def _write_events(session: Session, plan: Plan) -> None:
+    rows = [(name, each.received_at, each.name, encode(each)) for name, each in sorted(plan.events.items())]
+    if rows:
+        done = await session.conn.execute(SQL.put_events, *columns(rows))
+        session.repeats = int(done.rpartition(" ")[2]) < len(rows)
+
+
+async def _write_state(session: Session, plan: Plan) -> None:
+    conn = session.conn
+    await _write_events(session, plan)
     keys = [(*where, key.expires_at, key.run_id) for where, key in sorted(plan.keys.items())]
     await _rows(conn, SQL.put_keys, keys)
     runs = [
