@@ -22,13 +22,16 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.router.add_post("/charge", self._charge)
+        self.add_routes(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
+
+    def add_routes(self, app: web.Application) -> None:
+        app.router.add_post("/charge", self._charge)
 
     async def __aexit__(self, *_: object) -> None:
         if self._runner is not None:

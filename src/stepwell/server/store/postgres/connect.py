@@ -31,6 +31,9 @@ _STATEMENTS = 120
 PLANS = {"plan_cache_mode": "force_custom_plan", "jit": "off", "enable_seqscan": "off"}
 """Every statement of the hot path has an index. Statistics of another moment (a table that held one run) must not make it read
 the whole table."""
+IDLE = "15s"
+"""How long a transaction may do nothing: as long as a lease. A process that stalls within one holds locks, which nobody else
+can get past; the database ends it, and what it did is undone."""
 
 _create_pool = cast("Callable[..., Awaitable[Any]]", asyncpg.create_pool)  # pyright: ignore[reportUnknownMemberType]
 _connect = cast("Callable[..., Awaitable[Any]]", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
@@ -65,7 +68,7 @@ class Pool:
                 min_size=0,  # else asyncpg's own attempts fill the log while the database is away
                 max_size=self._size,
                 statement_cache_size=0 if self._proxied else _STATEMENTS,
-                server_settings=None if self._proxied else PLANS,
+                server_settings=None if self._proxied else PLANS | {"idle_in_transaction_session_timeout": IDLE},
                 command_timeout=COMMAND_S,
                 max_inactive_connection_lifetime=_IDLE_S,
                 reset=_nothing,
@@ -166,6 +169,7 @@ async def _version(conn: Any) -> int:
 
 
 async def _migrate(conn: Any) -> None:
+    await conn.execute("SELECT set_config('idle_in_transaction_session_timeout', $1, false)", IDLE)
     await conn.execute(
         "SELECT pg_advisory_lock($1)", _MIGRATION_LOCK
     )  # first: a transaction may not see tables made since

@@ -26,6 +26,7 @@ _MEANING: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] 
     (
         (
             errors.PostgresConnectionError,
+            errors.IdleInTransactionSessionTimeoutError,
             errors.OperatorInterventionError,
             errors.InterfaceError,
             errors.InternalClientError,
