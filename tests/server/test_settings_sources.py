@@ -24,6 +24,7 @@ TEXTS = {
     "call_timeout_s": "2m",
     "retry_interval_ms": "2s",
     "drain_s": "3",
+    "keep_ms": "7d",
     "allow": "10.0.0.0/8",
     "hosts": '{"h": {"concurrency": 2}}',
     "networks": '{"h": {"ca": "ca.pem"}}',

@@ -18,6 +18,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "cancel": ("stepwell.cli.cancel:cancel", "End runs: by id, or many of a function by an expression."),
     "workers": ("stepwell.cli.workers:workers", "List the processes of the platform."),
     "functions": ("stepwell.cli.functions:functions", "List functions; pause one, resume one."),
+    "prune": ("stepwell.cli.prune:prune", "Delete runs that ended long ago, and what belongs to them."),
     "rekey": (
         "stepwell.cli.rekey:rekey",
         "Seal a database anew with the newest encryption key, so that older ones can go.",

@@ -6,6 +6,7 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from stepwell.core.retention import DEFAULT_KEEP_MS
 from stepwell.server.fetcher.guard import Guard
 from stepwell.server.settings import DEFAULT_FILE, FIELDS, Field, Loaded, SettingsError, load
 
@@ -32,7 +33,7 @@ def _option(field: Field) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def started_settings(kind: str, flags: dict[str, object]) -> Loaded:
     """The settings of a platform of ``kind`` from its options, the environment and the file. Raises SettingsError."""
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    defaults: dict[str, object] = {} if kind == "dev" else {"fetch_function": False}
+    defaults: dict[str, object] = {} if kind == "dev" else {"fetch_function": False, "keep_ms": DEFAULT_KEEP_MS}
     loaded = load({**given, "kind": kind}, os.environ, default_file=DEFAULT_FILE, defaults=defaults)
     try:
         Guard(allow=loaded.settings.allow)

@@ -42,6 +42,7 @@ class Commit(msgspec.Struct, kw_only=True):
     * each of ``done`` is stored and held under that claim number -> else CONFLICT;
     * ``run`` given: the stored header's version is ``expected``, or no header exists when ``expected`` is None -> else
       CONFLICT;
+    * ``needs``: that run is stored -> else CONFLICT (it was deleted meanwhile);
     * each of ``take`` names a stored wait -> else CONFLICT (another event, or its end, came first);
     * no other step waits for the signal of one of ``waits``, unless that wait replaces it -> else CONFLICT;
     * each of ``admit`` passes, in order -> else REFUSED, and of all writes only those that its verdict names are made
@@ -93,6 +94,8 @@ class Commit(msgspec.Struct, kw_only=True):
     """(event's internal id, run id): the event belongs to the run too, as its own ``event_ids`` do."""
     observed: tuple[Observed, ...] = ()
     """What paced buckets learn (``flow.gates.observe``), before anything is claimed."""
+    needs: str | None = None
+    """A run whose bodies the results in ``steps`` name."""
 
 
 class RateLimited(msgspec.Struct, frozen=True):

@@ -48,7 +48,8 @@ def rerun(
     view = RunView(run, old.events)
     view.apply(run, steps)
     admit = tuple(_alone(each, run) for each in commit.admit)
-    return view, replace(commit, run=replace(run), key=None, steps=tuple(steps), admit=admit)
+    needs = old.run.run_id
+    return view, replace(commit, run=replace(run), key=None, steps=tuple(steps), admit=admit, needs=needs)
 
 
 def find_step(view: RunView, text: str) -> Step:

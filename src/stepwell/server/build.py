@@ -73,4 +73,5 @@ def build_engine(settings: Settings) -> Engine:
         retry_interval_ms=settings.retry_interval_ms,
         hosts=HostRules(settings.hosts),
         public_url=settings.public_url or (settings.url if settings.port else ""),
+        keep_ms=settings.keep_ms,
     )

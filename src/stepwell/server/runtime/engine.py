@@ -40,6 +40,7 @@ from stepwell.server.runtime.post import PeerPost
 from stepwell.server.runtime.presence import About, Presence
 from stepwell.server.runtime.recent import Recent
 from stepwell.server.runtime.registry import Registry
+from stepwell.server.runtime.retention import Retention
 from stepwell.server.runtime.starter import Starter
 from stepwell.server.runtime.waiting import Waiting
 from stepwell.server.runtime.worker import Worker
@@ -71,7 +72,7 @@ logger = logging.getLogger("stepwell.engine")
 class Engine:
     """One engine on one store. All methods belong to the loop that called ``open``, then ``start``.
 
-    ``crons``: whether runs start at the times of schedules.
+    ``crons``: whether runs start at the times of schedules. ``keep_ms``: see :class:`Retention`.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Engine:
         hosts: HostRules = NO_RULES,
         public_url: str = "",
         crons: bool = True,
+        keep_ms: int | None = None,
     ) -> None:
         self.store = store
         self._recent = Recent()
@@ -134,6 +136,7 @@ class Engine:
         self._presence = Presence(store, self._clock, owner, self._here)
         self.crons = Crons(self.registry.crons, self._clock, self._ticked, lambda: self.election.leads)
         self.election = Election(store, self._clock, owner, self.crons.refresh)
+        self._retention = Retention(store, self._clock, keep_ms, lambda: self.election.leads)
         self._committer.seen = self._actors.seen
         reload = {APPS: self._load_apps, CANCELLATIONS: self.cancelling.load, PAUSES: self.pausing.load}
         self._peers = Peers(store, self._committer, reload)
@@ -180,6 +183,7 @@ class Engine:
         self._peers.start()
         if self._ticking:
             self.crons.start()
+        self._retention.start()
 
     def _here(self) -> About:
         return About(self.registry.here(), self.worker.busy(), self.election.leads, self._stopping)
@@ -200,6 +204,7 @@ class Engine:
         """Write what was decided, and let go of everything. After ``drain``, or for a quick end without it."""
         self._committer.claiming = False
         await self.crons.stop()
+        await self._retention.stop()
         await self.election.stop()
         await self._peers.stop()
         await self._afar.stop()
@@ -333,9 +338,11 @@ class Engine:
                 self._actors.adopt(view)
 
         try:
-            await self._committer.write([commit], applied)
+            outcomes = await self._committer.write([commit], applied)
         except Unstorable as problem:
             raise CannotRerun(f"The run {problem}") from problem
+        if outcomes[0] is Outcome.CONFLICT:
+            raise CannotRerun(f"The run {run_id} is gone: it was older than runs are kept.")
         return view.run.run_id
 
     async def jobs(self, run_id: str) -> list[Item]:

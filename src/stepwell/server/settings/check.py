@@ -2,6 +2,7 @@
 
 import re
 
+from stepwell.core.retention import MIN_KEEP_MS
 from stepwell.server.settings.model import Settings, SettingsError, database_path, is_postgres
 
 MAX_WAIT_S = 86_400.0
@@ -21,6 +22,8 @@ def check(settings: Settings) -> Settings:
         raise SettingsError("The call timeout must be longer than nothing and at most 24 h; two hours are the default.")
     if settings.max_body < 1:
         raise SettingsError("The largest body must be at least one byte; 64 MiB are the default.")
+    if settings.keep_ms is not None and settings.keep_ms < MIN_KEEP_MS:
+        raise SettingsError("Runs must be kept for a day or longer: for so long their event ids start no second one.")
     database_path(settings.db)
     if settings.db_listen is not None and not is_postgres(settings.db_listen):
         raise SettingsError("STEPWELL_DB_LISTEN must be a postgresql:// URL: the way to the database past its proxy.")

@@ -153,6 +153,15 @@ FIELDS: Final = {
             metavar="DURATION",
         ),
         Field(
+            name="keep_ms",
+            about="How long runs are kept after their end, and events: a day or more, or `forever`.",
+            default="forever (`serve`: 30d)",
+            read=readers.keep,
+            names=("KEEP",),
+            flags=("--keep",),
+            metavar="DURATION",
+        ),
+        Field(
             name="allow",
             about="A host, network (CIDR) or port that functions may call although it is not public.",
             default=_NONE,

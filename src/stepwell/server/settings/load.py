@@ -60,6 +60,7 @@ def load(
                 values[name] = value
                 sources[name] = source
                 break
+    values["keep_ms"] = values.get("keep_ms") or None  # forever
     return Loaded(check(_convert(values)), sources, path)
 
 

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Given where ``db`` leads through a proxy that pools transactions: the way to the database that does not."""
     retry_interval_ms: int | None = None
     drain_s: float = 30.0
+    keep_ms: int | None = None
+    """How long runs are kept after their end, and events that started none; None: for ever (docs/retention.md)."""
     hosts: tuple[HostRule, ...] = ()
     networks: tuple[Network, ...] = ()
     """Proxies and certificates of the hosts that functions call."""

@@ -50,6 +50,11 @@ def duration(field: str, given: str) -> object:
     raise SettingsError(f"{said(field)} must be a duration such as 500ms, 1s or 2m, not {given!r}.")
 
 
+def keep(field: str, given: str) -> object:
+    """Milliseconds, from a duration such as ``7d``; 0 for ``forever``."""
+    return 0 if given.strip().lower() == "forever" else duration(field, given)
+
+
 def size(field: str, given: str) -> object:
     """Bytes, from a size such as ``64MiB``."""
     try:

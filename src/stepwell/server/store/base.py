@@ -140,6 +140,40 @@ class WaitQuery(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 500
 
 
+class Old(StrEnum):
+    """What is deleted once it is old.
+
+    ``RUNS``: those that ended before the time, with their steps and bodies (``core.retention``), the newest first by id;
+    ``EVENTS``: those received before it that belong to no stored run and are not on their way, the oldest first; ``KEYS``:
+    those that have expired before it and hold no longer (``core.runs.holds``), the oldest first.
+    """
+
+    RUNS = "runs"
+    EVENTS = "events"
+    KEYS = "keys"
+
+
+Cursor = tuple[int | str, ...]
+
+
+class Prune(msgspec.Struct, frozen=True):
+    """Look at the next ``limit`` of ``what``, and delete those that are old: before ``before`` (ms). ``dry``: count them."""
+
+    what: Old
+    before: int
+    after: Cursor | None = None
+    """``Pruned.last`` of the look before; None: begin."""
+    limit: int = 100
+    dry: bool = False
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """How many were deleted. ``last``: where to look on; None when that was all."""
+
+    count: int
+    last: Cursor | None = None
+
+
 class Counts(msgspec.Struct, frozen=True):
     """For health: runs by status, and work items unclaimed and claimed."""
 
@@ -231,6 +265,10 @@ class Store(Protocol):
 
     async def resign(self, owner: str) -> None:
         """Lead no longer; ignored when another one leads."""
+        ...
+
+    async def prune(self, asked: Prune) -> Pruned:
+        """Delete a few old records that nothing needs any more, in one short transaction."""
         ...
 
     async def get_event(self, internal_id: str) -> StoredEvent | None:

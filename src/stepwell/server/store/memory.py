@@ -17,16 +17,21 @@ from stepwell.server.store.base import (
     ClaimRequest,
     Counts,
     EventQuery,
+    Old,
     Outcome,
     Piece,
+    Prune,
+    Pruned,
     RunQuery,
     Transacted,
     WaitQuery,
 )
 from stepwell.server.store.codec import build_view, gone, run_of
 from stepwell.server.store.lists import list_events, list_runs
+from stepwell.server.store.memory_prune import old_events, old_keys, old_runs
 from stepwell.server.store.memory_waits import WaitTable
 from stepwell.server.store.memory_workers import WorkerTable
+from stepwell.server.store.pruning import told
 
 _Place = tuple[int, int, str, str]
 
@@ -61,6 +66,8 @@ class MemoryStore(WorkerTable):
         self._keys: dict[tuple[str, str], RunKey] = {}
         self._items: dict[str, dict[str, _Entry]] = {}
         self._bodies: dict[str, bytes] = {}
+        self._body_runs: dict[str, str] = {}
+        """Run ids by the ref of a body."""
         self._arriving: dict[ItemRef, dict[int, bytes]] = {}
         self._apps: dict[str, AppRecord] = {}
         self._leases: dict[str, int] = {}
@@ -145,6 +152,8 @@ class MemoryStore(WorkerTable):
             return Outcome.REFUSED
         if any(self._held(ref) is None for ref in commit.done):
             return Outcome.CONFLICT
+        if commit.needs is not None and commit.needs not in self._runs:
+            return Outcome.CONFLICT
         if commit.run is not None:
             header = self._runs.get(commit.run.run_id)
             if (header.version if header else None) != commit.expected:
@@ -177,10 +186,11 @@ class MemoryStore(WorkerTable):
         for step in commit.steps:
             self._steps.setdefault(step.run_id, {})[step.step_id] = step
         for body in commit.bodies:
-            self._bodies[body.ref] = body.data
+            self._bodies[body.ref], self._body_runs[body.ref] = body.data, body.run_id
         for claim in commit.keep:
             if claim in self._arriving:
                 self._bodies[claim.body] = b"".join(self._arriving[claim].values())
+                self._body_runs[claim.body] = claim.run_id
         for cancellation in commit.cancellations:
             self._cancellations[cancellation.cancellation_id] = cancellation
         for where in gone(commit):
@@ -324,6 +334,33 @@ class MemoryStore(WorkerTable):
         """See :meth:`Store.list_runs`."""
         found = self._runs.values() if query.event_id is None else self._linked(query.event_id)
         return list_runs(found, query)
+
+    async def prune(self, asked: Prune) -> Pruned:
+        """See :meth:`Store.prune`."""
+        if asked.what is Old.KEYS:
+            seen, keys = old_keys(asked, self._keys.values(), self._runs)
+            self._keys = {where: key for where, key in self._keys.items() if asked.dry or where not in keys}
+            return told(asked, seen, len(keys))
+        if asked.what is Old.RUNS:
+            seen, gone = old_runs(asked, self._runs, self._items)
+            forget = self._forget_run
+        else:
+            needed = {event_id: [one for one in ids if one in self._runs] for event_id, ids in self._links.items()}
+            seen, gone = old_events(asked, self._events.values(), needed, self._items)
+            forget = self._forget_event
+        for one in () if asked.dry else gone:
+            forget(one)
+        return told(asked, seen, len(gone))
+
+    def _forget_run(self, run_id: str) -> None:
+        del self._runs[run_id]
+        self._steps.pop(run_id, None)
+        for ref in [ref for ref, owner in self._body_runs.items() if owner == run_id]:
+            del self._bodies[ref], self._body_runs[ref]
+
+    def _forget_event(self, event_id: str) -> None:
+        del self._events[event_id]
+        self._links.pop(event_id, None)
 
     def _linked(self, event_id: str) -> list[Run]:
         return [self._runs[run_id] for run_id in self._links.get(event_id, ()) if run_id in self._runs]

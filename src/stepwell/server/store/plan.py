@@ -109,6 +109,8 @@ class Plan:
             return Outcome.CONFLICT
         if commit.run is not None and self.known.versions.get(commit.run.run_id) != commit.expected:
             return Outcome.CONFLICT
+        if commit.needs is not None and commit.needs not in self.known.versions:
+            return Outcome.CONFLICT
         return None if self.known.waits.allow(commit) else Outcome.CONFLICT
 
     def _holds(self, key: RunKey, now: int) -> bool:

@@ -26,6 +26,8 @@ from stepwell.server.store.base import (
     Data,
     EventQuery,
     Piece,
+    Prune,
+    Pruned,
     RunQuery,
     Store,
     StoreError,
@@ -273,6 +275,10 @@ class SealedStore:
     async def resign(self, owner: str) -> None:
         """See :meth:`Store.resign`."""
         await self.inner.resign(owner)
+
+    async def prune(self, asked: Prune) -> Pruned:
+        """See :meth:`Store.prune`."""
+        return await self.inner.prune(asked)
 
     async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
         """See :meth:`Store.waits`."""

@@ -23,6 +23,7 @@ from stepwell.testing.platform.hold_conformance import HoldConformance
 from stepwell.testing.platform.lists_conformance import ListsConformance
 from stepwell.testing.platform.pace_conformance import PaceConformance
 from stepwell.testing.platform.pause_conformance import PauseConformance
+from stepwell.testing.platform.prune_conformance import PruneConformance
 from stepwell.testing.platform.waits_conformance import WaitsConformance
 from stepwell.testing.platform.worker_conformance import LeaderConformance, WorkerConformance
 
@@ -372,6 +373,7 @@ class StoreConformance(
     WaitsConformance,
     WorkerConformance,
     LeaderConformance,
+    PruneConformance,
     CancellationConformance,
     PauseConformance,
 ):

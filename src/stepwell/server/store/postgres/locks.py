@@ -46,7 +46,7 @@ def names_of(commit: Commit) -> set[str]:
 def _runs_of(commit: Commit) -> set[str]:
     found = {run_of(commit), *(record.run_id for record in (*commit.done, *commit.put, *commit.steps, *commit.waits))}
     found.update(run_id for run_id, _ in (*commit.take, *commit.unwait))
-    return found - {""}
+    return (found if commit.needs is None else {*found, commit.needs}) - {""}
 
 
 def run_in(state: State) -> str | None:

@@ -66,7 +66,8 @@ async def _waits(conn: Conn, commits: Sequence[Commit]) -> WaitPlan:
 
 
 async def _runs_and_keys(conn: Conn, commits: Sequence[Commit], known: Known) -> None:
-    run_ids = list({commit.run.run_id for commit in commits if commit.run is not None})
+    needed = {commit.needs for commit in commits if commit.needs is not None}
+    run_ids = list(needed.union(commit.run.run_id for commit in commits if commit.run is not None))
     if run_ids:
         known.versions.update(dict(await conn.fetch(SQL.versions, run_ids)))
     keys = list({(commit.key.function_id, commit.key.key) for commit in commits if commit.key is not None})

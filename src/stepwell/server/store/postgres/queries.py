@@ -99,6 +99,18 @@ class Queries:
     waiting_names: str
     cancellations: str
     pauses: str
+    old_runs: str
+    runs_of_events: str
+    working: str
+    row_bodies: str
+    forget_bodies: str
+    forget_steps: str
+    forget_runs: str
+    old_events: str
+    forget_links: str
+    forget_events: str
+    old_keys: str
+    forget_keys: str
     runs_by_status: str
     item_counts: str
     put_listeners: str

@@ -358,6 +358,57 @@ SELECT data FROM stepwell.cancellations ORDER BY cancellation_id DESC;
 -- name: pauses
 SELECT function_id, paused_at FROM stepwell.pauses ORDER BY function_id;
 
+-- name: old_runs
+SELECT found.run_id, found.data FROM unnest($1::text[]) AS ended (status)
+CROSS JOIN LATERAL (
+    SELECT run_id, data FROM stepwell.runs
+    WHERE runs.status = ended.status AND run_id < $2 ORDER BY run_id DESC LIMIT $3
+) AS found
+ORDER BY found.run_id DESC LIMIT $3;
+
+-- name: runs_of_events
+SELECT runs.run_id, runs.data FROM stepwell.runs_of_event AS link JOIN stepwell.runs ON runs.run_id = link.run_id
+WHERE link.event_id = ANY ($1::text[]);
+
+-- name: working
+SELECT DISTINCT run_id FROM stepwell.items WHERE run_id = ANY ($1::text[]);
+
+-- name: row_bodies
+SELECT ref FROM stepwell.bodies WHERE pieces AND run_id = ANY ($1::text[]);
+
+-- name: forget_bodies
+DELETE FROM stepwell.bodies WHERE run_id = ANY ($1::text[]);
+
+-- name: forget_steps
+DELETE FROM stepwell.steps WHERE run_id = ANY ($1::text[]);
+
+-- name: forget_runs
+DELETE FROM stepwell.runs WHERE run_id = ANY ($1::text[]);
+
+-- name: old_events
+SELECT received_at, internal_id,
+    NOT EXISTS (
+        SELECT FROM stepwell.runs_of_event AS link JOIN stepwell.runs ON runs.run_id = link.run_id
+        WHERE link.event_id = internal_id
+    ) AND NOT EXISTS (SELECT FROM stepwell.items WHERE items.run_id = 'event:' || internal_id) AS free
+FROM stepwell.events WHERE (received_at, internal_id) > ($1, $2) AND received_at < $3
+ORDER BY received_at, internal_id LIMIT $4;
+
+-- name: forget_links
+DELETE FROM stepwell.runs_of_event WHERE event_id = ANY ($1::text[]);
+
+-- name: forget_events
+DELETE FROM stepwell.events WHERE internal_id = ANY ($1::text[]);
+
+-- name: old_keys
+SELECT found.function_id, found.key, found.expires_at, found.run_id, runs.data
+FROM stepwell.run_keys AS found LEFT JOIN stepwell.runs ON runs.run_id = found.run_id
+WHERE (found.expires_at, found.function_id, found.key) > ($1, $2, $3) AND found.expires_at <= $4
+ORDER BY found.expires_at, found.function_id, found.key LIMIT $5;
+
+-- name: forget_keys
+DELETE FROM stepwell.run_keys WHERE (function_id, key, expires_at) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]));
+
 -- name: runs_by_status
 SELECT status, count(*) FROM stepwell.runs GROUP BY status;
 

@@ -15,6 +15,8 @@ from stepwell.server.store.base import (
     Counts,
     EventQuery,
     Piece,
+    Prune,
+    Pruned,
     RunQuery,
     StoreError,
     Transacted,
@@ -24,7 +26,7 @@ from stepwell.server.store.base import (
 )
 from stepwell.server.store.codec import encode
 from stepwell.server.store.migrate import load_migrations
-from stepwell.server.store.postgres import reader, transact
+from stepwell.server.store.postgres import prune, reader, transact
 from stepwell.server.store.postgres.carry import PostgresCarrier
 from stepwell.server.store.postgres.connect import Conn, Pool, migrate
 from stepwell.server.store.postgres.failures import TRY_AGAIN, explained
@@ -154,6 +156,10 @@ class PostgresStore:
     async def resign(self, owner: str) -> None:
         """See :meth:`Store.resign`."""
         await self._write(_execute, SQL.resign, owner)
+
+    async def prune(self, asked: Prune) -> Pruned:
+        """See :meth:`Store.prune`."""
+        return await self._write(prune.prune, asked)
 
     async def append_body(self, claim: ItemRef, start: int, data: Piece, *, last: bool = False) -> bool:
         """See :meth:`Store.append_body`."""

@@ -16,7 +16,8 @@ def look_up(conn: sqlite3.Connection, commits: Sequence[Commit]) -> Known:
     """Read what the commits have to be checked against."""
     commits = [one for commit in commits for one in everything(commit)]
     known = Known(look_up_waits(conn, commits))
-    run_ids = list({commit.run.run_id for commit in commits if commit.run is not None})
+    needed = {commit.needs for commit in commits if commit.needs is not None}
+    run_ids = list(needed.union(commit.run.run_id for commit in commits if commit.run is not None))
     if run_ids:
         (found,) = conn.execute(SQL.versions, (json.dumps(run_ids),)).fetchone()
         known.versions.update(json.loads(found))

@@ -105,6 +105,19 @@ class Queries:
     end_arriving: str
     drop_arriving: str
     all_arriving: str
+    old_runs: str
+    runs_of_events: str
+    working: str
+    large_bodies: str
+    give_up_bodies: str
+    forget_bodies: str
+    forget_steps: str
+    forget_runs: str
+    old_events: str
+    forget_links: str
+    forget_events: str
+    old_keys: str
+    forget_keys: str
     runs_by_status: str
     item_counts: str
     sealed_rows: str

@@ -312,6 +312,60 @@ DELETE FROM arriving WHERE ref = ?;
 -- name: all_arriving
 SELECT ref, run_id, key, claim FROM arriving;
 
+-- name: old_runs
+SELECT * FROM (SELECT run_id, data FROM runs WHERE status = 'cancelled' AND run_id < :below ORDER BY run_id DESC LIMIT :limit)
+UNION ALL
+SELECT * FROM (SELECT run_id, data FROM runs WHERE status = 'completed' AND run_id < :below ORDER BY run_id DESC LIMIT :limit)
+UNION ALL
+SELECT * FROM (SELECT run_id, data FROM runs WHERE status = 'failed' AND run_id < :below ORDER BY run_id DESC LIMIT :limit)
+UNION ALL
+SELECT * FROM (SELECT run_id, data FROM runs WHERE status = 'skipped' AND run_id < :below ORDER BY run_id DESC LIMIT :limit)
+ORDER BY run_id DESC LIMIT :limit;
+
+-- name: runs_of_events
+SELECT runs.run_id, runs.data FROM runs_of_event AS link JOIN runs ON runs.run_id = link.run_id
+WHERE link.event_id IN (SELECT value FROM json_each(?));
+
+-- name: working
+SELECT DISTINCT run_id FROM items WHERE run_id IN (SELECT value FROM json_each(?));
+
+-- name: large_bodies
+SELECT ref FROM bodies WHERE (pieces OR size IS NOT NULL) AND run_id IN (SELECT value FROM json_each(?));
+
+-- name: give_up_bodies
+INSERT INTO arriving (ref, run_id, key, claim) SELECT value, '', '', NULL FROM json_each(?) WHERE true ON CONFLICT DO NOTHING;
+
+-- name: forget_bodies
+DELETE FROM bodies WHERE run_id IN (SELECT value FROM json_each(?));
+
+-- name: forget_steps
+DELETE FROM steps WHERE run_id IN (SELECT value FROM json_each(?));
+
+-- name: forget_runs
+DELETE FROM runs WHERE run_id IN (SELECT value FROM json_each(?));
+
+-- name: old_events
+SELECT received_at, internal_id,
+    NOT EXISTS (
+        SELECT 1 FROM runs_of_event AS link JOIN runs ON runs.run_id = link.run_id WHERE link.event_id = internal_id
+    ) AND NOT EXISTS (SELECT 1 FROM items WHERE items.run_id = 'event:' || internal_id)
+FROM events WHERE (received_at, internal_id) > (?, ?) AND received_at < ? ORDER BY received_at, internal_id LIMIT ?;
+
+-- name: forget_links
+DELETE FROM runs_of_event WHERE event_id IN (SELECT value FROM json_each(?));
+
+-- name: forget_events
+DELETE FROM events WHERE internal_id IN (SELECT value FROM json_each(?));
+
+-- name: old_keys
+SELECT run_keys.function_id, run_keys.key, run_keys.expires_at, run_keys.run_id, runs.data
+FROM run_keys LEFT JOIN runs ON runs.run_id = run_keys.run_id
+WHERE (run_keys.expires_at, run_keys.function_id, run_keys.key) > (?, ?, ?) AND run_keys.expires_at <= ?
+ORDER BY run_keys.expires_at, run_keys.function_id, run_keys.key LIMIT ?;
+
+-- name: forget_keys
+DELETE FROM run_keys WHERE (function_id, key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?));
+
 -- name: runs_by_status
 SELECT status, count(*) FROM runs GROUP BY status;
 

@@ -13,6 +13,8 @@ from stepwell.server.store.base import (
     Counts,
     EventQuery,
     Piece,
+    Prune,
+    Pruned,
     RunQuery,
     StoreError,
     Transacted,
@@ -140,6 +142,10 @@ class SQLiteStore:
     async def resign(self, owner: str) -> None:
         """See :meth:`Store.resign`."""
         await self._writer.do(Writer.resign, owner)
+
+    async def prune(self, asked: Prune) -> Pruned:
+        """See :meth:`Store.prune`. The file does not become smaller: what comes later takes the room."""
+        return await self._writer.do(Writer.prune, asked)
 
     async def get_event(self, internal_id: str) -> StoredEvent | None:
         """See :meth:`Store.get_event`."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from stepwell.core.flow.gates import WAKE_MS, Shut, gate_opens, has_room, shut_by
 from stepwell.core.model import ItemRef, Pause
 from stepwell.core.outputs import Commit
-from stepwell.server.store.base import AppRecord, ClaimRequest, Transacted, WorkerRecord
+from stepwell.server.store.base import AppRecord, ClaimRequest, Prune, Pruned, Transacted, WorkerRecord
 from stepwell.server.store.codec import encode, stored_item
 from stepwell.server.store.ledger import Draft, Held, ItemKey
 from stepwell.server.store.plan import Plan
@@ -17,6 +17,7 @@ from stepwell.server.store.sqlite.bodyfiles import BodyFiles
 from stepwell.server.store.sqlite.ledger import read_ledger
 from stepwell.server.store.sqlite.pick import pick
 from stepwell.server.store.sqlite.plan import look_up
+from stepwell.server.store.sqlite.prune import prune
 from stepwell.server.store.sqlite.queries import SQL
 from stepwell.server.store.sqlite.write import write
 
@@ -53,7 +54,7 @@ class Writer:
             if draft.closed:
                 settle(self._conn, draft, self._files)
         self._ledger.merge(draft)
-        if draft.closed:
+        if draft.closed or draft.stale:
             self._files.settle([claim.body for claim in draft.closed], tuple(draft.stale))
         if draft.swept:
             self._files.forget(draft.swept)
@@ -118,6 +119,12 @@ class Writer:
         if held:
             with self._draft() as draft:
                 self._free(draft, list(held.items()), rescues=0)
+
+    def prune(self, asked: Prune) -> Pruned:
+        """See :meth:`Store.prune`."""
+        with self._draft() as draft:
+            sweep(self._conn, draft, self._files, self._ledger.stale, asked.limit)
+            return prune(self._conn, draft, asked)
 
     def begin_body(self, claim: ItemRef) -> bool:
         """Note that the holder of ``claim`` stores a body: before its file is made. False once it is not held any longer."""
