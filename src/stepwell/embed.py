@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from stepwell.server.build import build_engine
 from stepwell.server.caller.inprocess import InProcessCaller
 from stepwell.server.host import Host, HostError, bind, new_loop
 from stepwell.server.platform import Platform
+from stepwell.server.realtime.texts import TextStream
 from stepwell.server.realtime.tokens import Tokens
 from stepwell.server.runtime.engine import Engine
 from stepwell.server.settings import Settings, load_settings
@@ -104,6 +105,17 @@ class _Realtime:
         data = msgspec.Raw(sent.body)
         made = message("data", sent.channel, sent.topic, data, self._engine.now(), **more)
         await self._host.ask(self._engine.realtime.tell(made))
+
+    async def stream(self, channel: str, topic: str, run_id: str | None, pieces: AsyncIterator[str]) -> None:
+        """Hand a text to them, piece by piece."""
+        members = {"run_id": run_id} if run_id else {}
+        sent = TextStream(self._engine.realtime, [Topic(channel, topic)], self._engine.now, members)
+        await self._host.ask(sent.begin())
+        try:
+            async for piece in pieces:
+                await self._host.ask(sent.piece(piece))
+        finally:
+            await self._host.ask(sent.end())
 
     async def token(self, topics: Sequence[Topic]) -> str:
         """A token to read the topics."""

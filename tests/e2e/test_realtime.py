@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +33,40 @@ async def tells(ctx: stepwell.Context) -> str:
 @client.create_function(fn_id="tells-sync", trigger=stepwell.TriggerEvent(event="tell-sync"))
 def tells_sync(ctx: stepwell.ContextSync) -> None:
     ctx.step.publish(channel="c", topic="progress", data="sync")
+
+
+@client.create_function(fn_id="writes", trigger=stepwell.TriggerEvent(event="write"))
+async def writes(ctx: stepwell.Context) -> list[object]:
+    async def words() -> AsyncIterator[str]:
+        made.append(ctx.run_id)
+        yield "once "
+        await asyncio.to_thread(gate.wait, 20)
+        yield "upon "
+        yield "é" * 3_000
+
+    text = await ctx.step.publish("tell", channel="c", topic="story", stream=words)
+    await ctx.step.run("work", lambda: None)
+    return [len(text), text[:10]]
+
+
+@client.create_function(fn_id="writes-sync", trigger=stepwell.TriggerEvent(event="write-sync"))
+def writes_sync(ctx: stepwell.ContextSync) -> str:
+    return ctx.step.publish("tell", channel="c", topic="story", stream=["a ", "b ", "c"])
+
+
+@client.create_function(fn_id="breaks", trigger=stepwell.TriggerEvent(event="break"), retries=1)
+async def breaks(ctx: stepwell.Context) -> str:
+    async def words() -> AsyncIterator[str]:
+        made.append(ctx.run_id)
+        yield "begun"
+        if len(made) == 1:
+            raise OSError("the line was cut")
+
+    return await ctx.step.publish(channel="c", topic="story", stream=words)
+
+
+made: list[str] = []
+gate = threading.Event()
 
 
 def work(fail: bool) -> dict[str, int]:
@@ -107,6 +142,80 @@ async def test_over_http_a_client_does_the_same(running: Embedded) -> None:
     assert (found["data"], found["run_id"]) == ({"a": None}, "r")
 
 
+@pytest.fixture
+def story() -> None:
+    made.clear()
+    gate.clear()
+
+
+async def told(reader: aiohttp.ClientWebSocketResponse) -> list[dict[str, Any]]:
+    """All of one text."""
+    found = [await reader.receive_json()]
+    while found[-1]["kind"] != "datastream-end":
+        found.append(await reader.receive_json())
+    return found
+
+
+@pytest.mark.usefixtures("story")
+async def test_a_step_publishes_a_text_as_it_comes(running: Embedded) -> None:
+    """The first piece is read before the last one is made; the text is the step's result, and not made again at a replay."""
+    async with socket(running, "c", "story") as reader:
+        event_id = await running.send("write")
+        begin, first = await reader.receive_json(), await reader.receive_json()
+        assert (begin["kind"], first["data"]) == ("datastream-start", "once ")
+        gate.set()
+        *rest, end = await told(reader)
+        (run,) = await running.wait(event_id, 20)
+    assert "".join(each["data"] for each in rest) == "upon " + "é" * 3_000
+    assert all(len(each["data"].encode()) <= 1024 for each in rest)
+    assert {each["stream_id"] for each in (first, *rest)} == {begin["data"]} == {end["data"]}
+    assert first["run_id"] == run.run_id
+    assert run.output == [3_010, "once upon "]
+    assert len(made) == 1
+
+
+@pytest.mark.usefixtures("story")
+async def test_functions_without_a_loop_publish_texts_as_well(running: Embedded) -> None:
+    async with socket(running, "c", "story") as reader:
+        (run,) = await running.send_and_wait("write-sync", timeout=20)
+        assert "".join(each["data"] for each in (await told(reader))[1:-1]) == run.output == "a b c"
+        assert await asyncio.to_thread(client.publish_stream_sync, "c", "story", iter(["x", "y"])) == "xy"
+        assert "".join(each["data"] for each in (await told(reader))[1:-1]) == "xy"
+
+
+@pytest.mark.usefixtures("story")
+async def test_a_text_that_breaks_off_has_an_end_and_is_told_again(running: Embedded) -> None:
+    async with socket(running, "c", "story") as reader:
+        (run,) = await running.send_and_wait("break", timeout=20)
+        texts = [[each["data"] for each in (await told(reader))[1:-1]] for _ in range(2)]
+    assert texts == [["begun"], ["begun"]]
+    assert run.output == "begun"
+
+
+async def test_over_http_a_text_goes_out_as_it_comes(running: Embedded) -> None:
+    remote = stepwell.Client("remote", api_base_url=running.url, is_production=False)
+    more = asyncio.Event()
+
+    async def words() -> AsyncIterator[str]:
+        yield "one"
+        await more.wait()
+        yield "two"
+
+    async with socket(running, "c", "story") as reader:
+        sending = asyncio.create_task(remote.publish_stream("c", "story", words(), run_id="r"))
+        begin, first = await reader.receive_json(), await reader.receive_json()
+        assert (begin["kind"], first["data"], first["run_id"]) == ("datastream-start", "one", "r")
+        more.set()
+        assert await sending == "onetwo"
+        assert [each["data"] for each in (await told(reader))[:-1]] == ["two"]
+
+
+@pytest.mark.parametrize("stream", ["text", 7, b"x", [1], lambda: "text"])
+async def test_what_is_no_stream_of_texts_is_told(running: Embedded, stream: Any) -> None:
+    with pytest.raises(ValueError, match="stream"):
+        await client.publish_stream("c", "story", stream)
+
+
 @pytest.mark.parametrize(("channel", "topic"), [("", "a"), ("c", ""), ("c", "$run"), ("c", "$step"), ("c", "$stream")])
 async def test_slips_are_told(running: Embedded, channel: str, topic: str) -> None:
     with pytest.raises(ValueError, match=r"say where|platform's own"):
@@ -125,7 +234,7 @@ async def test_outputs_of_steps_and_the_result_of_the_run_are_published(running:
         found = [await reader.receive_json() for _ in range(4)]
     shown = [(each["kind"], each["topic"], each["metadata"]["status"], each["data"]) for each in found]
     assert shown == [
-        ("step", "$step", "completed", {"data": {"signal": "g", "data": None}}),
+        ("step", "$step", "completed", {"signal": "g", "data": None}),
         ("step", "$step", "completed", {"n": 1}),
         ("step", "work", "completed", {"n": 1}),
         ("run", "$run", "completed", 7),

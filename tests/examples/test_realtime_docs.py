@@ -27,5 +27,7 @@ async def test_the_page_s_function_is_read_along(tmp_path: Path) -> None:
                 line = await reader.content.readline()
                 if line.startswith(b"data: "):
                     messages.append(json.loads(line.removeprefix(b"data: ")))
+        (told,) = await running.send_and_wait("tell", timeout=20)
+        assert told.output == len("once upon a time ")
     assert [each["data"] for each in messages] == [{"part": part, "rows": 100} for part in range(3)]
     assert messages[0] | {"run_id": "", "created_at": ""} == shown | {"run_id": "", "created_at": ""}

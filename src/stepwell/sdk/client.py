@@ -19,6 +19,7 @@ from stepwell.sdk.generics import D
 from stepwell.sdk.handlers import Handler
 from stepwell.sdk.middleware import MakeMiddleware, SendEventsResult
 from stepwell.sdk.scope import SCOPE, StepBody
+from stepwell.sdk.texts import TextSource, gathered, opened
 from stepwell.sdk.triggers import TriggerCron, TriggerEvent, read_triggers
 
 if TYPE_CHECKING:
@@ -242,6 +243,20 @@ class Client:
     def publish_sync(self, channel: str, topic: str, data: Any, run_id: str | None = None) -> None:
         """As :meth:`publish`, for code without an event loop."""
         _blocking("publish", self.publish(channel, topic, data, run_id), StepwellError)
+
+    async def publish_stream(self, channel: str, topic: str, stream: TextSource, run_id: str | None = None) -> str:
+        """Send a text to those who read the topic now, piece by piece as it comes from ``stream``; the whole of it.
+
+        Raises as :meth:`publish`, and what ``stream`` raises.
+        """
+        realtime.check_place(channel, topic)
+        taken: list[str] = []
+        await self._realtime.stream(channel, topic, run_id, gathered(opened(stream), taken))
+        return "".join(taken)
+
+    def publish_stream_sync(self, channel: str, topic: str, stream: TextSource, run_id: str | None = None) -> str:
+        """As :meth:`publish_stream`, for code without an event loop."""
+        return _blocking("publish_stream", self.publish_stream(channel, topic, stream, run_id), StepwellError)
 
     async def realtime_token(self, channel: str, topics: Sequence[str]) -> str:
         """A token with which a front end can read the topics of a channel; it has to be used within a minute.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from stepwell.sdk.pausing import pause_s
 from stepwell.wire.calls import CallRequest
 from stepwell.wire.codec import parse_inputs
 from stepwell.wire.constants import H_ENV, H_SDK, SDK_NAME, VERSION
+from stepwell.wire.realtime import TEXT_STREAM
 from stepwell.wire.signing import hashed_key
 
 if TYPE_CHECKING:
@@ -79,16 +81,25 @@ class Platform:
     async def post(self, path: str, body: bytes, wanted: int) -> bytes:
         """Post JSON: the answer, which has the status ``wanted``. Raises ``PlatformError``."""
         answer = await self._ask("POST", f"{self._config.api_url}{path}", body, {})
-        if answer.status_code == wanted:
-            return answer.content
-        try:
-            reason = msgspec.json.decode(answer.content, type=_Reply).error
-        except msgspec.MsgspecError:
-            reason = None
-        where = path.partition("?")[0]
-        raise PlatformError(
-            f"the platform answered {where} with status {answer.status_code}: {reason or 'no reason given'}"
-        )
+        if answer.status_code != wanted:
+            raise _refused(path, answer)
+        return answer.content
+
+    async def stream(self, path: str, pieces: AsyncIterator[str], token: str) -> None:
+        """Post a text as it comes, once. Raises ``PlatformError``, and what ``pieces`` raises."""
+        import httpx2
+
+        headers = {**self._headers(None), "content-type": TEXT_STREAM, "authorization": f"Bearer {token}"}
+        content = (piece.encode() async for piece in pieces)
+        async with httpx2.AsyncClient(timeout=self._config.timeout_s or _TIMEOUT_S) as client:
+            try:
+                answer = await client.post(f"{self._config.api_url}{path}", content=content, headers=headers)
+            except httpx2.TransportError as error:
+                raise PlatformError(
+                    f"the platform at {self._config.api_url} did not take the text: {error!r}"
+                ) from error
+        if answer.status_code != 200:
+            raise _refused(path, answer)
 
     async def body(self, ref: str, start: int, end: int) -> bytes:
         """Bytes ``start:end`` of a fetched body that is kept beside the run's state. Raises ``PlatformError``."""
@@ -145,6 +156,17 @@ class Platform:
         if self._config.env:
             headers[H_ENV] = self._config.env
         return headers
+
+
+def _refused(path: str, answer: httpx2.Response) -> PlatformError:
+    try:
+        reason = msgspec.json.decode(answer.content, type=_Reply).error
+    except msgspec.MsgspecError:
+        reason = None
+    where = path.partition("?")[0]
+    return PlatformError(
+        f"the platform answered {where} with status {answer.status_code}: {reason or 'no reason given'}"
+    )
 
 
 class _Woken(msgspec.Struct):

@@ -15,6 +15,7 @@ from stepwell.sdk.ai import AI, AISync
 from stepwell.sdk.drivers.preview import Preview, Recorded
 from stepwell.sdk.generics import D
 from stepwell.sdk.invoking import Data, Timeout, full_id, invoke_call, target
+from stepwell.sdk.realtime import NOTHING, one_of
 from stepwell.sdk.signals import OnConflict, Signal, came, signal_call
 from stepwell.sdk.waiting import met, wait_call
 from stepwell.wire.durations import format_duration, to_ms
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from stepwell.sdk.events import Event, EventType
     from stepwell.sdk.functions import Function
     from stepwell.sdk.machine import Machine, StepCall
+    from stepwell.sdk.texts import TextSource
 
 T = TypeVar("T")
 Out = TypeVar("Out")
@@ -162,10 +164,35 @@ class Step:
         """Send a signal as a step; the id of the run that waited for it, None where none did."""
         return self.run(step_id, self._function.client.send_signal, signal, data)
 
-    def publish(self, step_id: str | None = None, *, channel: str, topic: str, data: Any) -> Coroutine[Any, Any, None]:
-        """Publish as a step, once: JSON for those who read the topic of the channel now. ``step_id``: default, the topic."""
-        publish = self._function.client.publish
-        return self.run(step_id or f"publish: {topic}", publish, channel, topic, data, self._run.run_id)
+    @overload
+    def publish(
+        self, step_id: str | None = None, *, channel: str, topic: str, stream: TextSource
+    ) -> Coroutine[Any, Any, str]: ...
+
+    @overload
+    def publish(
+        self, step_id: str | None = None, *, channel: str, topic: str, data: Any
+    ) -> Coroutine[Any, Any, None]: ...
+
+    def publish(
+        self,
+        step_id: str | None = None,
+        *,
+        channel: str,
+        topic: str,
+        data: Any = NOTHING,
+        stream: TextSource | None = None,
+    ) -> Coroutine[Any, Any, str | None]:
+        """Publish as a step, once: JSON for those who read the topic of the channel now. ``step_id``: default, the topic.
+
+        ``stream``: a text instead, piece by piece as it comes. It is the step's result as a whole. A function that returns
+        the iterator is called when the step is run, and not at a replay.
+        """
+        name, client = step_id or f"publish: {topic}", self._function.client
+        one_of(data, stream)
+        if stream is not None:
+            return self.run(name, client.publish_stream, channel, topic, stream, self._run.run_id)
+        return self.run(name, client.publish, channel, topic, data, self._run.run_id)
 
     def _wait(self, call: StepCall) -> Coroutine[Any, Any, Any]:
         return self._run.made(call, self._run.wait(call))
@@ -305,10 +332,27 @@ class StepSync:
         """As :meth:`Step.send_signal`."""
         return self.run(step_id, self._function.client.send_signal_sync, signal, data)
 
-    def publish(self, step_id: str | None = None, *, channel: str, topic: str, data: Any) -> None:
+    @overload
+    def publish(self, step_id: str | None = None, *, channel: str, topic: str, stream: TextSource) -> str: ...
+
+    @overload
+    def publish(self, step_id: str | None = None, *, channel: str, topic: str, data: Any) -> None: ...
+
+    def publish(
+        self,
+        step_id: str | None = None,
+        *,
+        channel: str,
+        topic: str,
+        data: Any = NOTHING,
+        stream: TextSource | None = None,
+    ) -> str | None:
         """As :meth:`Step.publish`."""
-        publish = self._function.client.publish_sync
-        self.run(step_id or f"publish: {topic}", publish, channel, topic, data, self._run.run_id)
+        name, client = step_id or f"publish: {topic}", self._function.client
+        one_of(data, stream)
+        if stream is not None:
+            return self.run(name, client.publish_stream_sync, channel, topic, stream, self._run.run_id)
+        return self.run(name, client.publish_sync, channel, topic, data, self._run.run_id)
 
     def exchange(self, asked: fetching.Sendable) -> FetchResponse:
         """As :meth:`Step.exchange`."""

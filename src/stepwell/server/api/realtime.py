@@ -3,7 +3,6 @@
 import asyncio
 import codecs
 import contextlib
-import secrets
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -17,17 +16,16 @@ from stepwell.server.api.body import READ_TIMEOUT_S, header, read_body
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem, bare
 from stepwell.server.realtime.hub import Subscription, closing
+from stepwell.server.realtime.texts import TextStream, TooManyChunks
 from stepwell.server.realtime.tokens import BadToken, Grant, Tokens
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import StoreError
 from stepwell.wire.realtime import (
     MAX_CHUNK,
-    MAX_CHUNKS,
     MAX_MESSAGE,
     MAX_TEE,
     RESERVED,
     TEXT_STREAM,
-    Chunk,
     Topic,
     as_json,
     message,
@@ -160,34 +158,16 @@ class Realtime:
             raise Problem(401, "The token does not allow to publish to this topic.")
 
     async def _stream(self, request: Request, places: list[Topic]) -> None:
-        stream = secrets.token_hex(8)
-        await self._mark("datastream-start", places, stream, request)
-        run_id = request.query_params.get("run_id")
+        stream = TextStream(self._engine.realtime, places, self._now, _members(request))
+        await stream.begin()
         try:
-            count = 0
             async for text in _texts(request):
-                count += 1
-                if count > MAX_CHUNKS:
-                    raise Problem(413, f"A stream may have {MAX_CHUNKS} chunks at most; begin another one.")
-                for place in places:
-                    piece = Chunk(
-                        kind="chunk",
-                        channel=place.channel,
-                        topic=place.name,
-                        stream_id=stream,
-                        data=text,
-                        run_id=run_id,
-                    )
-                    await self._engine.realtime.tell(piece)
+                await stream.piece(text)
                 await asyncio.sleep(0)  # a long piece must not look like slow readers
+        except TooManyChunks as problem:
+            raise Problem(413, str(problem)) from None
         finally:
-            await self._mark("datastream-end", places, stream, request)
-
-    async def _mark(self, kind: str, places: list[Topic], stream: str, request: Request) -> None:
-        data = msgspec.Raw(msgspec.json.encode(stream))
-        for place in places:
-            sent = message(kind, place.channel, place.name, data, self._now(), **_members(request))
-            await self._engine.realtime.tell(sent)
+            await stream.end()
 
     async def _events(self, reader: Subscription) -> AsyncIterator[bytes]:
         try:

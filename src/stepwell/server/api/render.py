@@ -12,7 +12,7 @@ from stepwell.wire.ids import ZERO_UUID, stable_uuid
 from stepwell.wire.ops import Opcode, opcode
 
 Json = dict[str, object]
-_UNWRAPPED = frozenset({Opcode.STEP, Opcode.SLEEP, Opcode.WAIT_FOR_EVENT, Opcode.WAIT_FOR_SIGNAL})
+_UNWRAPPED = frozenset({Opcode.STEP, Opcode.SLEEP, Opcode.WAIT_FOR_EVENT})
 _NONE = msgspec.Raw(b"")
 
 
