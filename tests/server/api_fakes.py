@@ -8,6 +8,7 @@ import msgspec
 from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Attempt, Cancellation, Item, Run, RunStatus, RunView, Step, StepStatus, StoredEvent
 from stepwell.core.reruns import CannotRerun
+from stepwell.core.unstarted import Unstarted, found
 from stepwell.server.api.app import create_app
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, StoreError, WorkerRecord
@@ -85,6 +86,7 @@ class FakeEngine:
         self.reruns: list[tuple[str, str | None, Sequence[object] | None]] = []
         self.items: dict[str, list[Item]] = {}
         self.processes: list[WorkerRecord] = []
+        self.unstarted_keys: list[str] = []
         self.cancelling = FakeCancellations()
         self.pausing = FakePauses(lambda: [function.id for function in self.functions()])
         self._made = 0
@@ -169,6 +171,10 @@ class FakeEngine:
         self.check()
         runs = [view.run for view in self.views.values()]
         return list_runs([run for run in runs if query.event_id is None or query.event_id in run.event_ids], query)
+
+    async def unstarted(self, event_id: str) -> list[Unstarted]:
+        self.check()
+        return found(self.unstarted_keys, [view.run for view in self.views.values() if event_id in view.run.event_ids])
 
     async def event(self, internal_id: str) -> StoredEvent | None:
         self.check()

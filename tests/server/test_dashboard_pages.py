@@ -259,6 +259,17 @@ async def test_events_with_what_each_triggered_and_the_last_payload_to_send(
     assert "is not JSON" in refused.text
 
 
+async def test_an_event_with_what_it_did_not_start(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
+    event_id = engine.add_run(7, RunStatus.SKIPPED, skipped="paused").run.event_ids[0]
+    engine.unstarted_keys = [f"rate_limit:{EVIL}"]
+    text = (await web.get(f"/events/{event_id}")).text
+    assert "The function was paused." in text
+    assert "Its rate limit was used up." in text
+    assert "<script>alert" not in text
+    engine.unstarted_keys = []
+    assert "Not started" not in (await web.get(f"/events/{engine.add_run(8).run.event_ids[0]}")).text
+
+
 async def test_functions_apps_and_limits(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
     register(engine, concurrency={"limit": 3, "key": "event.data.id"}, throttle={"limit": 2, "period": "1m"})
     functions = (await web.get("/functions")).text

@@ -105,6 +105,16 @@ async def test_the_sender_s_context_goes_on_into_the_app(
     assert members(call.attributes)["http.response.status_code"] == 200
 
 
+async def test_what_an_event_did_not_start_is_on_its_span(collector: Collector, tmp_path: Path) -> None:
+    async with embedded(client, db=f"sqlite:///{tmp_path}/t.db", port=free_port()) as platform:
+        async with httpx2.AsyncClient(base_url=platform.url) as http:
+            (await http.post("/v1/functions/traced-child/pause")).raise_for_status()
+        await platform.send("unused")
+    [said] = collector.named("send unused").events
+    assert said.name == "run not started"
+    assert members(said.attributes) == {"stepwell.function.id": "traced-child", "stepwell.reason": "paused"}
+
+
 async def test_without_a_collector_the_context_is_passed_on_as_it_came(tmp_path: Path) -> None:
     app = RemoteApp()
     with serving(app.handle) as url:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent
+from stepwell.core.unstarted import Unstarted, found, place
 from stepwell.server.clock import SystemClock
 from stepwell.server.realtime.hub import Hub
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, Store, StoreError, WorkerRecord
@@ -119,6 +120,11 @@ class OfflineEngine:
     async def runs(self, query: RunQuery) -> list[Run]:
         """Run headers."""
         return await self._store.list_runs(query)
+
+    async def unstarted(self, event_id: str) -> list[Unstarted]:
+        """What an event did not start."""
+        runs = await self._store.list_runs(RunQuery(event_id=event_id, limit=1_000))
+        return found(await self._store.keys_of(place(event_id)), runs)
 
     async def event(self, internal_id: str) -> StoredEvent | None:
         """One event."""

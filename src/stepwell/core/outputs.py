@@ -99,12 +99,16 @@ class Commit(msgspec.Struct, kw_only=True):
 
 
 class RateLimited(msgspec.Struct, frozen=True):
-    """Passes while ``limit`` in each period have not passed in ``bucket``; ``instead``: what is written where it does not."""
+    """Passes while ``limit`` in each period have not passed in ``bucket``; ``instead``: what is written where it does not.
+
+    ``once``: it stands for the function's idempotency.
+    """
 
     bucket: str
     limit: int
     period_ms: int
     instead: Commit | None = None
+    once: bool = False
 
 
 class Single(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from stepwell.core.invokes import INVOKED, failure, parent_of, resume
 from stepwell.core.model import Item, Run, RunKey, RunStatus, RunView, StoredEvent, WorkKind
 from stepwell.core.outputs import Admission, Commit, RateLimited, Single
 from stepwell.core.timeouts import start_timer
+from stepwell.core.unstarted import note
 from stepwell.core.waits import cancels
 from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.function_config import Cancel, SingletonMode
@@ -88,8 +89,10 @@ def rate_limit(enter: Entrance, run: Run, env: Env) -> tuple[Admission, ...]:
         return ()
     bucket, rule = enter.rate
     told = _told(run, "InvokedFunctionRateLimited", "invoked function is rate limited", env)
-    instead = Commit(now=env.now, more=told) if told else None
-    return (RateLimited(bucket, rule.limit, rule.period_ms, instead),)
+    reason = "idempotency" if enter.once else "rate_limit"
+    noted = tuple(note(event_id, run.function_id, reason, env.now) for event_id in run.event_ids)
+    instead = Commit(now=env.now, keys=noted, more=told)
+    return (RateLimited(bucket, rule.limit, rule.period_ms, instead, enter.once),)
 
 
 def singleton(enter: Entrance, run: Run, env: Env) -> tuple[Admission, ...]:

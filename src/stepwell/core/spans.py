@@ -5,6 +5,7 @@ attributes follow OpenTelemetry's semantic conventions where they have one; the 
 """
 
 import hashlib
+from collections.abc import Sequence
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ import msgspec
 
 from stepwell.core.inputs import Answered
 from stepwell.core.model import Attempt, Run, RunStatus, Step, StepStatus, StoredEvent
+from stepwell.core.unstarted import Unstarted
 from stepwell.wire.errors import parse_error
 from stepwell.wire.ops import Opcode
 from stepwell.wire.traces import TraceContext, read_context
@@ -42,6 +44,8 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     kind: SpanKind = SpanKind.INTERNAL
     attributes: dict[str, Value] = {}
     error: str | None = None
+    notes: tuple[dict[str, Value], ...] = ()
+    """Attributes of its span events, which are called ``run not started``."""
 
 
 def _hash(size: int, *parts: str) -> str:
@@ -76,8 +80,8 @@ def call_context(run: Run, key: str, claim: int) -> TraceContext:
     return _at(run_context(run), "call", run.run_id, key, str(claim))
 
 
-def event_span(event: StoredEvent) -> Span:
-    """An event that came in."""
+def event_span(event: StoredEvent, missed: Sequence[Unstarted] = ()) -> Span:
+    """An event that came in; ``missed``: what it did not start."""
     at, parent = _of_event(event.internal_id, event.trace)
     return Span(
         at=at,
@@ -87,6 +91,7 @@ def event_span(event: StoredEvent) -> Span:
         start=event.received_at,
         end=event.received_at,
         attributes={"stepwell.event.id": event.internal_id, "stepwell.event.name": event.name},
+        notes=tuple({"stepwell.function.id": one.function_id, "stepwell.reason": one.reason} for one in missed),
     )
 
 

@@ -22,6 +22,8 @@ class Entrance(msgspec.Struct, frozen=True):
     debounce: tuple[str, Debounce] | None = None
     batch: tuple[str, Batch] | None = None
     single: tuple[str, SingletonMode] | None = None
+    once: bool = False
+    """Whether ``rate`` is the function's idempotency."""
 
 
 OPEN: Final = Entrance()
@@ -38,7 +40,12 @@ def entrance(function: FunctionConfig, event: bytes, now_ms: int | None = None) 
     value: Mapping[str, Any] = decode(event)
     if function.batch is not None and _takes(function.batch, value, now_ms):
         return Entrance(batch=(_bucket("batch", function.id, function.batch.key, value) or "", function.batch))
-    return Entrance(rate=_rate(function, value), debounce=_debounce(function, value), single=_single(function, value))
+    return Entrance(
+        rate=_rate(function, value),
+        debounce=_debounce(function, value),
+        single=_single(function, value),
+        once=function.idempotency is not None,
+    )
 
 
 def entrance_of_gathered(function: FunctionConfig, event: bytes) -> Entrance:

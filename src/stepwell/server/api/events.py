@@ -4,6 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from stepwell.core.unstarted import sentence
 from stepwell.server.api.auth import require_bearer
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem, wrapped
@@ -57,13 +58,17 @@ class Events:
         return wrapped(render_event(found))
 
     async def runs(self, request: Request) -> Response:
-        """The runs that an event started, newest first."""
+        """The runs that an event started, newest first; skipped ones too. What it did not start and why is beside them."""
         require_bearer(self._settings, request.scope)
         event_id = ulid_param(request, "event_id")
         found = await self._engine.runs(RunQuery(limit=_RUNS_OF_EVENT, event_id=event_id))
         if not found and await self._engine.event(event_id) is None:
             raise _unknown(event_id)
-        return wrapped([render_run(run) for run in found])
+        missed = [
+            {"function": one.function_id, "reason": one.reason, "message": sentence(one.reason), "run_id": one.run_id}
+            for one in await self._engine.unstarted(event_id)
+        ]
+        return wrapped([render_run(run) for run in found], not_started=missed)
 
     async def _place(self, cursor: str | None) -> tuple[int, str] | None:
         """Where the last page ended. An event that is gone by now was received when its id says, as most are."""

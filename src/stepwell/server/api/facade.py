@@ -5,6 +5,7 @@ from typing import Protocol
 
 from stepwell.core.flow.gates import Shut
 from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent
+from stepwell.core.unstarted import Unstarted
 from stepwell.server.realtime.hub import Hub
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WorkerRecord
 from stepwell.server.streams import Streams
@@ -119,6 +120,10 @@ class EngineFacade(Protocol):
 
     async def runs(self, query: RunQuery) -> list[Run]:
         """Run headers, newest first."""
+        ...
+
+    async def unstarted(self, event_id: str) -> list[Unstarted]:
+        """The functions that an event (internal id) did not start, though it would have, and why."""
         ...
 
     async def event(self, internal_id: str) -> StoredEvent | None:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from stepwell.core.model import Run, StoredEvent
 from stepwell.core.pauses import sentence
+from stepwell.core.unstarted import sentence as why
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.functions import unknown_function
 from stepwell.server.api.masks import mask_event
@@ -50,10 +51,13 @@ class EventsPages:
             raise Problem(404, f"There is no event {event_id}.")
         body = _masked(event)
         address = f"{request.url.scheme}://{request.url.netloc}"
+        runs = await self._runs(event_id)
+        missed = await self._engine.unstarted(event_id)
         values = {
             "event": event,
             "body": of_json(msgspec.json.encode(body)),
-            "runs": await self._runs(event_id),
+            "runs": [run for run in runs if run.skipped is None],
+            "missed": [(one, why(one.reason)) for one in missed],
             "curl": of_event(address, event.name, body.get("data", {})),
             "now": self._now(),
         }

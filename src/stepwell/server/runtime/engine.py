@@ -6,7 +6,8 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -20,6 +21,7 @@ from stepwell.core.propagation import PassedOn
 from stepwell.core.reruns import CannotRerun
 from stepwell.core.signals import sent
 from stepwell.core.triggers import problems
+from stepwell.core.unstarted import Unstarted, found, not_started, notes, place
 from stepwell.server.caller.base import Caller
 from stepwell.server.changes import Changes
 from stepwell.server.clock import Clock, SystemClock
@@ -54,6 +56,7 @@ from stepwell.server.store.base import (
     Outcome,
     RunQuery,
     Store,
+    StoreError,
     WorkerRecord,
 )
 from stepwell.server.store.carrying import carrier_of
@@ -225,19 +228,24 @@ class Engine:
         """Store the events and the runs that they start, in one transaction; the internal ids. Raises StoreError."""
         env = self._env()
         commits: list[Commit] = []
-        begun: list[tuple[int, RunView | None]] = []
+        begun: list[tuple[int, StoredEvent, RunView | None]] = []
         received: list[StoredEvent] = []
+        missed: list[tuple[StoredEvent, Unstarted]] = []
         for event, internal_id in zip(events, ids, strict=True):
             stored = _stored(event, internal_id, env.now)
             commits.append(self._waiting.commit(stored))
             for view, commit in self._starter.runs_for(env, stored):
-                begun.append((len(commits), view))
+                begun.append((len(commits), stored, view))
                 commits.append(commit)
             received.append(stored)
 
         def applied(outcomes: list[Outcome]) -> None:
-            self.observers.received(received)
-            known = [view for index, view in begun if outcomes[index] is Outcome.APPLIED]
+            missed.extend(_missed(commits, begun, outcomes))
+            self.observers.received(received, missed)
+            for _, one in missed:
+                if one.run_id is not None:
+                    self.changes.note(one.run_id)
+            known = [view for index, _, view in begun if outcomes[index] is Outcome.APPLIED]
             started = [view for view in known if view is not None]
             for view in started:
                 self._actors.adopt(view)
@@ -249,6 +257,10 @@ class Engine:
                 await self._committer.write(commits, applied)
             except Unstorable as problem:
                 raise BadEvents(f"an event {problem}") from problem
+        keys = tuple(key for event, one in missed for key in notes(event, [one], env.now))
+        if keys:
+            with suppress(StoreError):  # the events are stored; only why one of them started nothing is not
+                await self._committer.write([Commit(now=env.now, keys=keys)])
         return list(ids)
 
     async def _ticked(self, due: Sequence[tuple[Cron, Tick]]) -> None:
@@ -403,6 +415,11 @@ class Engine:
         """The engine's time, milliseconds since the epoch."""
         return self._clock.now()
 
+    async def unstarted(self, event_id: str) -> list[Unstarted]:
+        """The functions that an event (internal id) did not start, though it would have, and why."""
+        runs = await self.store.list_runs(RunQuery(event_id=event_id, limit=1_000))
+        return found(await self.store.keys_of(place(event_id)), runs)
+
     async def event(self, internal_id: str) -> StoredEvent | None:
         """One event."""
         return await self.store.get_event(internal_id)
@@ -467,6 +484,17 @@ class Engine:
 
 def _secret() -> str:
     return secrets.token_urlsafe(32)
+
+
+def _missed(
+    commits: Sequence[Commit], begun: Sequence[tuple[int, StoredEvent, RunView | None]], outcomes: Sequence[Outcome]
+) -> Iterator[tuple[StoredEvent, Unstarted]]:
+    """What was to begin, and did not."""
+    for index, event, _ in begun:
+        said = outcomes[index]
+        found = not_started(commits[index], duplicate=said is Outcome.DUPLICATE, refused=said is Outcome.REFUSED)
+        if found is not None:
+            yield event, found
 
 
 def _stored(event: IncomingEvent, internal_id: str, now: int) -> StoredEvent:

@@ -333,6 +333,10 @@ class Store(Protocol):
         """Delete one; False when there is none of that id."""
         ...
 
+    async def keys_of(self, function_id: str) -> list[str]:
+        """The keys (``RunKey.key``) that are stored for a function id, or for what stands in its place, in order."""
+        ...
+
     async def pauses(self) -> list[Pause]:
         """Every paused function, by id."""
         ...

@@ -421,6 +421,10 @@ class MemoryStore(WorkerTable):
         """See :meth:`Store.drop_cancellation`."""
         return self._cancellations.pop(cancellation_id, None) is not None
 
+    async def keys_of(self, function_id: str) -> list[str]:
+        """See :meth:`Store.keys_of`."""
+        return sorted(key for owner, key in self._keys if owner == function_id)
+
     async def pauses(self) -> list[Pause]:
         """See :meth:`Store.pauses`."""
         return [self._pauses[function_id] for function_id in sorted(self._pauses)]

@@ -319,6 +319,10 @@ class SealedStore:
         """See :meth:`Store.drop_cancellation`."""
         return await self.inner.drop_cancellation(cancellation_id)
 
+    async def keys_of(self, function_id: str) -> list[str]:
+        """See :meth:`Store.keys_of`."""
+        return await self.inner.keys_of(function_id)
+
     async def pauses(self) -> list[Pause]:
         """See :meth:`Store.pauses`."""
         return await self.inner.pauses()

@@ -7,15 +7,29 @@ from datetime import UTC, datetime
 import msgspec
 
 from stepwell.core.inputs import Input
-from stepwell.core.model import Run, RunStatus, RunView, Step
+from stepwell.core.model import Run, RunStatus, RunView, Step, StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.server.settings.model import LogFormat
-from stepwell.server.telemetry.observers import Observer
+from stepwell.server.telemetry.observers import Missed, Observer
 from stepwell.wire.errors import parse_error
 from stepwell.wire.masks import mask_text
 
 logger = logging.getLogger("stepwell.runs")
-_OURS = ("event", "run_id", "step_id", "step", "function", "app", "status", "op", "attempts", "duration_ms", "error")
+_OURS = (
+    "event",
+    "event_id",
+    "run_id",
+    "step_id",
+    "step",
+    "function",
+    "app",
+    "status",
+    "op",
+    "attempts",
+    "duration_ms",
+    "error",
+    "reason",
+)
 
 
 class JsonFormatter(logging.Formatter):
@@ -52,6 +66,15 @@ class TextFormatter(logging.Formatter):
 
 class RunLog(Observer):
     """Says when a run begins or ends, a step ends, and an attempt has failed."""
+
+    def received(self, events: Sequence[StoredEvent], missed: Sequence[Missed] = ()) -> None:
+        """One line for each function that an event did not start."""
+        for event, one in missed:
+            said = {"event": "run.not_started", "event_id": event.internal_id, "function": one.function_id}
+            more = {"reason": one.reason, **({"run_id": one.run_id} if one.run_id else {})}
+            logger.info(
+                "event %s starts no run of %s: %s", event.internal_id, one.function_id, one.reason, extra=said | more
+            )
 
     def moved(self, before: RunView, commit: Commit, inputs: Sequence[Input]) -> None:
         """One line for each of these."""

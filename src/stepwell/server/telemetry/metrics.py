@@ -12,7 +12,7 @@ from stepwell.core.flow.hosts import HostRules, host_of
 from stepwell.core.inputs import Answered, Fetched, Held, Input
 from stepwell.core.model import Run, RunView, Step, StepStatus, StoredEvent
 from stepwell.core.outputs import Commit
-from stepwell.server.telemetry.observers import Observer
+from stepwell.server.telemetry.observers import Missed, Observer
 from stepwell.wire.fetch import FetchBroken
 from stepwell.wire.ops import Opcode
 
@@ -34,6 +34,7 @@ class Metric(NamedTuple):
 
 METRICS: Final = (
     Metric("stepwell_events_received_total"),
+    Metric("stepwell_runs_not_started_total", ("function", "reason")),
     Metric("stepwell_runs_ended_total", ("function", "status")),
     Metric("stepwell_run_duration_seconds", ("function",), _LONG),
     Metric("stepwell_steps_ended_total", ("op", "status")),
@@ -76,9 +77,11 @@ class Metrics(Observer):
         self._gauge("stepwell_items", "claimed").set(claimed)
         return generate_latest(self._registry)
 
-    def received(self, events: Sequence[StoredEvent]) -> None:
+    def received(self, events: Sequence[StoredEvent], missed: Sequence[Missed] = ()) -> None:
         """Count them."""
         self._count("stepwell_events_received_total", by=len(events))
+        for _, one in missed:
+            self._count("stepwell_runs_not_started_total", self._name(one.function_id), one.reason)
 
     def wrote(self, seconds: float, commits: int) -> None:
         """Count the commits, and how long it took."""

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from stepwell.core.inputs import Input
 from stepwell.core.model import RunView, StoredEvent
 from stepwell.core.outputs import Commit
+from stepwell.core.unstarted import Unstarted
+
+Missed = tuple[StoredEvent, Unstarted]
 
 logger = logging.getLogger("stepwell.telemetry")
 
@@ -13,8 +16,8 @@ logger = logging.getLogger("stepwell.telemetry")
 class Observer:
     """Told of what was stored, on the engine's loop, once, by the process that decided it. Each method does nothing here."""
 
-    def received(self, events: Sequence[StoredEvent]) -> None:
-        """Events came in from outside."""
+    def received(self, events: Sequence[StoredEvent], missed: Sequence[Missed] = ()) -> None:
+        """Events came in from outside; ``missed``: functions that some of them would have started, and did not."""
 
     def moved(self, before: RunView, commit: Commit, inputs: Sequence[Input]) -> None:
         """``commit`` was applied to a run, because of ``inputs``. ``before``: the run as it was, to be read only."""
@@ -39,11 +42,11 @@ class Observers(Observer):
         """One more, from now on."""
         self._all.append(observer)
 
-    def received(self, events: Sequence[StoredEvent]) -> None:
+    def received(self, events: Sequence[StoredEvent], missed: Sequence[Missed] = ()) -> None:
         """Tell all."""
         for observer in self._all:
             try:
-                observer.received(events)
+                observer.received(events, missed)
             except Exception:
                 logger.exception("events could not be observed")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
@@ -15,7 +15,7 @@ from stepwell.core.inputs import Answered, Input
 from stepwell.core.model import RunView, StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.core.spans import Span, call_span, event_span, run_span, step_spans
-from stepwell.server.telemetry.observers import Observer
+from stepwell.server.telemetry.observers import Missed, Observer
 from stepwell.wire.constants import VERSION
 
 _CLOSE_S = 5.0
@@ -36,10 +36,10 @@ class Tracing(Observer):
         self._exporter = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")
         self._processor = BatchSpanProcessor(self._exporter)
 
-    def received(self, events: Sequence[StoredEvent]) -> None:
+    def received(self, events: Sequence[StoredEvent], missed: Sequence[Missed] = ()) -> None:
         """Their spans."""
         for event in events:
-            self._send(event_span(event))
+            self._send(event_span(event, [one for of, one in missed if of is event]))
 
     def moved(self, before: RunView, commit: Commit, inputs: Sequence[Input]) -> None:
         """The spans of what has ended with this."""
@@ -76,6 +76,7 @@ class Tracing(Observer):
                 parent=_context(span.at.trace_id, span.parent) if span.parent is not None else None,
                 resource=self._resource,
                 attributes=attributes,
+                events=[Event("run not started", note, span.start * 1_000_000) for note in span.notes],
                 kind=SpanKind[span.kind.name],
                 status=Status(StatusCode.ERROR, span.error) if span.error else Status(StatusCode.UNSET),
                 start_time=span.start * 1_000_000,

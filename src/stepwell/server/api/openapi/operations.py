@@ -60,6 +60,7 @@ _ONE_RUN: Final = envelope(ref("Run"))
 _RUNS: Final = envelope(array(ref("Run")), cursor=MAYBE_ULID)
 _FOUND: Final = envelope(array(ref("Run")), cursor=MAYBE_ULID, looked_at=WHOLE)
 _MADE: Final = envelope(obj("run_id original_run_id", run_id=ULID, original_run_id=ULID))
+_UNSTARTED: Final = obj("function reason message run_id", function=TEXT, reason=TEXT, message=TEXT, run_id=MAYBE_ULID)
 _PAUSED: Final[dict[str, Schema]] = {"id": TEXT, "paused": FLAG, "paused_at": MAYBE_TIME}
 
 OPERATIONS: Final = (
@@ -100,7 +101,12 @@ OPERATIONS: Final = (
     ),
     Operation("get", "/v1/events/{event_id}", "getEvent", "One event", {200: envelope(ref("Event"))}, _RUN),
     Operation(
-        "get", "/v1/events/{event_id}/runs", "listRunsOfEvent", "The runs that an event started", {200: _RUNS}, _RUN
+        "get",
+        "/v1/events/{event_id}/runs",
+        "listRunsOfEvent",
+        "The runs that an event started, and what it did not start and why",
+        {200: envelope(array(ref("Run")), not_started=array(_UNSTARTED))},
+        _RUN,
     ),
     Operation(
         "get",

@@ -98,6 +98,7 @@ class Queries:
     find_signal: str
     waiting_names: str
     cancellations: str
+    keys_of: str
     pauses: str
     old_runs: str
     runs_of_events: str

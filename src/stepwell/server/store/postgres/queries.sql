@@ -355,6 +355,9 @@ SELECT name FROM found WHERE name IS NOT NULL;
 -- name: cancellations
 SELECT data FROM stepwell.cancellations ORDER BY cancellation_id DESC;
 
+-- name: keys_of
+SELECT key FROM stepwell.run_keys WHERE function_id = $1 ORDER BY key;
+
 -- name: pauses
 SELECT function_id, paused_at FROM stepwell.pauses ORDER BY function_id;
 

@@ -146,6 +146,11 @@ async def workers(conn: Conn) -> list[WorkerRecord]:
     return [_decode_worker(data) for (data,) in await conn.fetch(SQL.workers)]
 
 
+async def keys_of(conn: Conn, function_id: str) -> list[str]:
+    """See :meth:`Store.keys_of`."""
+    return [key for (key,) in await conn.fetch(SQL.keys_of, function_id)]
+
+
 async def pauses(conn: Conn) -> list[Pause]:
     """See :meth:`Store.pauses`."""
     return [Pause(*row) for row in await conn.fetch(SQL.pauses)]

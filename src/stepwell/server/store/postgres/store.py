@@ -230,6 +230,10 @@ class PostgresStore:
         """See :meth:`Store.cancellations`."""
         return await self._read(reader.cancellations)
 
+    async def keys_of(self, function_id: str) -> list[str]:
+        """See :meth:`Store.keys_of`."""
+        return await self._read(reader.keys_of, function_id)
+
     async def pauses(self) -> list[Pause]:
         """See :meth:`Store.pauses`."""
         return await self._read(reader.pauses)

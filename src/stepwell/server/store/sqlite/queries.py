@@ -60,6 +60,7 @@ class Queries:
     put_cancellations: str
     cancellations: str
     drop_cancellation: str
+    keys_of: str
     pauses: str
     put_pause: str
     drop_pause: str

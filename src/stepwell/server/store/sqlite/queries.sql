@@ -100,6 +100,9 @@ SELECT data FROM cancellations ORDER BY cancellation_id DESC;
 -- name: drop_cancellation
 DELETE FROM cancellations WHERE cancellation_id = ?;
 
+-- name: keys_of
+SELECT key FROM run_keys WHERE function_id = ? ORDER BY key;
+
 -- name: pauses
 SELECT function_id, paused_at FROM pauses ORDER BY function_id;
 

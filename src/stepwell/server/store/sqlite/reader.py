@@ -133,6 +133,10 @@ class Reader:
         """See :meth:`Store.workers`."""
         return [_decode_worker(data) for (data,) in self._conn.execute(SQL.workers)]
 
+    def keys_of(self, function_id: str) -> list[str]:
+        """See :meth:`Store.keys_of`."""
+        return [key for (key,) in self._conn.execute(SQL.keys_of, (function_id,))]
+
     def pauses(self) -> list[Pause]:
         """See :meth:`Store.pauses`."""
         return [Pause(*row) for row in self._conn.execute(SQL.pauses)]

@@ -214,6 +214,10 @@ class SQLiteStore:
         """See :meth:`Store.drop_cancellation`."""
         return await self._writer.do(Writer.drop_cancellation, cancellation_id)
 
+    async def keys_of(self, function_id: str) -> list[str]:
+        """See :meth:`Store.keys_of`."""
+        return await self._reader.do(Reader.keys_of, function_id)
+
     async def pauses(self) -> list[Pause]:
         """See :meth:`Store.pauses`."""
         return await self._reader.do(Reader.pauses)
