@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepwell.core.flow.entrance import entrance
 from stepwell.core.flow.starts import MAX_PRIORITY_S, StartRules, rules_for
 from stepwell.core.inputs import Answered, Began, Env, Fired, Held, Input
 from stepwell.core.machine import step
@@ -15,6 +16,7 @@ from stepwell.core.outputs import Commit
 from stepwell.core.runs import start
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.errors import ErrorInfo
+from stepwell.wire.function_config import Debounce, RateLimit
 from stepwell.wire.functions import Concurrency, FunctionConfig, Throttle
 from stepwell.wire.ops import Op
 
@@ -72,6 +74,22 @@ def test_the_key_of_a_throttle_is_its_value() -> None:
     assert one.bucket.startswith("throttle:app-f:")
     assert one.bucket != other.bucket
     assert (one.limit, one.period_ms, one.burst) == (5, 60_000, 2), "three at once are one, and two more"
+
+
+@pytest.mark.parametrize("key", ["now()", "now_plus('1h')", "event.data.no.such", "1 / 0"])
+def test_keys_know_no_time_and_what_is_missing_is_one_value(key: str) -> None:
+    """Else each event would have a key of its own, and the limit would never hold."""
+    first, other = ({"user": n} for n in range(2))
+    throttle = Throttle(limit=1, period_ms=1_000, burst=1, key=key)
+    concurrency = (Concurrency(limit=1, key=key),)
+    made = [
+        rules(data, throttle=throttle, concurrency=concurrency, run_concurrency=concurrency) for data in (first, other)
+    ]
+    assert made[0] == made[1]
+    slug = config(rate_limit=RateLimit(limit=1, period_ms=1_000, key=key), debounce=Debounce(period_ms=1_000, key=key))
+    entrances = [entrance(slug, b'{"data":{"user":%d},"ts":%d}' % (n, n), n) for n in range(2)]
+    assert entrances[0] == entrances[1]
+    assert entrances[0].rate is not None
 
 
 @pytest.mark.parametrize("burst", [0, 1])

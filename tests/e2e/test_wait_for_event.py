@@ -172,6 +172,17 @@ async def test_an_event_ends_the_run_it_means(platform: Embedded) -> None:
     assert not view.run.status.ended
 
 
+async def test_what_both_events_lack_is_not_equal(platform: Embedded) -> None:
+    waits = await begun(platform, "order", timeout="500ms")
+    ends = await begun(platform, "endable")
+    await platform.send("paid", {"amount": 1})
+    await platform.send("end", {})
+    assert [run.output for run in await platform.wait(waits, 10)] == [None]
+    view = await platform.view_of(ends)
+    assert view is not None
+    assert not view.run.status.ended
+
+
 async def test_waits_outlive_the_process(db: str) -> None:
     async with stepwell.embedded(client, db=db) as first:
         event = await begun(first, "order", id=7, timeout="1h")
