@@ -87,6 +87,8 @@ async def test_a_secret_that_begins_with_another_one_is_not_shown_in_part() -> N
 class Place:
     """Where large bodies go."""
 
+    holds = 1
+
     def __init__(self) -> None:
         self.parts: list[bytes] = []
 

@@ -37,6 +37,7 @@ TEXTS = {
     "sensitive_headers": "x-a",
     "always_replay": "yes",
     "max_body": "1 GB",
+    "body_memory": "1 GB",
     "log_format": "json",
     "otlp_endpoint": "http://c:4318",
 }

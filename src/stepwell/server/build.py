@@ -49,7 +49,11 @@ def _fetcher(settings: Settings) -> AiohttpFetcher:
     guard = Guard(allow_private=settings.kind == "dev", allow=settings.allow)
     try:
         check_proxies(settings.networks, guard)
-        return AiohttpFetcher(guard, Limits(max_body=settings.max_body), networks=Networks(settings.networks))
+        return AiohttpFetcher(
+            guard,
+            Limits(max_body=settings.max_body, arriving=settings.body_memory),
+            networks=Networks(settings.networks),
+        )
     except BadNetwork as problem:
         raise SettingsError(str(problem)) from None
 

@@ -10,7 +10,10 @@ class NotStored(Exception):
 
 
 class Sink(Protocol):
-    """Where a large body is stored while it arrives. Both raise :class:`NotStored`."""
+    """Where a large body is stored while it arrives. Both raise :class:`NotStored`. ``holds``: bytes of it in memory, at
+    most."""
+
+    holds: int
 
     async def write(self, data: bytes) -> None:
         """More of the body; waits while the store is slow."""

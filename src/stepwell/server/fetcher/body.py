@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from aiohttp import ClientResponse, StreamReader
 
 from stepwell.server.fetcher.base import Sink
+from stepwell.server.fetcher.budget import Budget
 from stepwell.server.fetcher.tee import Tee
 from stepwell.server.fetcher.timing import Timing
 from stepwell.wire.constants import INLINE_BODY_BYTES, MAX_FETCH_BODY
@@ -42,33 +43,39 @@ async def sliced(body: bytes, timing: Timing, watch: asyncio.Timeout, seconds: f
 
 
 async def read_body(
-    response: ClientResponse, limit: int, tee: Tee | None = None, head: FetchResponse | None = None
+    response: ClientResponse, limit: int, budget: Budget, tee: Tee | None = None, head: FetchResponse | None = None
 ) -> tuple[bytes, int | None]:
     """The body as it came over the wire, still encoded; or nothing and the size of one that was stored as it arrived.
 
     Raises :class:`TooLarge` as soon as it is known to be over ``limit``, :class:`NotStored`. A body that takes more than one
     read goes to ``tee`` too, after its ``head``; one over ``INLINE_BODY_BYTES`` is stored where the tee has a place for it.
+    One that is large, or says that it will be, is read on when ``budget`` has room for what it takes in memory.
     """
-    if _announced(response) > limit:
+    announced = _announced(response)
+    if announced > limit:
         raise TooLarge(limit)
     content = response.content
-    first = await content.readany()
-    if len(first) > limit:
+    begun = await content.readany()
+    if len(begun) > limit:
         raise TooLarge(limit)
     if content.at_eof():
-        return first, None
-    if tee is None or head is None:
-        return await _collect(content, [first], limit, None), None
-    tee.begin(head)
-    tee.write(first)
-    chunks = [first]
-    whole = await _collect(content, chunks, min(limit, INLINE_BODY_BYTES), tee, stop=True)
-    if content.at_eof() and len(whole) <= limit:
-        return whole, None
-    sink = tee.store(head) if len(whole) <= limit else None
-    if sink is None:
-        return await _collect(content, [whole], min(limit, MAX_FETCH_BODY), tee), None
-    return b"", await _store(content, whole, sink, limit, tee)
+        return begun, None
+    if tee is not None and head is not None:
+        tee.begin(head)
+        tee.write(begun)
+    if announced <= INLINE_BODY_BYTES:
+        begun = await _collect(content, [begun], min(limit, INLINE_BODY_BYTES), tee, stop=True)
+        if content.at_eof() and len(begun) <= limit:
+            return begun, None
+        if len(begun) > limit:
+            raise TooLarge(limit)
+    sink = tee.store(head) if tee is not None and head is not None else None
+    if sink is not None:
+        async with budget.held(sink.holds):
+            return b"", await _store(content, begun, sink, limit, tee)
+    whole = limit if tee is None else min(limit, MAX_FETCH_BODY)
+    async with budget.held(announced or whole):
+        return await _collect(content, [begun], whole, tee), None
 
 
 async def _collect(
@@ -87,7 +94,7 @@ async def _collect(
     return b"".join(chunks)
 
 
-async def _store(content: StreamReader, begun: bytes, sink: Sink, limit: int, tee: Tee) -> int:
+async def _store(content: StreamReader, begun: bytes, sink: Sink, limit: int, tee: Tee | None) -> int:
     """Store what has begun and all that follows; the size."""
     size = len(begun)
     await sink.write(begun)
@@ -96,7 +103,8 @@ async def _store(content: StreamReader, begun: bytes, sink: Sink, limit: int, te
         size += len(chunk)
         if size > limit:
             raise TooLarge(limit)
-        tee.write(chunk)
+        if tee is not None:
+            tee.write(chunk)
         await sink.write(chunk)
     return await sink.end()
 

@@ -14,6 +14,7 @@ from yarl import URL
 from stepwell.core.fetch_redirects import crosses, next_hop
 from stepwell.server.fetcher.addresses import literal
 from stepwell.server.fetcher.body import SLICE_BYTES, TooLarge, read_body, sliced
+from stepwell.server.fetcher.budget import ARRIVING_BYTES, Budget
 from stepwell.server.fetcher.cookies import cookies_of
 from stepwell.server.fetcher.exact import ExactRequest
 from stepwell.server.fetcher.failures import Resent, broken, failure
@@ -40,7 +41,8 @@ _MAX_HEADER_BYTES = 64 * 1024
 class Limits:
     """Defaults of the platform, in seconds; ``connections`` is the size of the pool that all requests share.
 
-    ``max_body``: bytes of a response's body, where the request says nothing else.
+    ``max_body``: bytes of a response's body, where the request says nothing else. ``arriving``: bytes that large bodies may
+    take in memory while they arrive, all together.
     """
 
     connect: float = 10.0
@@ -51,6 +53,7 @@ class Limits:
     keep_alive: float = 30.0
     connections: int = 10_000
     max_body: int = MAX_FETCH_BODY
+    arriving: int = ARRIVING_BYTES
 
 
 @dataclass(slots=True)
@@ -79,6 +82,7 @@ class AiohttpFetcher:
     ) -> None:
         self._guard = guard or Guard()
         self._limits = limits or Limits()
+        self._budget = Budget(self._limits.arriving)
         self._tls = tls
         self._lookup = lookup
         self._networks = networks or Networks()
@@ -174,15 +178,23 @@ class AiohttpFetcher:
             response.close()
             return replace(following, elapsed_ms=made.timing.elapsed_ms, phases=made.timing.phases)
         if following is None:
-            body, stored = await read_body(response, self._cap(request), made.tee, head)
+            body, stored = await read_body(response, self._cap(request), self._budget, made.tee, head)
             made.timing.received()
             timing = made.timing
             return replace(head, body=body, stored=stored, elapsed_ms=timing.elapsed_ms, phases=timing.phases)
-        await _drain(response)
+        await self._drain(response)
         if crosses(request, following):
             return replace(head, onward=True, elapsed_ms=made.timing.elapsed_ms, phases=made.timing.phases)
         made.history += (Hop(head.status, head.url, head.headers),)
         return following
+
+    async def _drain(self, response: ClientResponse) -> None:
+        try:
+            await read_body(response, _HOP_BODY_BYTES, self._budget)
+        except TooLarge:
+            response.close()
+        else:
+            response.release()
 
     def _cap(self, request: FetchRequest) -> int:
         """A larger body could not become a record: the platform's limit or the request's own, or that of text."""
@@ -276,15 +288,6 @@ def _as_sent(value: str) -> str:
     except UnicodeEncodeError:
         return value.encode().decode("latin-1")
     return value
-
-
-async def _drain(response: ClientResponse) -> None:
-    try:
-        await read_body(response, _HOP_BODY_BYTES)
-    except TooLarge:
-        response.close()
-    else:
-        response.release()
 
 
 def _head(request: FetchRequest, response: ClientResponse, made: _Attempt) -> FetchResponse:

@@ -22,12 +22,13 @@ class Spill:
     A piece is written while the next one arrives; who has two to write waits, and so does the upstream.
     """
 
+    holds = 2 * PIECE_BYTES
+
     def __init__(self, store: Store, claim: ItemRef, gate: asyncio.Semaphore) -> None:
         self._store = store
         self._claim = claim
         self._gate = gate
-        self._buffer = memoryview(bytearray(PIECE_BYTES))
-        self._other = memoryview(b"")
+        self._buffer = self._other = memoryview(b"")  # taken with the first bytes: until then the body waits for memory
         self._held = 0
         self._start = 0
         self._last: asyncio.Task[None] | None = None
@@ -35,6 +36,7 @@ class Spill:
     async def write(self, data: bytes) -> None:
         """More of the body. Raises ``NotStored`` when the store can not take it."""
         rest = memoryview(data)
+        self._buffer = self._buffer or memoryview(bytearray(PIECE_BYTES))
         while rest:
             if self._held == PIECE_BYTES:  # the last piece is known by its end
                 await self._put()

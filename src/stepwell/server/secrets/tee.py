@@ -101,6 +101,7 @@ class _CleanSink:
     """Stands before a sink."""
 
     def __init__(self, sink: Sink, needles: Sequence[bytes]) -> None:
+        self.holds = sink.holds
         self._sink = sink
         self._cleaner = Cleaner(needles)
 

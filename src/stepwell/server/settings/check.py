@@ -24,6 +24,8 @@ def check(settings: Settings) -> Settings:
         raise SettingsError("The largest body must be at least one byte; 64 MiB are the default.")
     if settings.keep_ms is not None and settings.keep_ms < MIN_KEEP_MS:
         raise SettingsError("Runs must be kept for a day or longer: for so long their event ids start no second one.")
+    if settings.body_memory < 1:
+        raise SettingsError("The memory for bodies must be at least one byte; 256 MiB are the default.")
     database_path(settings.db)
     if settings.db_listen is not None and not is_postgres(settings.db_listen):
         raise SettingsError("STEPWELL_DB_LISTEN must be a postgresql:// URL: the way to the database past its proxy.")

@@ -179,6 +179,14 @@ FIELDS: Final = {
             flags=("--max-body",),
             metavar="SIZE",
         ),
+        Field(
+            name="body_memory",
+            about="Memory for large response bodies that arrive, all together; further ones wait.",
+            default="256MiB",
+            read=readers.size,
+            flags=("--body-memory",),
+            metavar="SIZE",
+        ),
         Field(name="hosts", about="Limits of the hosts that functions call.", default=_NONE, read=readers.hosts),
         Field(
             name="networks",

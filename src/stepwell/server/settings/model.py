@@ -67,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     always_replay: bool = False
     max_body: int = MAX_FETCH_BODY
     """Bytes of a response's body, where the request itself does not say."""
+    body_memory: int = 256 * 1024 * 1024
+    """Bytes that large bodies may take in memory while they arrive, all together."""
     log_format: LogFormat = "text"
     otlp_endpoint: str | None = None
     """Where traces are sent, by OTLP over HTTP; None: nowhere."""
