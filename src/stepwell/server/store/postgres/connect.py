@@ -88,8 +88,8 @@ class Pool:
             pool.terminate()
 
     @asynccontextmanager
-    async def transaction(self, *, snapshot: bool = False) -> AsyncGenerator[Conn]:
-        """A transaction; ``snapshot``: one that reads only, and sees one moment."""
+    async def transaction(self, *, snapshot: bool = False, begun: bool = True) -> AsyncGenerator[Conn]:
+        """A transaction; ``snapshot``: one that reads only, and sees one moment. Not ``begun``: ``BEGIN`` is the caller's."""
         if self._pool is None:
             raise StoreError("The database is not open: call open() first.")
         level = "repeatable_read" if snapshot else "read_committed"
@@ -97,7 +97,7 @@ class Pool:
         conn = await self._pool.acquire(timeout=CONNECT_S + 1)
         watch = asyncio.get_running_loop().call_later(seconds, conn.terminate)
         try:
-            async with conn.transaction(isolation=level, readonly=snapshot):
+            async with conn.transaction(isolation=level, readonly=snapshot) if begun else _ended(conn):
                 yield cast("Conn", conn)
         except asyncpg.ReadOnlySQLTransactionError:
             await self._pool.expire_connections()  # the primary has become a standby: it is looked for again
@@ -110,6 +110,19 @@ class Pool:
         finally:
             watch.cancel()
             await self._pool.release(conn)
+
+
+@asynccontextmanager
+async def _ended(conn: Any) -> AsyncGenerator[None]:
+    """End the transaction that was begun inside."""
+    try:
+        yield
+    except BaseException:
+        if not conn.is_closed() and conn.is_in_transaction():
+            await conn.execute("ROLLBACK")
+        raise
+    if conn.is_in_transaction():
+        await conn.execute("COMMIT")
 
 
 async def _nothing(_conn: object) -> None:

@@ -1,8 +1,11 @@
 """What transactions of several processes lock, so that no two of them decide on the same thing at once.
 
-Advisory locks, as there may be no row yet, on stripes, so that a transaction of any size takes a bounded number of them. Always
-in this order, each kind sorted, so that nobody waits in a circle: admission buckets; runs, keys and signals; rows of items;
-slots and paces. Whoever claims an item skips the rows that others have locked. All end with the transaction.
+Advisory locks, as there may be no row yet. Always in this order, each kind sorted, so that nobody waits in a circle: admission
+buckets; runs, keys and signals; rows of items; slots and paces. Whoever claims an item skips the rows that others have locked.
+All end with the transaction.
+
+Locks have their place in the memory that all transactions of a database share. One with very many names takes a single lock in
+their place, which the others share.
 """
 
 from collections.abc import Iterable
@@ -24,14 +27,26 @@ class Kind(IntEnum):
     FLOW = 0x53746502
 
 
-_STRIPES = {Kind.ADMISSION: 64, Kind.STATE: 256, Kind.FLOW: 1}
+_ALL = 0x53746510
+_MANY = 1_000
+"""Names from which on all of the kind are locked."""
+
+
+def lock_sql(kind: Kind, names: Iterable[str]) -> str:
+    """Waits until nobody else has one of the names."""
+    found = sorted({crc32(name.encode("utf-8", "replace")) - 2**31 for name in names})
+    if not found:
+        return ""
+    if len(found) > _MANY:
+        return SQL.lock_all.format(all=_ALL, kind=int(kind))
+    return SQL.lock.format(all=_ALL, kind=int(kind), names=",".join(map(str, found)))
 
 
 async def lock(conn: Conn, kind: Kind, names: Iterable[str]) -> None:
     """Wait until nobody else has one of the names."""
-    stripes = sorted({crc32(name.encode("utf-8", "replace")) % _STRIPES[kind] for name in names})
-    if stripes:
-        await conn.fetch(SQL.lock, int(kind), stripes)
+    sql = lock_sql(kind, names)
+    if sql:
+        await conn.execute(sql)
 
 
 def names_of(commit: Commit) -> set[str]:

@@ -5,7 +5,7 @@ opened, and parked ones that expire. Rows that another transaction has locked ar
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from stepwell.core.flow.gates import Gate
 from stepwell.core.model import Item
@@ -14,6 +14,7 @@ from stepwell.server.store.codec import stored_item
 from stepwell.server.store.ledger import gate_of, gate_text
 from stepwell.server.store.picking import Candidate, Picker
 from stepwell.server.store.plan import Plan
+from stepwell.server.store.postgres.look import Found, Ready
 from stepwell.server.store.postgres.queries import SQL
 from stepwell.server.store.postgres.session import Session
 
@@ -35,6 +36,7 @@ class _Source:
         self._page = deque(ready)
         self._last = _START
         self._more = bool(sql)
+        """Whether there may be more to read."""
 
     async def head(self) -> Candidate | None:
         """The oldest one left."""
@@ -55,7 +57,11 @@ class _Source:
     async def _read(self) -> None:
         walk = self._walk
         size = walk.left if self._gate is None else min(_PAGE, walk.left)
-        rows = await walk.session.conn.fetch(self._sql, self._value, *self._last, size)
+        await self.take(await walk.session.conn.fetch(self._sql, self._value, *self._last, size), size)
+
+    async def take(self, rows: Sequence[Ready], size: int) -> None:
+        """A page that was read for ``size`` rows."""
+        walk = self._walk
         self._more = len(rows) == size
         for seq, run_id, key, due_at, claim, attempt, rescues, data in rows:
             self._last = (due_at, seq)
@@ -66,9 +72,10 @@ class _Source:
 
 
 class _Walk:
-    def __init__(self, session: Session, plan: Plan, request: ClaimRequest) -> None:
+    def __init__(self, session: Session, plan: Plan, request: ClaimRequest, found: Found) -> None:
         self.session = session
         self.plan = plan
+        self._found = found
         self.picker = Picker(plan, request)
         self._request = request
 
@@ -92,9 +99,10 @@ class _Walk:
         now = self._request.now
         fresh = self.picker.fresh()
         await self.session.know([found.item for found in fresh])
-        sources = [_Source(self, "", 0, ready=fresh), _Source(self, SQL.ready_items, now)]
-        ((gated,),) = await self.session.conn.fetch(SQL.gated, now)
-        if gated or self._changed:
+        stored = _Source(self, SQL.ready_items, now)
+        await stored.take(self._found.ready, self._request.limit)
+        sources = [_Source(self, "", 0, ready=fresh), stored]
+        if self._found.gated or self._changed:
             await self.session.lock_flow()
             sources += await self._parked()
         return sources
@@ -117,6 +125,6 @@ class _Walk:
         ]
 
 
-async def pick(session: Session, plan: Plan, request: ClaimRequest) -> list[Item]:
+async def pick(session: Session, plan: Plan, request: ClaimRequest, found: Found) -> list[Item]:
     """Claim items in the plan; what is due and held back is parked in it."""
-    return await _Walk(session, plan, request).run() if request.limit > 0 else []
+    return await _Walk(session, plan, request, found).run() if request.limit > 0 else []

@@ -12,40 +12,29 @@ Row = Sequence[object]
 class Queries:
     """One attribute for each statement in ``queries.sql``; the two are compared at import."""
 
+    begin: str
     lock: str
+    lock_all: str
+    look: str
+    write: str
     versions: str
-    keys: str
     headers: str
     admissions: str
-    stored_waits: str
-    waited: str
-    signal_holders: str
     lock_items: str
-    lock_items_of_runs: str
     lock_lost_items: str
     holds_of_runs: str
     used: str
     flows: str
-    gated: str
     opening_gates: str
     ready_items: str
     parked_items: str
     expired_items: str
-    numbers: str
-    put_events: str
-    put_keys: str
-    put_runs: str
-    put_links: str
-    put_steps: str
     put_waits: str
     drop_waits: str
     put_cancellations: str
     put_bodies: str
-    delete_items: str
-    put_items: str
     touch_items: str
     park_items: str
-    claim_items: str
     free_items: str
     put_gates: str
     drop_gates: str
@@ -127,6 +116,9 @@ class Queries:
 SQL = Queries(**load_statements(__package__ or "", Queries))
 
 
-def columns(rows: Iterable[Row]) -> list[list[object]]:
-    """Rows as one array for each column, ordered by the first columns: whoever writes takes rows in one order."""
-    return [list(column) for column in zip(*rows, strict=True)]
+def columns(rows: Iterable[Row], width: int = 0) -> list[list[object]]:
+    """Rows as one array for each column, ordered by the first columns: whoever writes takes rows in one order.
+
+    ``width``: how many there are of them where there may be no row.
+    """
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]

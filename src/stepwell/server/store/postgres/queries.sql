@@ -1,14 +1,150 @@
 -- Every statement of the store, each under its name. What is written for many rows comes as arrays, one for each column.
+-- Those of a transaction keep the plan that they once got, whatever the tables held then. So each has but one good plan, by index:
+-- what is wanted first has an order, and no sorting is allowed; several columns are looked for through LATERAL, which OFFSET 0
+-- keeps as it is.
+
+-- name: begin
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off;
+SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
 
 -- name: lock
-SELECT pg_advisory_xact_lock($1::int, stripe) FROM unnest($2::int[]) AS stripe;
+SELECT pg_advisory_xact_lock_shared({all}, {kind});
+SELECT pg_advisory_xact_lock({kind}, name) FROM unnest(ARRAY[{names}]) AS name;
+
+-- name: lock_all
+SELECT pg_advisory_xact_lock({all}, {kind});
+
+-- name: look
+WITH found_key AS MATERIALIZED (
+    SELECT found.* FROM unnest($2::text[], $3::text[]) AS asked (function_id, key)
+    CROSS JOIN LATERAL (
+        SELECT function_id, key, expires_at, run_id FROM stepwell.run_keys
+        WHERE run_keys.function_id = asked.function_id AND run_keys.key = asked.key OFFSET 0
+    ) AS found
+), item AS MATERIALIZED (
+    SELECT found.* FROM unnest($4::text[], $5::text[]) AS asked (run_id, key)
+    CROSS JOIN LATERAL (
+        SELECT seq, run_id, key, claim, owner, data FROM stepwell.items
+        WHERE items.run_id = asked.run_id AND items.key = asked.key FOR UPDATE
+    ) AS found
+), dropped AS MATERIALIZED (
+    SELECT found.* FROM unnest($6::text[]) AS asked (run_id)
+    CROSS JOIN LATERAL (
+        SELECT seq, run_id, key, claim, owner, data FROM stepwell.items WHERE items.run_id = asked.run_id FOR UPDATE
+    ) AS found
+), ready AS MATERIALIZED (
+    SELECT seq, run_id, key, due_at, claim, attempt, rescues, data FROM stepwell.items
+    WHERE owner IS NULL AND gate IS NULL AND due_at <= $11 ORDER BY due_at, seq LIMIT $12 FOR UPDATE SKIP LOCKED
+)
+SELECT
+    ARRAY(SELECT (run_id, version) FROM stepwell.runs WHERE run_id = ANY ($1::text[])) AS versions,
+    ARRAY(SELECT (function_id, key, expires_at, run_id) FROM found_key) AS keys,
+    ARRAY(
+        SELECT (run_id, data) FROM stepwell.runs WHERE run_id = ANY (ARRAY(SELECT run_id FROM found_key WHERE run_id IS NOT NULL))
+    ) AS holders,
+    ARRAY(
+        SELECT (seq, run_id, key, claim, owner, data, (
+            SELECT ref FROM stepwell.arriving WHERE ref = item.run_id || '.' || item.key || '.' || item.claim
+        )) FROM item WHERE owner IS NOT NULL
+    ) AS claims,
+    ARRAY(
+        SELECT (seq, run_id, key, claim, owner, data, (
+            SELECT ref FROM stepwell.arriving WHERE ref = dropped.run_id || '.' || dropped.key || '.' || dropped.claim
+        )) FROM dropped
+    ) AS dropped,
+    ARRAY(SELECT (run_id, bucket) FROM stepwell.holds WHERE run_id = ANY ($6::text[])) AS holds,
+    ARRAY(
+        SELECT (asked.run_id, asked.step_id) FROM unnest($7::text[], $8::text[]) AS asked (run_id, step_id)
+        CROSS JOIN LATERAL (
+            SELECT FROM stepwell.waits WHERE waits.run_id = asked.run_id AND waits.step_id = asked.step_id OFFSET 0
+        ) AS found
+    ) AS waits,
+    ARRAY(SELECT (signal, run_id, step_id) FROM stepwell.waits WHERE signal = ANY ($9::text[])) AS signals,
+    ARRAY(
+        SELECT asked.name FROM unnest($10::text[]) AS asked (name)
+        CROSS JOIN LATERAL (SELECT FROM stepwell.waits WHERE waits.name = asked.name ORDER BY path, value, seq LIMIT 1) AS found
+    ) AS waited,
+    ARRAY(
+        SELECT (seq, run_id, key, due_at, claim, attempt, rescues, data) FROM ready
+    ) AS ready,
+    ARRAY(SELECT (run_id, version) FROM stepwell.runs WHERE run_id = ANY (ARRAY(SELECT run_id FROM ready))) AS ready_versions,
+    (SELECT count(*) FROM (
+        SELECT FROM stepwell.items WHERE owner IS NULL AND gate IS NULL AND due_at <= $11 ORDER BY due_at, seq LIMIT $12 + 1
+    ) AS due) AS due,
+    (
+        SELECT due_at FROM stepwell.items WHERE owner IS NULL AND gate IS NULL AND due_at > $11 ORDER BY due_at, seq LIMIT 1
+    ) AS next_due,
+    (SELECT opens_at FROM stepwell.gates WHERE opens_at > $11 ORDER BY opens_at LIMIT 1) AS opens,
+    (SELECT expires_at FROM stepwell.items WHERE gate IS NOT NULL AND expires_at > $11 ORDER BY expires_at LIMIT 1) AS expires,
+    EXISTS (SELECT FROM stepwell.gates WHERE opens_at <= $11 ORDER BY opens_at LIMIT 1)
+        OR EXISTS (SELECT FROM stepwell.items WHERE gate IS NOT NULL AND expires_at <= $11 ORDER BY expires_at LIMIT 1) AS gated;
+
+-- name: write
+WITH numbers AS MATERIALIZED (
+    SELECT ARRAY(SELECT nextval('stepwell.seqs') FROM generate_series(1, $36::int)) AS places,
+        ARRAY(SELECT nextval('stepwell.claims') FROM generate_series(1, $37::int)) AS claims
+), put_events AS (
+    INSERT INTO stepwell.events (internal_id, received_at, name, data)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[]) ON CONFLICT DO NOTHING RETURNING 1
+), put_keys AS (
+    INSERT INTO stepwell.run_keys (function_id, key, expires_at, run_id)
+    SELECT * FROM unnest($5::text[], $6::text[], $7::bigint[], $8::text[])
+    ON CONFLICT (function_id, key) DO UPDATE SET expires_at = excluded.expires_at, run_id = excluded.run_id
+), put_runs AS (
+    INSERT INTO stepwell.runs (run_id, function_id, app_id, status, version, queued_at, data)
+    SELECT * FROM unnest($9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::bytea[])
+    ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, version = excluded.version, data = excluded.data
+), put_links AS (
+    INSERT INTO stepwell.runs_of_event (event_id, run_id) SELECT * FROM unnest($16::text[], $17::text[]) ON CONFLICT DO NOTHING
+), put_steps AS (
+    INSERT INTO stepwell.steps (run_id, step_id, data) SELECT * FROM unnest($18::text[], $19::text[], $20::bytea[])
+    ON CONFLICT (run_id, step_id) DO UPDATE SET data = excluded.data
+), delete_items AS (
+    DELETE FROM stepwell.items WHERE seq = ANY ($21::bigint[])
+), put_items AS (
+    INSERT INTO stepwell.items (run_id, key, seq, due_at, claim, owner, gate, attempt, rescues, expires_at, data)
+    SELECT run_id, key, (SELECT places FROM numbers)[place], due_at, coalesce((SELECT claims FROM numbers)[claim], 0), owner, gate,
+        attempt, rescues, expires_at, data
+    FROM unnest(
+        $22::text[], $23::text[], $24::bigint[], $25::bigint[], $26::bigint[], $27::text[], $28::text[], $29::bigint[],
+        $30::bigint[], $31::bigint[], $32::bytea[]
+    ) AS new (run_id, key, place, due_at, claim, owner, gate, attempt, rescues, expires_at, data)
+    ON CONFLICT (run_id, key) DO UPDATE SET seq = excluded.seq, due_at = excluded.due_at,
+        claim = CASE WHEN items.seq = ANY ($38::bigint[]) THEN excluded.claim ELSE greatest(items.claim, excluded.claim) END, owner = excluded.owner, gate = excluded.gate,
+        attempt = excluded.attempt, rescues = excluded.rescues, expires_at = excluded.expires_at, data = excluded.data
+), claim_items AS (
+    UPDATE stepwell.items
+    SET owner = $33, gate = NULL, claim = (SELECT claims FROM numbers)[($35::bigint[])[array_position($34::bigint[], seq)]]
+    WHERE seq = ANY ($34::bigint[])
+)
+SELECT places, claims, (SELECT count(*) FROM put_events) FROM numbers;
+
+-- name: put_waits
+INSERT INTO stepwell.waits (run_id, step_id, seq, name, path, value, signal, data)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::bytea[])
+ON CONFLICT (run_id, step_id) DO UPDATE SET seq = excluded.seq, name = excluded.name, path = excluded.path,
+    value = excluded.value, signal = excluded.signal, data = excluded.data;
+
+-- name: drop_waits
+DELETE FROM stepwell.waits WHERE (run_id, step_id) IN (SELECT * FROM unnest($1::text[], $2::text[]));
+
+-- name: ready_items
+SELECT seq, run_id, key, due_at, claim, attempt, rescues, data FROM stepwell.items
+WHERE owner IS NULL AND gate IS NULL AND due_at <= $1 AND (due_at, seq) > ($2, $3)
+ORDER BY due_at, seq LIMIT $4 FOR UPDATE SKIP LOCKED;
+
+-- name: next_due
+SELECT
+    (SELECT due_at FROM stepwell.items WHERE owner IS NULL AND gate IS NULL AND due_at > $1 ORDER BY due_at, seq LIMIT 1),
+    (SELECT opens_at FROM stepwell.gates WHERE opens_at > $1 ORDER BY opens_at LIMIT 1),
+    (SELECT expires_at FROM stepwell.items WHERE gate IS NOT NULL AND expires_at > $1 ORDER BY expires_at LIMIT 1),
+    EXISTS (SELECT FROM stepwell.items WHERE owner IS NULL AND gate IS NULL AND due_at <= $1 ORDER BY due_at, seq LIMIT 1)
+        OR EXISTS (SELECT FROM stepwell.gates WHERE opens_at <= $1 ORDER BY opens_at LIMIT 1)
+        OR EXISTS (SELECT FROM stepwell.items WHERE gate IS NOT NULL AND expires_at <= $1 ORDER BY expires_at LIMIT 1);
 
 -- name: versions
 SELECT run_id, version FROM stepwell.runs WHERE run_id = ANY ($1::text[]);
-
--- name: keys
-SELECT function_id, key, expires_at, run_id FROM stepwell.run_keys
-WHERE (function_id, key) IN (SELECT * FROM unnest($1::text[], $2::text[]));
 
 -- name: headers
 SELECT run_id, data FROM stepwell.runs WHERE run_id = ANY ($1::text[]);
@@ -16,29 +152,11 @@ SELECT run_id, data FROM stepwell.runs WHERE run_id = ANY ($1::text[]);
 -- name: admissions
 SELECT bucket, state FROM stepwell.admissions WHERE bucket = ANY ($1::text[]);
 
--- name: stored_waits
-SELECT run_id, step_id FROM stepwell.waits
-WHERE (run_id, step_id) IN (SELECT * FROM unnest($1::text[], $2::text[]));
-
--- name: waited
-SELECT name FROM unnest($1::text[]) AS asked (name) WHERE EXISTS (SELECT FROM stepwell.waits WHERE waits.name = asked.name);
-
--- name: signal_holders
-SELECT signal, run_id, step_id FROM stepwell.waits WHERE signal = ANY ($1::text[]);
-
 -- name: lock_items
 SELECT item.seq, item.run_id, item.key, item.claim, item.owner, item.data, arriving.ref FROM stepwell.items AS item
 LEFT JOIN stepwell.arriving ON arriving.ref = item.run_id || '.' || item.key || '.' || item.claim
 WHERE (item.run_id, item.key) IN (SELECT * FROM unnest($1::text[], $2::text[]))
 ORDER BY item.run_id, item.key FOR UPDATE OF item;
-
--- name: lock_items_of_runs
-SELECT found.* FROM unnest($1::text[]) AS wanted (run_id)
-CROSS JOIN LATERAL (
-    SELECT item.seq, item.run_id, item.key, item.claim, item.owner, item.data, arriving.ref FROM stepwell.items AS item
-    LEFT JOIN stepwell.arriving ON arriving.ref = item.run_id || '.' || item.key || '.' || item.claim
-    WHERE item.run_id = wanted.run_id ORDER BY item.key FOR UPDATE OF item
-) AS found;
 
 -- name: lock_lost_items
 SELECT item.seq, item.run_id, item.key, item.claim, item.owner, item.data, arriving.ref FROM stepwell.items AS item
@@ -55,17 +173,8 @@ SELECT bucket, used FROM stepwell.buckets WHERE bucket = ANY ($1::text[]);
 -- name: flows
 SELECT bucket, data FROM stepwell.flows WHERE bucket = ANY ($1::text[]);
 
--- name: gated
-SELECT coalesce((SELECT min(opens_at) FROM stepwell.gates) <= $1, false)
-    OR coalesce((SELECT min(expires_at) FROM stepwell.items WHERE gate IS NOT NULL AND expires_at IS NOT NULL) <= $1, false);
-
 -- name: opening_gates
 SELECT gate FROM stepwell.gates WHERE opens_at <= $1 OR buckets && $2::text[] ORDER BY gate;
-
--- name: ready_items
-SELECT seq, run_id, key, due_at, claim, attempt, rescues, data FROM stepwell.items
-WHERE owner IS NULL AND gate IS NULL AND due_at <= $1 AND (due_at, seq) > ($2, $3)
-ORDER BY due_at, seq LIMIT $4 FOR UPDATE SKIP LOCKED;
 
 -- name: parked_items
 SELECT seq, run_id, key, due_at, claim, attempt, rescues, data FROM stepwell.items
@@ -77,40 +186,6 @@ SELECT seq, run_id, key, due_at, claim, attempt, rescues, data FROM stepwell.ite
 WHERE gate IS NOT NULL AND expires_at <= $1 AND (due_at, seq) > ($2, $3)
 ORDER BY due_at, seq LIMIT $4 FOR UPDATE SKIP LOCKED;
 
--- name: numbers
-SELECT ARRAY(SELECT nextval('stepwell.seqs') FROM generate_series(1, $1::int)),
-    ARRAY(SELECT nextval('stepwell.claims') FROM generate_series(1, $2::int));
-
--- name: put_events
-INSERT INTO stepwell.events (internal_id, received_at, name, data)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[]) ON CONFLICT DO NOTHING;
-
--- name: put_keys
-INSERT INTO stepwell.run_keys (function_id, key, expires_at, run_id)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[])
-ON CONFLICT (function_id, key) DO UPDATE SET expires_at = excluded.expires_at, run_id = excluded.run_id;
-
--- name: put_runs
-INSERT INTO stepwell.runs (run_id, function_id, app_id, status, version, queued_at, data)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bytea[])
-ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, version = excluded.version, data = excluded.data;
-
--- name: put_links
-INSERT INTO stepwell.runs_of_event (event_id, run_id) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING;
-
--- name: put_steps
-INSERT INTO stepwell.steps (run_id, step_id, data) SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[])
-ON CONFLICT (run_id, step_id) DO UPDATE SET data = excluded.data;
-
--- name: put_waits
-INSERT INTO stepwell.waits (run_id, step_id, seq, name, path, value, signal, data)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bytea[], $7::text[], $8::bytea[])
-ON CONFLICT (run_id, step_id) DO UPDATE SET seq = excluded.seq, name = excluded.name, path = excluded.path,
-    value = excluded.value, signal = excluded.signal, data = excluded.data;
-
--- name: drop_waits
-DELETE FROM stepwell.waits WHERE (run_id, step_id) IN (SELECT * FROM unnest($1::text[], $2::text[]));
-
 -- name: put_cancellations
 INSERT INTO stepwell.cancellations (cancellation_id, data) SELECT * FROM unnest($1::text[], $2::bytea[])
 ON CONFLICT (cancellation_id) DO UPDATE SET data = excluded.data;
@@ -118,19 +193,6 @@ ON CONFLICT (cancellation_id) DO UPDATE SET data = excluded.data;
 -- name: put_bodies
 INSERT INTO stepwell.bodies (ref, run_id, data) SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[])
 ON CONFLICT (ref) DO UPDATE SET run_id = excluded.run_id, data = excluded.data;
-
--- name: delete_items
-DELETE FROM stepwell.items WHERE seq = ANY ($1::bigint[]);
-
--- name: put_items
-INSERT INTO stepwell.items (run_id, key, seq, due_at, claim, owner, gate, attempt, rescues, expires_at, data)
-SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::bigint[],
-    $10::bigint[], $11::bytea[]
-)
-ON CONFLICT (run_id, key) DO UPDATE SET seq = excluded.seq, due_at = excluded.due_at,
-    claim = greatest(items.claim, excluded.claim), owner = excluded.owner, gate = excluded.gate,
-    attempt = excluded.attempt, rescues = excluded.rescues, expires_at = excluded.expires_at, data = excluded.data;
 
 -- name: touch_items
 UPDATE stepwell.items AS item SET attempt = new.attempt
@@ -140,10 +202,6 @@ WHERE item.run_id = new.run_id AND item.key = new.key;
 -- name: park_items
 UPDATE stepwell.items AS item SET gate = new.gate FROM unnest($1::bigint[], $2::text[]) AS new (seq, gate)
 WHERE item.seq = new.seq;
-
--- name: claim_items
-UPDATE stepwell.items AS item SET owner = $1, gate = NULL, claim = new.claim
-FROM unnest($2::bigint[], $3::bigint[]) AS new (seq, claim) WHERE item.seq = new.seq;
 
 -- name: free_items
 UPDATE stepwell.items SET owner = NULL, rescues = rescues + $1 WHERE seq = ANY ($2::bigint[]);
@@ -197,14 +255,6 @@ DELETE FROM stepwell.admissions WHERE bucket = ANY ($1::text[]);
 DELETE FROM stepwell.admissions WHERE bucket IN (
     SELECT bucket FROM stepwell.admissions WHERE idle_at <= $1 ORDER BY idle_at LIMIT 1000 FOR UPDATE SKIP LOCKED
 );
-
--- name: next_due
-SELECT (SELECT min(due_at) FROM stepwell.items WHERE owner IS NULL AND gate IS NULL AND due_at > $1),
-    (SELECT min(opens_at) FROM stepwell.gates WHERE opens_at > $1),
-    (SELECT min(expires_at) FROM stepwell.items WHERE gate IS NOT NULL AND expires_at > $1),
-    coalesce((SELECT min(due_at) FROM stepwell.items WHERE owner IS NULL AND gate IS NULL) <= $1, false)
-        OR coalesce((SELECT min(opens_at) FROM stepwell.gates) <= $1, false)
-        OR coalesce((SELECT min(expires_at) FROM stepwell.items WHERE gate IS NOT NULL AND expires_at IS NOT NULL) <= $1, false);
 
 -- name: mark
 SELECT pg_logical_emit_message(true, 'stepwell', '');

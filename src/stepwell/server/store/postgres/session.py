@@ -28,8 +28,8 @@ class Session:
         self.flow_locked = False
         self.looked: set[Gate] = set()
         """Gates that may have opened, and were looked at."""
-        self.places: dict[str, list[int]] = {}
-        """Of all items of the runs that were locked as a whole."""
+        self.places: dict[str, dict[str, int]] = {}
+        """Of all items of the runs that were locked as a whole, by run and key."""
         self.observed: set[str] = set()
         """Paced buckets of which something was learnt."""
         self.repeats = False
@@ -62,14 +62,20 @@ class Session:
             return []
         return self.take_rows(await self.conn.fetch(SQL.lock_items, *columns(places)))
 
-    async def lock_runs(self, run_ids: Collection[str]) -> None:
-        """Lock all items of runs, and learn of the slots that these hold."""
-        if run_ids:
-            rows = await self.conn.fetch(SQL.lock_items_of_runs, sorted(run_ids))
-            for seq, run_id, *_ in rows:
-                self.places.setdefault(run_id, []).append(seq)
-            self.take_rows(rows)
-            await self._know_runs(run_ids)
+    def take_dropped(self, run_ids: Iterable[str], rows: Sequence[Any], holds: Iterable[Any]) -> None:
+        """All items of these runs, from their locked rows, and the slots that these hold."""
+        for seq, run_id, key, *_ in rows:
+            self.places.setdefault(run_id, {})[key] = seq
+        self.take_rows(rows)
+        self._runs.update(run_ids)
+        for run_id, bucket in holds:
+            self.ledger.holds.setdefault(run_id, set()).add(bucket)
+
+    def stored_places(self, wheres: Iterable[ItemKey]) -> set[int]:
+        """Places of the items that are stored under these keys, as far as their rows were locked and are needed."""
+        found = {self.places.get(run_id, {}).get(key) for run_id, key in wheres}
+        found.update(held.seq for where in wheres if (held := self.ledger.claims.get(where[0], {}).get(where[1])))
+        return {seq for seq in found if seq is not None}
 
     async def know(self, items: Sequence[Item]) -> None:
         """Learn of what may hold items back."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from stepwell.core.flow.gates import Shut
@@ -81,14 +82,15 @@ class PostgresStore:
         self, verb: Callable[Concatenate[Conn, _P], Awaitable[_R]], *args: _P.args, **kwargs: _P.kwargs
     ) -> _R:
         """In a transaction of its own; again when others were in the way."""
+        transaction = partial(self._pool.transaction, begun=verb != self._transact)
         with explained():
             for _ in range(_TRIES - 1):
                 try:
-                    async with self._pool.transaction() as conn:
+                    async with transaction() as conn:
                         return await verb(conn, *args, **kwargs)
                 except TRY_AGAIN:
                     await asyncio.sleep(0.01)
-            async with self._pool.transaction() as conn:
+            async with transaction() as conn:
                 return await verb(conn, *args, **kwargs)
 
     async def _read(

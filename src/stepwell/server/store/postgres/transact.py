@@ -3,36 +3,41 @@
 from collections.abc import Sequence
 
 from stepwell.core.flow.gates import WAKE_MS
-from stepwell.core.model import Item, ItemRef
+from stepwell.core.model import Item, ItemRef, WorkKind
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import CANCELLATIONS, WORK, ClaimRequest, Data, Outcome, Transacted
 from stepwell.server.store.plan import Plan
 from stepwell.server.store.postgres.connect import Conn
-from stepwell.server.store.postgres.look import look_up
+from stepwell.server.store.postgres.look import Found, look_up
 from stepwell.server.store.postgres.pick import pick
 from stepwell.server.store.postgres.queries import SQL
 from stepwell.server.store.postgres.session import FAR, Session
 from stepwell.server.store.postgres.write import write
 
+_NO_RUN = frozenset({WorkKind.DELIVER, WorkKind.CANCEL_RUNS})
+"""Items that belong to no run."""
+
 
 async def transact(conn: Conn, commits: Sequence[Commit], claim: ClaimRequest | None) -> Transacted:
-    """See :meth:`Store.transact`."""
+    """See :meth:`Store.transact`. Begins the transaction."""
     session = Session(conn)
-    plan = Plan(session.draft, await look_up(session, commits))
+    now = claim.now if claim else max((commit.now for commit in commits), default=0)
+    found = await look_up(session, commits, claim, now)
+    plan = Plan(session.draft, found.known)
     outcomes = [plan.admit(commit) for commit in commits]
     session.observed.update(session.draft.flows)
-    claimed = await pick(session, plan, claim) if claim else []
-    times = [commit.now for commit in commits]
-    now = claim.now if claim else max(times, default=0)
+    claimed = await pick(session, plan, claim, found) if claim else []
     claimed = await write(session, plan, claim.owner if claim else "", claimed, now)
-    result = Transacted(outcomes, claimed, None, await _versions(conn, claimed))
+    result = Transacted(outcomes, claimed, None, await _versions(conn, plan, found, claimed))
     if commits and _tells_of_others(session, plan, outcomes):
         await conn.execute(SQL.mark)
     if plan.cancellations:
         await conn.execute(SQL.notify, CANCELLATIONS)
-    if claim or times:
+    if claim or commits:
         full = claim is None or len(claimed) >= claim.limit
-        left = await _next_due(conn, result, now, full)
+        left = await _look_on(session, result, now) if session.flow_locked else _left(plan, found, result, now)
+        if left and not full:  # another transaction had it locked
+            result.next_due = min(now + WAKE_MS, result.next_due or FAR)
         if left and full and (plan.puts or session.draft.dirty or claim is not None):
             await conn.execute(SQL.notify, WORK)
     return result
@@ -48,20 +53,32 @@ def _tells_of_others(session: Session, plan: Plan, outcomes: Sequence[Outcome]) 
     return session.repeats or not wrote or any(outcome is not Outcome.APPLIED for outcome in outcomes)
 
 
-async def _versions(conn: Conn, claimed: Sequence[Item]) -> dict[str, int]:
+async def _versions(conn: Conn, plan: Plan, found: Found, claimed: Sequence[Item]) -> dict[str, int]:
     """As this transaction leaves them: somebody else may have moved a run on since this process saw it."""
-    run_ids = sorted({item.run_id for item in claimed})
-    return dict(await conn.fetch(SQL.versions, run_ids)) if run_ids else {}
+    run_ids = {item.run_id for item in claimed if item.kind not in _NO_RUN}
+    known = {run_id: version for run_id, version in found.versions.items() if run_id in run_ids}
+    known |= {run_id: plan.known.versions[run_id] for run_id in run_ids if run_id in plan.known.versions}
+    missing = sorted(run_ids - known.keys())
+    return known | dict(await conn.fetch(SQL.versions, missing)) if missing else known
 
 
-async def _next_due(conn: Conn, result: Transacted, now: int, full: bool) -> bool:
-    """Find ``next_due``; whether there is more that may be claimed now."""
-    ((due, opens, expires, left),) = await conn.fetch(SQL.next_due, now)
+def _left(plan: Plan, found: Found, result: Transacted, now: int) -> bool:
+    """Find ``next_due`` in what was read and in what the plan puts; whether there is more that may be claimed now."""
+    open_puts = [put.item.due_at for put in plan.puts.values() if put.owner is None and put.gate is None]
+    times = [found.next_due, found.expires, *(due for due in open_puts if due > now)]
+    if found.opens is not None and found.opens < FAR:
+        times.append(max(found.opens, now + WAKE_MS))
+    result.next_due = min((time for time in times if time is not None), default=None)
+    ready = sum(not plan.replaces((run_id, key)) for _, run_id, key, *_ in found.ready)
+    return found.passed_over or ready > len(plan.claimed) or any(due <= now for due in open_puts)
+
+
+async def _look_on(session: Session, result: Transacted, now: int) -> bool:
+    """The same, where gates have been changed: they are read again."""
+    ((due, opens, expires, left),) = await session.conn.fetch(SQL.next_due, now)
     times = [time for time in (due, expires) if time is not None]
     if opens is not None and opens < FAR:
         times.append(max(opens, now + WAKE_MS))
-    if left and not full:  # another transaction had it locked
-        times.append(now + WAKE_MS)
     result.next_due = min(times, default=None)
     return left
 

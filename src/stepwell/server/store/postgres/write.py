@@ -1,4 +1,4 @@
-"""Writes a plan: few statements, each for many rows, in the order of their keys."""
+"""Writes a plan: one statement for what nearly all have, and one for each kind of the rest; rows in the order of their keys."""
 
 from collections.abc import Sequence
 
@@ -15,47 +15,32 @@ from stepwell.server.store.postgres.session import FRESH, Session
 _NO_PLACE = ("", b"")
 
 
-class Numbers:
-    """The real numbers for provisional ones: places in the queue, and claims."""
-
-    def __init__(self, places: Sequence[int], claims: Sequence[int]) -> None:
-        self._places = places
-        self._claims = claims
-
-    def place(self, seq: int) -> int:
-        """A place in the queue."""
-        return self._places[seq - FRESH - 1] if seq > FRESH else seq
-
-    def claim(self, number: int) -> int:
-        """The number of a claim that this transaction makes; 0 stays."""
-        return self._claims[number - 1] if number else 0
-
-
-async def take_numbers(session: Session) -> Numbers:
-    """As many as the plan has used."""
-    draft = session.draft
-    places, claims = draft.seq - FRESH, draft.claim
-    if not places and not claims:
-        return Numbers((), ())
-    ((seqs, numbers),) = await session.conn.fetch(SQL.numbers, places, claims)
-    return Numbers(seqs, numbers)
-
-
 async def write(session: Session, plan: Plan, owner: str, claimed: list[Item], now: int) -> list[Item]:
     """All rows of the plan; ``owner`` is who claims the stored items in it. The claimed items, with their numbers."""
-    numbers = await take_numbers(session)
     conn = session.conn
-    await _write_state(session, plan)
-    await _write_waits(conn, plan, numbers)
-    await _write_items(session, plan, numbers)
-    if plan.claimed:
-        rows = [(seq, numbers.claim(claim)) for seq, claim in sorted(plan.claimed)]
-        await conn.execute(SQL.claim_items, owner, *columns(rows))
+    await _rows(conn, SQL.touch_items, [(*where, attempt) for where, attempt in sorted(plan.touched.items())])
+    places, claims = await _write_most(session, plan, owner)
+    await _write_others(conn, plan)
+    await _write_waits(conn, plan, places)
+    await _rows(conn, SQL.park_items, [(seq, gate) for gate, seq in sorted(plan.parked)])
     await session.write_flow(now)
     await session.settle_bodies()
     if plan.admissions:
         await _write_admissions(conn, plan)
-    return [replace(item, claim=numbers.claim(item.claim)) for item in claimed]
+    return [replace(item, claim=claims[item.claim - 1]) for item in claimed]
+
+
+async def _write_most(session: Session, plan: Plan, owner: str) -> tuple[list[int], list[int]]:
+    """The real numbers for the provisional ones: places in the queue, and claims."""
+    numbers = (session.draft.seq - FRESH, session.draft.claim)
+    gone, replaced = _gone(session, plan)
+    claimed = columns(sorted(plan.claimed), 2)
+    parts = (*_state(plan), gone, *_puts(plan), owner, *claimed, *numbers, replaced)
+    if not any(part for part in parts if part != owner):
+        return [], []
+    ((places, claims, events),) = await session.conn.fetch(SQL.write, *parts)
+    session.repeats = events < len(plan.events)
+    return places, claims
 
 
 async def _rows(conn: Conn, sql: str, rows: Sequence[Row]) -> None:
@@ -63,54 +48,38 @@ async def _rows(conn: Conn, sql: str, rows: Sequence[Row]) -> None:
         await conn.execute(sql, *columns(rows))
 
 
-async def _write_events(session: Session, plan: Plan) -> None:
-    rows = [(name, each.received_at, each.name, encode(each)) for name, each in sorted(plan.events.items())]
-    if rows:
-        done = await session.conn.execute(SQL.put_events, *columns(rows))
-        session.repeats = int(done.rpartition(" ")[2]) < len(rows)
-
-
-async def _write_state(session: Session, plan: Plan) -> None:
-    conn = session.conn
-    await _write_events(session, plan)
+def _state(plan: Plan) -> list[list[object]]:
+    """Columns of events, keys, runs, links and steps."""
+    events = [(name, each.received_at, each.name, encode(each)) for name, each in sorted(plan.events.items())]
     keys = [(*where, key.expires_at, key.run_id) for where, key in sorted(plan.keys.items())]
-    await _rows(conn, SQL.put_keys, keys)
     runs = [
         (run_id, run.function_id, run.app_id, run.status.value, run.version, run.queued_at, encode(run))
         for run_id, run in sorted(plan.runs.items())
     ]
-    await _rows(conn, SQL.put_runs, runs)
-    await _rows(conn, SQL.put_links, sorted(set(plan.links)))
-    await _rows(conn, SQL.put_steps, [(*where, encode(step)) for where, step in sorted(plan.steps.items())])
-    cancellations = {one.cancellation_id: encode(one) for one in plan.cancellations}
-    await _rows(conn, SQL.put_cancellations, sorted(cancellations.items()))
-    await _rows(conn, SQL.put_bodies, [(ref, body.run_id, body.data) for ref, body in sorted(plan.bodies.items())])
+    steps = [(*where, encode(step)) for where, step in sorted(plan.steps.items())]
+    return [
+        *columns(events, 4),
+        *columns(keys, 4),
+        *columns(runs, 7),
+        *columns(sorted(set(plan.links)), 2),
+        *columns(steps, 3),
+    ]
 
 
-async def _write_waits(conn: Conn, plan: Plan, numbers: Numbers) -> None:
-    changes = sorted(plan.known.waits.changes.items())
-    await _rows(conn, SQL.drop_waits, [where for where, wait in changes if wait is None])
-    rows = [_wait_row(wait, numbers) for _, wait in changes if wait is not None]
-    await _rows(conn, SQL.put_waits, rows)
+def _gone(session: Session, plan: Plan) -> tuple[list[int], list[int]]:
+    """Places of items that are deleted; and of those that are gone as well, whose row another item takes over."""
+    gone = {*plan.deleted, *(seq for run_id in plan.drops for seq in session.places.get(run_id, {}).values())}
+    replaced = gone & session.stored_places(plan.puts)
+    return sorted(gone - replaced), sorted(replaced)
 
 
-def _wait_row(wait: Wait, numbers: Numbers) -> Row:
-    seq = numbers.place(wait.seq)
-    place = _NO_PLACE if wait.path is None else (wait.path, wait.value)
-    return (wait.run_id, wait.step_id, seq, wait.name, *place, wait.signal, encode(replace(wait, seq=seq)))
-
-
-async def _write_items(session: Session, plan: Plan, numbers: Numbers) -> None:
-    conn = session.conn
-    gone = {*plan.deleted, *(seq for run_id in plan.drops for seq in session.places.get(run_id, ()))}
-    if gone:
-        await conn.execute(SQL.delete_items, sorted(gone))
+def _puts(plan: Plan) -> list[list[object]]:
     puts = [
         (
             *where,
-            numbers.place(put.seq),
+            put.seq - FRESH,
             put.item.due_at,
-            numbers.claim(put.claim),
+            put.claim,
             put.owner,
             put.gate,
             put.attempt,
@@ -120,9 +89,26 @@ async def _write_items(session: Session, plan: Plan, numbers: Numbers) -> None:
         )
         for where, put in sorted(plan.puts.items(), key=lambda pair: pair[0])
     ]
-    await _rows(conn, SQL.put_items, puts)
-    await _rows(conn, SQL.touch_items, [(*where, attempt) for where, attempt in sorted(plan.touched.items())])
-    await _rows(conn, SQL.park_items, [(seq, gate) for gate, seq in sorted(plan.parked)])
+    return columns(puts, 11)
+
+
+async def _write_others(conn: Conn, plan: Plan) -> None:
+    """What few transactions have."""
+    cancellations = {one.cancellation_id: encode(one) for one in plan.cancellations}
+    await _rows(conn, SQL.put_cancellations, sorted(cancellations.items()))
+    await _rows(conn, SQL.put_bodies, [(ref, body.run_id, body.data) for ref, body in sorted(plan.bodies.items())])
+
+
+async def _write_waits(conn: Conn, plan: Plan, places: Sequence[int]) -> None:
+    changes = sorted(plan.known.waits.changes.items())
+    await _rows(conn, SQL.drop_waits, [where for where, wait in changes if wait is None])
+    rows = [_wait_row(wait, places[wait.seq - FRESH - 1]) for _, wait in changes if wait is not None]
+    await _rows(conn, SQL.put_waits, rows)
+
+
+def _wait_row(wait: Wait, seq: int) -> Row:
+    place = _NO_PLACE if wait.path is None else (wait.path, wait.value)
+    return (wait.run_id, wait.step_id, seq, wait.name, *place, wait.signal, encode(replace(wait, seq=seq)))
 
 
 async def _write_admissions(conn: Conn, plan: Plan) -> None:
