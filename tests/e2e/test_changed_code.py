@@ -180,6 +180,32 @@ async def test_a_function_that_is_gone(how: str, tmp_path: Path) -> None:
             assert (await finish(running, await running.send("go", {}))).output == ["one", "old"]
 
 
+async def test_a_function_that_was_left_out_by_mistake_and_comes_back_goes_on(tmp_path: Path) -> None:
+    """Meanwhile its run has used up attempts, and nothing else."""
+    napping, other = app(original, retries=20), app(original, fn_id="other")
+    async with (
+        platform(tmp_path, retry_interval_ms=300) as running,
+        sdk_app(napping) as url,
+        sdk_app(other) as url_2,
+    ):
+        await sync(running, napping, url)
+        event_id = await running.send("go", {})
+        (run,) = (await api(running, "GET", f"/v1/events/{event_id}/runs"))[2]["data"]
+
+        async def asleep() -> bool:
+            return "nap" in await steps_of(running, run["run_id"])
+
+        async def refused() -> bool:
+            jobs = (await api(running, "GET", f"/v1/runs/{run['run_id']}/jobs"))[2]["data"]
+            return any(job["attempt"] > 0 for job in jobs)
+
+        await until(asleep)
+        await sync(running, other, url_2)
+        await until(refused)
+        await sync(running, napping, url)
+        assert (await finish(running, event_id)).output == ["one", "old"]
+
+
 async def test_in_process_code_changes_between_two_programs(tmp_path: Path) -> None:
     """The platform stops with a run asleep; the program comes back with other code on the same file."""
     async with platform(tmp_path, app(original)) as running:
