@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stepwell.core.backoff import full_jitter
 from stepwell.core.fetches import FetchEnd, FetchRetry, after, narrowed, prepare
-from stepwell.wire.fetch import RETRY_STATUSES, FetchBroken, FetchOutcome, FetchPolicy, FetchRequest, FetchResponse
+from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchPolicy, FetchRequest, FetchResponse
 from stepwell.wire.fetch_headers import find
 
 NOW = 1_700_000_000_000
@@ -41,7 +41,8 @@ def delay(outcome: FetchOutcome, policy: FetchPolicy | None = None, attempt: int
 
 @pytest.mark.parametrize("status", range(200, 600))
 def test_which_statuses_are_retried(status: int) -> None:
-    assert isinstance(decide(answer(status)), FetchRetry) == (status in RETRY_STATUSES)
+    again = {408, 425, 429, 500, 502, 503, 504}
+    assert isinstance(decide(answer(status)), FetchRetry) == (status in again)
     assert isinstance(decide(answer(status), FetchPolicy(retry_on=(404,))), FetchRetry) == (status == 404)
     assert isinstance(decide(answer(status), FetchPolicy(retry_on=())), FetchEnd)
 
@@ -118,6 +119,8 @@ def test_backoff_stays_in_bounds_and_doubles(attempt: int, jitter: float) -> Non
 
 
 def test_backoff_reaches_its_ceiling() -> None:
+    assert (delay(answer(), jitter=0.0), delay(answer(), attempt=3, jitter=0.5)) == (500, 4250)
+    assert delay(answer(), attempt=20, max_attempts=99, jitter=0.999999) == 59_999
     assert full_jitter(0, 500, 60_000, 0.999999) == 999
     assert full_jitter(20, 500, 60_000, 0.999999) == 59_999
     assert full_jitter(3, 0, 0, 0.5) == 0
@@ -147,9 +150,11 @@ def test_an_attempt_gets_what_is_left_of_the_deadline() -> None:
     assert narrowed(free, NOW, NOW + 5).policy is free.policy
 
 
-def key_of(method: str = "POST", header: str = "idempotency-key", run: str = "run", **more: Any) -> str | None:
+def key_of(
+    method: str = "POST", header: str = "idempotency-key", run: str = "run", step: str = "step", **more: Any
+) -> str | None:
     request = FetchRequest(url="http://h/", method=method, rich=True, **more)
-    return find(prepare(request, run, "step").headers, header)
+    return find(prepare(request, run, step).headers, header)
 
 
 def test_idempotency_keys_are_stable_for_a_step_and_differ_between_them() -> None:
@@ -158,6 +163,7 @@ def test_idempotency_keys_are_stable_for_a_step_and_differ_between_them() -> Non
     assert first.startswith("stepwell-")
     assert first == key_of()
     assert first != key_of(run="other")
+    assert first != key_of(step="other")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"])

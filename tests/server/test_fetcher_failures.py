@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -115,6 +116,38 @@ async def test_a_slow_drip_ends_at_the_deadline(fetcher: AiohttpFetcher) -> None
         outcome = await get(fetcher, server.url, timeouts=Timeouts(read=5), deadline_ms=200)
         assert outcome.kind == "timeout"
         assert 190 < outcome.elapsed_ms < 5000
+
+
+async def test_a_connection_that_does_not_come_about_ends_at_the_connect_timeout(fetcher: AiohttpFetcher) -> None:
+    """A server whose queue is full answers no SYN (Linux)."""
+    with socket.socket() as server, ExitStack() as stack:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with suppress(BlockingIOError):
+                waiting.connect(server.getsockname())
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        outcome = await get(fetcher, url, timeouts=Timeouts(connect=0.2), deadline_ms=20_000)
+    assert (outcome.kind, outcome.sent, outcome.final) == ("timeout", False, False)
+    assert "no connection came about" in outcome.message
+
+
+async def test_who_gets_no_place_in_the_pool_ends_at_the_pool_timeout() -> None:
+    made = AiohttpFetcher(Guard(allow_private=True), Limits(connections=1))
+    async with hostile(silence) as server:
+        first = asyncio.ensure_future(made.fetch(FetchRequest(url=server.url + "/")))
+        async with asyncio.timeout(20):
+            while not server.seen:
+                await asyncio.sleep(0.01)
+        outcome = await get(made, server.url, timeouts=Timeouts(connect=0.1, pool=0.1), deadline_ms=20_000)
+        assert (outcome.kind, outcome.sent) == ("timeout", False)
+        assert "no connection came about" in outcome.message
+        assert len(server.seen) == 1
+        first.cancel()
+        await asyncio.wait([first])
+    await made.close()
 
 
 async def test_a_server_that_takes_nothing_ends_at_the_write_timeout(fetcher: AiohttpFetcher) -> None:
