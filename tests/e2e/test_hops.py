@@ -78,10 +78,10 @@ async def test_hops_over_several_hosts_keep_their_history(tmp_path: Path) -> Non
         assert third.seen[0].header(b"x-kept") == [b"1"]
         assert view is not None
         (step,) = view.steps.values()
-        assert [(attempt.status, attempt.reason) for attempt in step.attempts] == [
-            (301, f"it redirects to {second.url}"),
-            (307, f"it redirects to {third.url}"),
-            (200, None),
+        assert [(attempt.status, attempt.reason, attempt.size) for attempt in step.attempts] == [
+            (301, f"it redirects to {second.url}", None),
+            (307, f"it redirects to {third.url}", None),
+            (200, None, len(b"end")),
         ]
 
 

@@ -223,4 +223,7 @@ async def test_a_reader_who_comes_late_gets_all_of_it_from_the_record(tmp_path: 
                     if line.startswith(b"data: ") and (data := json.loads(line[6:])).keys() & {"b64", "text"}:
                         found.append(base64.b64decode(data["b64"]) if "b64" in data else data["text"].encode())
             assert (await finish(running, event)).output == [200, DIGEST]
+            view = await running.view_of(event)
+            assert view is not None
+            assert [attempt.size for step in view.steps.values() for attempt in step.attempts] == [len(BODY)]
     assert digest(b"".join(found)) == DIGEST

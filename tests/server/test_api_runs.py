@@ -60,7 +60,10 @@ async def test_waiting_for_the_end_of_a_run(engine: FakeEngine) -> None:
 async def test_steps_in_order_with_everything_about_them(engine: FakeEngine) -> None:
     view = engine.add_run()
     run_id = view.run.run_id
-    tries = (attempt(0, status=503, delay_ms=1000, reason="Retry-After"), attempt(1, status=200, phases={"dns": 1.5}))
+    tries = (
+        attempt(0, status=503, delay_ms=1000, reason="Retry-After"),
+        attempt(1, status=200, phases={"dns": 1.5}, size=7),
+    )
     memo = b'{"data":{"status":200,"url":"u","headers":[["Set-Cookie","secret"],["A","b"]],"text":"hi"}}'
     steps = [
         finished_step(run_id, 2, op="Sleep", memo=b"null"),
@@ -81,6 +84,8 @@ async def test_steps_in_order_with_everything_about_them(engine: FakeEngine) -> 
     assert [a.get("status") for a in data[0]["attempts"]] == [503, 200]
     assert data[0]["attempts"][0]["reason"] == "Retry-After"
     assert data[0]["attempts"][1]["phases"] == {"dns": 1.5}
+    assert data[0]["attempts"][1]["size"] == 7
+    assert "size" not in data[0]["attempts"][0]
     assert data[0]["attempts"][0]["duration_ms"] == 12
     assert data[1]["error"] == {"message": "no"}
     assert "output" not in data[1]

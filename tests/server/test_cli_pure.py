@@ -45,7 +45,13 @@ FETCH = {
     "info": {"method": "GET", "url": "http://a.example/x"},
     "attempts": [
         {"number": 0, "status": 503, "duration_ms": 12, "delay_ms": 1000, "reason": "Retry-After"},
-        {"number": 1, "status": 200, "duration_ms": 10, "phases": {"dns": 1.0, "tls": 2.5, "first_byte": 3012.4}},
+        {
+            "number": 1,
+            "status": 200,
+            "size": 1234,
+            "duration_ms": 10,
+            "phases": {"dns": 1.0, "tls": 2.5, "first_byte": 3012.4},
+        },
     ],
 }
 COUNT = {"name": "count", "op": "StepRun", "status": "Failed", "created_at": T1, "started_at": T1, "ended_at": T1}
@@ -84,7 +90,7 @@ def test_the_tree_of_a_run() -> None:
     assert lines[0].startswith("01JQDAE4RQF8MBCR55T5AK4KXS  demo-files  ✓ Completed  in 1.24 s")
     assert lines[1] == "├─ ✓ GET a.example/x  GET http://a.example/x  at +0 ms  took 1.24 s"
     assert lines[2] == "│  ├─ attempt 1  HTTP 503  12 ms  then again after 1 s (Retry-After)"
-    assert lines[3] == "│  └─ attempt 2  HTTP 200  10 ms  (dns 1, tls 2.5, first byte 3012 ms)"
+    assert lines[3] == "│  └─ attempt 2  HTTP 200  1,234 bytes  10 ms  (dns 1, tls 2.5, first byte 3012 ms)"
     assert lines[4] == "├─ ✗ count  at +1.24 s  took 0 ms  ValueError: no words"
     assert lines[5] == '└─ result: {"words": 7}'
 

@@ -162,7 +162,10 @@ async def test_pages_of_runs_go_on_where_the_last_one_ended(engine: WatchedFake,
 
 async def test_a_run_with_its_waterfall_and_the_panel_of_a_step(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
     view = engine.add_run(status=RunStatus.COMPLETED, output=b'{"n":41}', started_at=NOW + 1, ended_at=NOW + 900)
-    tries = (attempt(0, status=503, delay_ms=100, reason="status 503"), attempt(1, status=200, phases={"dns": 3.0}))
+    tries = (
+        attempt(0, status=503, delay_ms=100, reason="status 503"),
+        attempt(1, status=200, phases={"dns": 3.0}, size=4_200),
+    )
     add(view, finished_step(view.run.run_id, 0, op="Gateway", memo=gateway(b'{"lamp":"green"}'), attempts=tries))
     text = (await web.get(f"/runs/{view.run.run_id}")).text
     assert text.count("<li id=") == 2
@@ -172,6 +175,7 @@ async def test_a_run_with_its_waterfall_and_the_panel_of_a_step(engine: WatchedF
     assert '"green"' in panel.replace("&#34;", '"')
     assert "status 503" in panel
     assert "dns 3 ms" in panel
+    assert "4.1 KiB" in panel
 
 
 async def test_the_request_of_a_step_is_shown_and_copied(engine: WatchedFake, web: httpx2.AsyncClient) -> None:

@@ -71,6 +71,7 @@ async def test_a_run_its_steps_its_attempts_and_its_child_are_one_trace(collecto
     assert (second["http.request.method"], second["server.address"]) == ("GET", "127.0.0.1")
     assert second["url.full"] == f"{url}/a"
     assert second["stepwell.fetch.first_byte_us"] > 0
+    assert second["http.response.body.size"] > 0
 
     ask, invoked = collector.named("step ask"), collector.named("run traced-child")
     assert collector.named("send inngest/function.invoked").parent_span_id == ask.span_id

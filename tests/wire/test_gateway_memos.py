@@ -117,6 +117,15 @@ def test_what_can_not_be_decoded_is_an_error(coding: str, packed: bytes, words: 
     assert words in found["message"]
 
 
+def test_a_bomb_is_cut_where_it_is_decoded() -> None:
+    """Long before it is whole: the limit of a step's text would come too late."""
+    bomb = gzip.compress(bytes(MAX_TEXT_BODY + 1), mtime=0)
+    assert (
+        f"decodes to more than {MAX_TEXT_BODY} bytes"
+        in plain(bomb, 200, ("Content-Encoding", "gzip"))["error"]["message"]
+    )
+
+
 def test_head_of_an_encoded_resource_has_no_body() -> None:
     assert plain(b"", 200, ("Content-Encoding", "gzip"))["data"]["body"] == ""
 

@@ -93,12 +93,14 @@ def _attempts(step: Json, art: dict[str, str]) -> list[str]:
 
 
 def attempt_line(attempt: Json) -> str:
-    """One attempt: number, status or error, time, phases, and what was waited for afterwards."""
+    """One attempt: number, status or error, size, time, phases, and what was waited for afterwards."""
     parts = [f"attempt {cast('int', attempt['number']) + 1}"]
     if attempt.get("status") is not None:
         parts.append(f"HTTP {attempt['status']}")
     if attempt.get("error"):
         parts.append(str(attempt["error"]))
+    if attempt.get("size") is not None:
+        parts.append(f"{attempt['size']:,} bytes")
     parts.append(duration(cast("float", attempt.get("duration_ms") or 0)))
     phases = attempt.get("phases")
     if isinstance(phases, dict) and phases:

@@ -152,6 +152,7 @@ def _attempted(step: Step, given: Fetched, now: int, delay: int | None, reason: 
         delay_ms=delay,
         reason=reason,
         phases={name: value for name, value in phases.items() if value is not None} or None,
+        size=None if broken or outcome.onward else outcome.stored if outcome.stored is not None else len(outcome.body),
     )
     return replace(
         step,

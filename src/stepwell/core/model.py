@@ -86,7 +86,8 @@ class Pace(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One attempt of a step. ``status`` is the HTTP status of a fetch; ``delay_ms`` what was waited for afterwards."""
+    """One attempt of a step. ``status`` is the HTTP status of a fetch, ``size`` the bytes of the response's body as it came;
+    ``delay_ms`` what was waited for afterwards."""
 
     number: int
     started_at: int
@@ -96,6 +97,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     delay_ms: int | None = None
     reason: str | None = None
     phases: dict[str, float] | None = None
+    size: int | None = None
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):

@@ -177,6 +177,8 @@ def _attempt(run: Run, step: Step, attempt: Attempt, above: TraceContext) -> Spa
         error = str(attempt.status)
     attributes = _http(info.method, info.url, attempt.number, attempt.status)
     attributes |= {"stepwell.run.id": run.run_id, "stepwell.step.id": step.step_id}
+    if attempt.size is not None:
+        attributes["http.response.body.size"] = attempt.size
     for phase, taken in (attempt.phases or {}).items():
         attributes[f"stepwell.fetch.{phase}_us"] = round(taken * 1000)
     return Span(

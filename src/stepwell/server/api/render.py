@@ -122,7 +122,7 @@ def _attempt(attempt: Attempt) -> Json:
         "ended_at": instant(attempt.ended_at),
         "duration_ms": attempt.ended_at - attempt.started_at,
     }
-    rest = ("status", "error", "delay_ms", "reason", "phases")
+    rest = ("status", "error", "delay_ms", "reason", "phases", "size")
     return shape | {key: value for key in rest if (value := getattr(attempt, key)) is not None}
 
 

@@ -163,6 +163,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         delay_ms=WHOLE,
         reason=TEXT,
         phases={"type": "object", "additionalProperties": {"type": "number"}},
+        size=WHOLE,
     ),
     "Job": obj(
         "JobID at position kind attempt Raw",
