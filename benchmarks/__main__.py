@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import large, process, scenarios, several, storage
+from benchmarks import large, pages, process, scenarios, several, storage
 from stepwell.server.host import new_loop
 
 Scenario = Callable[[str], Awaitable[float]]
@@ -47,7 +47,10 @@ SQLITE: Rows = [
     ("extra memory of the durable 100 MB", "MB", "40", "20", large.durable_memory),
     ("idle memory of `stepwell dev`", "MB", "80", "60", process.idle_memory),
     ("start of `stepwell dev` to healthy", "s", "1", "0.5", process.start_time),
+    ("page of a run of 10,000 steps, from the platform", "ms", "1,000", "200", pages.served),
 ]
+if pages.has_chromium():
+    SQLITE.append(("the same page, opened in Chromium until it can be used", "ms", "1,000", "500", pages.opened))
 
 POSTGRESQL: Rows = [
     ("runs of one step, functions over HTTP, 50 at once", "/s", "1,000", "", scenarios.http_one_step_runs),
