@@ -1,6 +1,6 @@
 # Two commands are all that a new user needs: `make demo` and `make test`. Both set up what they need, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test simulate bench demo format lock clean node browser shots
+.PHONY: help setup check test simulate bench demo format lock clean node browser shots pgbouncer
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -54,6 +54,12 @@ browser:
 	elif [ "$$CI" = true ]; then cat .chromium.log >&2; echo 'Chromium is needed where CI=true: install it' >&2; exit 1; \
 	else rm -f .chromium.log; echo 'no Chromium found: the tests of the dashboard in a browser are skipped'; fi
 
+# Without PgBouncer the tests of a database behind it are left out; on CI that is a failure.
+pgbouncer:
+	@if sh scripts/pgbouncer.sh >/dev/null; then :; elif sh scripts/pgbouncer.sh --install >.pgbouncer.log 2>&1; then rm -f .pgbouncer.log; \
+	elif [ "$$CI" = true ]; then cat .pgbouncer.log >&2; echo 'PgBouncer is needed where CI=true: install it' >&2; exit 1; \
+	else rm -f .pgbouncer.log; echo 'no PgBouncer found: the tests of a database behind it are skipped'; fi
+
 # ---- gates -----------------------------------------------------------------------------------------------------------
 
 check: setup
@@ -63,7 +69,7 @@ check: setup
 	@$(BIN)/lint-imports | tail -n 12
 	@$(BIN)/python -m pytest -q tests/test_budgets.py
 
-test: check node browser
+test: check node browser pgbouncer
 	@if sh scripts/has_node.sh; then cd $(NODE) && npm run --silent typecheck; fi
 	@$(BIN)/python -m pytest -n 2
 

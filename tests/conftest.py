@@ -1,4 +1,4 @@
-"""What all tests share: quick Hypothesis defaults, and what a missing Node, Chromium or curl means."""
+"""What all tests share: quick Hypothesis defaults, and what a missing Node, Chromium, curl or PgBouncer means."""
 
 import os
 import shutil
@@ -37,10 +37,18 @@ def has_chromium() -> bool:
     )
 
 
+@cache
+def has_pgbouncer() -> bool:
+    """Whether a database can be put behind a real PgBouncer."""
+    script = ROOT / "scripts" / "pgbouncer.sh"
+    return subprocess.run(["sh", script], stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
 NEEDS = {
     "curl": (lambda: shutil.which("curl") is not None, "curl is missing: install it"),
     "node": (has_node, MISSING),
     "browser": (has_chromium, "Chromium is missing: run `make test` as root on Debian, or install it"),
+    "pgbouncer": (has_pgbouncer, "PgBouncer is missing: run `make test` as root on Debian, or install it"),
 }
 
 

@@ -2,9 +2,12 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from stepwell.server.store.base import StoreError
 from stepwell.server.store.postgres.connect import connect
@@ -29,6 +32,31 @@ async def ask(url: str, *statements: str) -> None:
         except StoreError:
             await asyncio.sleep(0.1)
     raise TimeoutError("the database does not come back")
+
+
+@contextmanager
+def small_disk() -> Iterator[Path | None]:
+    """A disk of a few megabytes. None: only root can have one."""
+    folder = Path(tempfile.mkdtemp(prefix="stepwell-disk-"))
+    folder.chmod(0o755)
+    command = ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, check=False, capture_output=True).returncode == 0
+    try:
+        yield folder if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()
+
+
+def fill(path: Path) -> None:
+    """To the last byte of the disk."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 4096)
+        except OSError:
+            pass
 
 
 @dataclass
@@ -61,6 +89,15 @@ class Cluster:
         await asyncio.sleep(seconds)
         self.primary.signal(signal.SIGCONT)
 
+    async def full(self, seconds: float) -> None:
+        """The disk of the primary is full. It may stop for that: whoever looks after it starts it once there is room."""
+        filler = self.primary.folder.parent / "filler"
+        await asyncio.to_thread(fill, filler)
+        await asyncio.sleep(seconds)
+        filler.unlink()
+        if not self.primary.running:
+            await asyncio.to_thread(self.primary.start)
+
     async def fail_over(self) -> None:
         """The primary is gone, and a second later the standby takes its place."""
         await asyncio.to_thread(self.primary.signal, signal.SIGKILL)
@@ -69,9 +106,9 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster() -> AsyncIterator[Cluster]:
-    """Nothing that it confirms is on one of its two servers only."""
-    primary = PostgresServer()
+async def cluster(disk: Path | None = None) -> AsyncIterator[Cluster]:
+    """Nothing that it confirms is on one of its two servers only. ``disk``: where the primary is."""
+    primary = PostgresServer({"max_wal_size": "16MB", "min_wal_size": "2MB"}, folder=_folder(disk))
     try:
         await asyncio.to_thread(primary.start)
         standby = await asyncio.to_thread(lambda: PostgresServer(standby_of=primary))
@@ -83,3 +120,10 @@ async def cluster() -> AsyncIterator[Cluster]:
             standby.remove()
     finally:
         primary.remove()
+
+
+def _folder(disk: Path | None) -> Path | None:
+    if disk is None:
+        return None
+    (disk / "primary").mkdir()
+    return disk / "primary"

@@ -83,13 +83,8 @@ async def all_done(store: Store, count: int) -> bool:
     return statuses == {"completed": count}
 
 
-async def survive(
-    clients: Clients, upstream: Upstream, fault: Fault, database: str, seal: str, until: Callable[..., Awaitable[None]]
-) -> None:
-    """Let the fault happen while the clients send. Then every event has one run, and every run all of its results.
-
-    ``fault`` begins once work is in flight, and ends when all is well with the database at ``database``.
-    """
+async def under_load(clients: Clients, upstream: Upstream, fault: Fault) -> None:
+    """Let the fault happen while the clients send. It begins once work is in flight, and ends when all is well again."""
     sending = asyncio.create_task(clients.run())
     try:
         await upstream.reaches(10)
@@ -98,14 +93,27 @@ async def survive(
         await asyncio.wait_for(sending, 90)
     finally:
         sending.cancel()
+
+
+async def check(store: Store, clients: Clients, upstream: Upstream) -> None:
+    """Every acknowledged event is there and has one run, every run has each result once, requests have one key each."""
+    count = len(clients.stored)
+    assert await all_done(store, count)
+    assert len(await recorded(store)) == count * STEPS
+    for internal_id in clients.stored.values():
+        assert await store.get_event(internal_id) is not None, "an event that was acknowledged is not there"
+    assert len(upstream.seen) == count * FETCHES, "a request had two idempotency keys"
+
+
+async def survive(
+    clients: Clients, upstream: Upstream, fault: Fault, database: str, seal: str, until: Callable[..., Awaitable[None]]
+) -> None:
+    """The fault under load; then all of it comes to an end. ``database``: that of the platforms, and ``seal`` its key."""
+    await under_load(clients, upstream, fault)
     store = open_store(database, keys=[seal])
     await store.open()
     try:
-        count = len(clients.stored)
-        await until(lambda: all_done(store, count), 90)
-        assert len(await recorded(store)) == count * STEPS
-        for internal_id in clients.stored.values():
-            assert await store.get_event(internal_id) is not None, "an event that was acknowledged is not there"
+        await until(lambda: all_done(store, len(clients.stored)), 90)
+        await check(store, clients, upstream)
     finally:
         await store.close()
-    assert len(upstream.seen) == count * FETCHES, "a request had two idempotency keys"
