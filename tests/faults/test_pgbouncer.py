@@ -36,7 +36,7 @@ def proxy(server: PostgresServer) -> Iterator[PgBouncer]:
 
 
 async def connections(server: PostgresServer) -> tuple[int, list[str]]:
-    """How many lead through the proxy, which names them; and the last statements of the direct ones."""
+    """How many lead through the proxy, which names them before it uses them; and the last statements of the direct ones."""
     conn = await connect(server.url)
     try:
         rows = await conn.fetch(
@@ -45,7 +45,7 @@ async def connections(server: PostgresServer) -> tuple[int, list[str]]:
         )
     finally:
         await conn.close()
-    return len([name for name, _ in rows if name]), [query for name, query in rows if not name]
+    return len([name for name, _ in rows if name]), [query for name, query in rows if query and not name]
 
 
 @pytest.mark.timeout(170)
