@@ -167,6 +167,7 @@ def test_policy_headers_steer_and_are_not_sent() -> None:
             "stepwell-idempotency-key": "order-1",
             "stepwell-at-most-once": "true",
             "stepwell-follow-redirects": "false",
+            "stepwell-max-body": "100MiB",
             "x-kept": "1",
         }
     )
@@ -179,6 +180,7 @@ def test_policy_headers_steer_and_are_not_sent() -> None:
         follow_redirects=False,
         idempotency_key="order-1",
         at_most_once=True,
+        max_body=100 << 20,
     )
     assert parse(headers={"stepwell-idempotency-key": "off"}).policy.idempotency_key == ""
 
