@@ -5,7 +5,7 @@ from io import BytesIO
 
 from stepwell.errors import StepUsageError
 
-PART_BYTES = 4 * 1024 * 1024
+PART_BYTES = 2 * 1024 * 1024
 LoadBody = Callable[[str, int, int], Awaitable[bytes]]
 """Loads bytes ``start:end`` of the body with a ref. May give less, but not nothing."""
 
