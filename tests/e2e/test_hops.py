@@ -4,10 +4,14 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import msgspec
+import pytest
 
 from stepwell import Client, Context, TriggerEvent, embedded
+from stepwell.wire import fetch_headers
 from tests.e2e.ugly import until
+from tests.server.cli_fakes import free_port
 from tests.server.hostile_server import Exchange, Server, hostile, plain, redirect
 
 GO = TriggerEvent(event="go")
@@ -83,6 +87,29 @@ async def test_hops_over_several_hosts_keep_their_history(tmp_path: Path) -> Non
             (307, f"it redirects to {third.url}", None),
             (200, None, len(b"end")),
         ]
+
+
+async def test_headers_that_the_platform_is_told_to_take_for_credentials_are_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not sent to another origin, and masked wherever they are shown."""
+    monkeypatch.setattr(fetch_headers, "_further", set[str]())
+    monkeypatch.setenv("STEPWELL_SENSITIVE_HEADERS", "x-acme, x-other")
+    answer = plain(b"done", "200 OK", "X-Acme: hush")
+    async with hostile(answer) as last, hostile(redirect(last.url)) as first:
+        client = fetching(first, headers={"X-ACME": "s3cr3t", "X-Kept": "1"})
+        async with embedded(client, db=f"sqlite:///{tmp_path}/a.db", port=free_port()) as platform:
+            event = await platform.send("go")
+            await platform.wait(event, 20)
+            view = await platform.view_of(event)
+            assert view is not None
+            async with httpx2.AsyncClient(trust_env=False) as web:
+                shown = (await web.get(f"{platform.url}/v1/runs/{view.run.run_id}/steps")).text
+        assert first.seen[0].header(b"x-acme") == [b"s3cr3t"]
+        assert last.seen[0].header(b"x-acme") == []
+        assert last.seen[0].header(b"x-kept") == [b"1"]
+        assert "hush" not in shown
+        assert "x-acme" in shown.lower()
 
 
 async def test_a_hop_under_way_at_the_end_of_a_process_goes_on_from_there(tmp_path: Path) -> None:
