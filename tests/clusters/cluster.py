@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,10 +13,10 @@ import msgspec
 
 from stepwell.core.model import Run
 from stepwell.server.build import open_store
-from stepwell.server.store.base import RunQuery, Store
+from stepwell.server.store.base import AppRecord, RunQuery, Store
 from stepwell.server.store.postgres.connect import connect
 from stepwell.testing.platform.postgres import make_database
-from tests.clusters.counting_app import Seen
+from tests.clusters.counting_app import Seen, client
 from tests.crash.platform_process import free_port
 from tests.crash.serve_process import SEAL, ServeProcess, serving
 
@@ -94,30 +95,21 @@ class Cluster:
 async def cluster(folder: Path, hosts: Sequence[dict[str, object]], seed: int) -> AsyncIterator[Cluster]:
     """All of it, started. ``hosts``: the rules of the second and the third port of the app.
 
-    The app is made to look as if it had been synced long ago: each server that starts then finds that the last tick of its
-    cron has just passed, and has to find out that another one has seen to it.
+    The app is stored as if it had been synced long ago. So who leads finds that the last tick of its cron has just passed.
     """
-    ports = [free_port() for _ in range(3)]
-    rules = {f"127.0.0.1:{port}": rule for port, rule in zip(ports[1:], hosts, strict=True)}
+    ports = [free_port() for _ in range(4)]
+    rules = {f"127.0.0.1:{port}": rule for port, rule in zip(ports[1:], hosts, strict=False)}
     url = await make_database()
     store = open_store(url, keys=[SEAL])
     await store.open()
     app = f"http://127.0.0.1:{ports[0]}"
+    await store.save_app(_record(f"{app}/api/stepwell"))
     env = {"STEPWELL_HOSTS": json.dumps(rules)}
+    servers = [ServeProcess(url, folder / f"{n}.db", env=env) for n in range(3)]
+    made = Cluster(url, store, servers.copy(), app, seed)
     async with serving("tests.clusters.counting_app", *map(str, ports)):
-        servers = [
-            ServeProcess(url, folder / f"{n}.db", *(("-u", f"{app}/api/stepwell") if n == 0 else ()), env=env)
-            for n in range(3)
-        ]
-        made = Cluster(url, store, servers.copy(), app, seed)
         try:
-            await servers[0].start()
-            await servers[0].until(lambda: _knows(servers[0]))
-            (record,) = await store.load_apps()
-            await store.save_app(msgspec.structs.replace(record, synced_at=record.synced_at - LONG_AGO_MS))
-            await asyncio.gather(*(server.start() for server in servers[1:]))
-            for server in servers[1:]:
-                await server.until(lambda server=server: _knows(server))
+            await asyncio.gather(*(server.start() for server in servers))
             noting = asyncio.create_task(made.note_owners())
             yield made
             noting.cancel()
@@ -130,8 +122,10 @@ async def cluster(folder: Path, hosts: Sequence[dict[str, object]], seed: int) -
             await store.close()
 
 
-async def _knows(server: ServeProcess) -> bool:
-    return "counting-few" in str(await server.get("/v1/apps/counting/functions"))
+def _record(url: str) -> AppRecord:
+    functions = msgspec.json.encode([function.config(url) for function in client.functions])
+    synced_at = int(time.time() * 1000) - LONG_AGO_MS
+    return AppRecord(app_id=client.app_id, url=url, sdk="", checksum="", functions=functions, synced_at=synced_at)
 
 
 async def _end(server: ServeProcess) -> None:

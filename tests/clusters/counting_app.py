@@ -1,7 +1,7 @@
-"""An app and an upstream in one process that count what they see: ``python -m tests.clusters.counting_app PORT PORT PORT``.
+"""An app and an upstream in one process that count what they see: ``python -m tests.clusters.counting_app`` and four ports.
 
-The ports: of the app and the plain upstream, of the upstream with a limit in flight, of the one with a rate. ``GET /seen``
-tells all of it, by this process's clock alone.
+These are the app's and the plain upstream's, that of the one with a limit in flight, with a rate, and of the one that says
+429 once. ``GET /seen`` tells all of it, by this process's clock alone.
 """
 
 import asyncio
@@ -23,8 +23,10 @@ import stepwell
 from stepwell import Batch, Concurrency, Context, Debounce, RateLimit, Singleton, Throttle, TriggerCron, TriggerEvent
 from stepwell.frameworks import asgi
 
-PLAIN, NARROW, PACED = sys.argv[1:4] if __name__ == "__main__" else ("1", "2", "3")
+PLAIN, NARROW, PACED, BUSY = sys.argv[1:5] if __name__ == "__main__" else ("1", "2", "3", "4")
 HOLD_S = 0.3
+BUSY_S = 6
+"""For so long the busy host asks to be left alone."""
 client = stepwell.Client(app_id="counting")
 
 
@@ -112,6 +114,13 @@ fetching("narrow-host", NARROW, 4)
 fetching("paced-host", PACED, 3)
 
 
+@client.create_function(fn_id="busy-host", trigger=TriggerEvent(event="busy-host"))
+async def busy_host(ctx: Context) -> None:
+    """Requests one after the other."""
+    for part in range(12):
+        await ctx.step.fetch(f"http://127.0.0.1:{BUSY}/busy-host/{ctx.run_id}/{part}", id=f"part {part}")
+
+
 @client.create_function(fn_id="whole-runs", trigger=TriggerEvent(event="whole-runs"), run_concurrency=2)
 async def whole_runs(ctx: Context) -> None:
     await work("whole-runs", ctx, "begin", 0.02)
@@ -142,6 +151,9 @@ async def ticking(ctx: Context) -> None:
 async def requested(request: Request) -> Response:
     """An upstream's answer, which takes a moment."""
     what, run, key = (request.path_params[name] for name in ("what", "run", "key"))
+    if what == "busy-host" and all(found.what != "complaint" for found in SEEN):
+        async with seen("complaint", run, key):
+            return Response(status_code=429, headers={"Retry-After": str(BUSY_S)})
     async with seen(what, run, key):
         await asyncio.sleep(HOLD_S)
     return Response("ok")
@@ -157,11 +169,11 @@ async def opened(_: Request) -> Response:
 
 
 def main() -> None:
-    """Serve on all three ports until the process is ended."""
+    """Serve on all ports until the process is ended."""
     routes = [Route("/seen", tell), Route("/open", opened), Route("/{what}/{run}/{key}", requested)]
     served = asgi.serve(Starlette(routes=routes), client)
     server = uvicorn.Server(uvicorn.Config(served, log_level="warning", lifespan="off"))
-    sockets = [socket.create_server(("127.0.0.1", int(port)), backlog=2048) for port in (PLAIN, NARROW, PACED)]
+    sockets = [socket.create_server(("127.0.0.1", int(port)), backlog=2048) for port in (PLAIN, NARROW, PACED, BUSY)]
     server.run(sockets=sockets)
 
 

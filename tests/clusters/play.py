@@ -91,12 +91,14 @@ async def _play(folder: Path, size: int, killed: bool, seed: int) -> Played:
         early = await _send(servers, [*events[:half], *again * 2], order)
         if killed:
             await servers.kill_one()
+        # now, so that who hears the complaint lives to tell of it; one by one, so that all have some
+        busy = await _send(servers, list(_events({"busy-host": 8}, size)), order, most=1)
         late = await _send(servers, [*events[half:], *again], order)
         await servers.open_gate()
         waves = [await _wave(servers, wave, order) for wave in range(WAVES)]
         await _until_over(servers)
         times: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
-        for at in (blocking, early, late, *waves):
+        for at in (blocking, early, busy, late, *waves):
             for event, (began, ended) in at.items():
                 times.setdefault((event[0], event[1]), []).append((event[2], began, ended))
         return Played(
