@@ -27,7 +27,7 @@ class Leases:
     async def start(self) -> int:
         """Take the lease, free what the dead left; the number of items freed. Raises StoreError."""
         freed = await self._store.rescue(_FOREVER if self._store.exclusive else self._clock.now())
-        await self._beat()
+        await self._beat(self._clock.now())
         self._task = asyncio.get_running_loop().create_task(self._run(), name="stepwell-leases")
         return freed
 
@@ -42,15 +42,16 @@ class Leases:
         except StoreError as problem:
             logger.error("%s", problem)
 
-    async def _beat(self) -> None:
-        await self._store.heartbeat(self._owner, self._clock.now() + LEASE_MS)
+    async def _beat(self, now: int) -> None:
+        await self._store.heartbeat(self._owner, now + LEASE_MS)
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(BEAT_S)
+            now = self._clock.now()  # one time for both: who stalls in between must not find its own lease ended
             try:
-                await self._beat()
-                if await self._store.rescue(self._clock.now()):
+                await self._beat(now)
+                if await self._store.rescue(now):
                     self._committer.wake()
             except StoreError as problem:
                 logger.error("%s", problem)

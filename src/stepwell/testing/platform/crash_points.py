@@ -41,6 +41,7 @@ SERVER_POINTS = {
     "timer-claimed": "a sleep is over, or a wait has timed out, and nothing of it is recorded",
     "timer-stored": "the end of a sleep or a wait is stored, and the process does not know",
     "retry-claimed": "the next attempt of a request is due, and nothing is done about it",
+    "lease-extended": "a process that works has extended its lease, and is about to look for those that have ended",
     "end-unstored": "the end of a run is about to be stored",
     "end-stored": "the end of a run is stored, and the process does not know",
 }

@@ -22,6 +22,7 @@ class TrappedStore:
         self.exclusive = inner.exclusive
         self._inner = inner
         self._trap = trap
+        self._works = False
 
     async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
         """See :meth:`Store.transact`."""
@@ -34,8 +35,15 @@ class TrappedStore:
         for kind, subject in stored_by(applied):
             self._trap.passes(f"{kind}-stored", subject)
         for item in found.claimed:
+            self._works = True
             self._trap.passes(*claimed(item))
         return found
+
+    async def heartbeat(self, owner: str, expires_at: int) -> None:
+        """See :meth:`Store.heartbeat`."""
+        await self._inner.heartbeat(owner, expires_at)
+        if self._works:
+            self._trap.passes("lease-extended", owner)
 
     async def append_body(self, claim: ItemRef, start: int, data: Piece, *, last: bool = False) -> bool:
         """See :meth:`Store.append_body`."""
