@@ -16,7 +16,7 @@ from tests.crash.matrix_reader import Reader
 from tests.crash.matrix_upstream import BODY, MatrixUpstream
 from tests.crash.nursery import Nursery
 
-LEASE_MS, BEAT_S, IDLE = 600, 0.15, "2s"
+LEASE_MS, BEAT_S, IDLE, WHOLE = 600, 0.15, "2s", "6s"
 """Of the process that falls: nobody has to wait for its claims longer than that."""
 
 
@@ -79,11 +79,12 @@ class Scene:
             lease_ms=LEASE_MS,
             beat_s=BEAT_S,
             idle=IDLE,
+            whole=WHOLE,
         )
 
     def server(self, name: str, crash: Crash | None = None, **env: str) -> Server:
         """A server, started. One that does not fall looks often for what others have left."""
-        patient = Crash(told=str(self.folder / f"{name}.told"), beat_s=BEAT_S, idle=IDLE)
+        patient = Crash(told=str(self.folder / f"{name}.told"), beat_s=BEAT_S, idle=IDLE, whole=WHOLE)
         made = Server(self.nursery, self.folder, name, self.place, crash or patient)
         inside = [str(APP)] if self.cell.who == "both" else []
         made.start(*inside, *(word for url in self.apps for word in ("-u", url)), **env)

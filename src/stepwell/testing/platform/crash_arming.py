@@ -41,6 +41,7 @@ def arm(crash: Crash) -> Trap:
         (leases, "LEASE_MS"): crash.lease_ms,
         (leases, "BEAT_S"): crash.beat_s,
         (postgres_connect, "IDLE"): crash.idle,
+        (postgres_connect, "WHOLE"): crash.whole,
         (postgres_transact, "write"): _open_in_postgres(postgres_transact.write, trap),
         (postgres_connect, "pending"): in_postgres(postgres_connect.pending, trap),
         (sqlite_connect, "pending"): in_sqlite(sqlite_connect.pending, trap),

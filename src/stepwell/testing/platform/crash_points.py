@@ -67,8 +67,8 @@ STORED_KINDS = {Opcode.SLEEP: "sleep", Opcode.WAIT_FOR_EVENT: "wait"}
 
 class Crash(msgspec.Struct, frozen=True, kw_only=True):
     """What a process shall do at the ``nth`` passing of ``point`` (none: nothing): write a line to the file ``told``, and send
-    itself ``signal``. ``lease_ms``, ``beat_s``: of its claims, where they shall not be the usual ones; ``idle``: how long the
-    database lets its transactions do nothing."""
+    itself ``signal``. ``lease_ms``, ``beat_s``: of its claims, where they shall not be the usual ones; ``idle``, ``whole``:
+    how long the database lets its transactions do nothing, and last."""
 
     point: str = ""
     nth: int = 1
@@ -77,6 +77,7 @@ class Crash(msgspec.Struct, frozen=True, kw_only=True):
     lease_ms: int | None = None
     beat_s: float | None = None
     idle: str | None = None
+    whole: str | None = None
 
 
 class Trap:

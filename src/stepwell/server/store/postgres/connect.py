@@ -31,9 +31,12 @@ _STATEMENTS = 120
 PLANS = {"plan_cache_mode": "force_custom_plan", "jit": "off", "enable_seqscan": "off"}
 """Every statement of the hot path has an index. Statistics of another moment (a table that held one run) must not make it read
 the whole table."""
-IDLE = "15s"
-"""How long a transaction may do nothing: as long as a lease. A process that stalls within one holds locks, which nobody else
-can get past; the database ends it, and what it did is undone."""
+IDLE, WHOLE = "15s", "25s"
+"""How long a transaction may do nothing (as long as a lease), and last. A process that stalls within one holds locks that
+nobody gets past, and its own watch stalls too; the database ends it, and what it did is undone."""
+_KNOWS_WHOLE = 17
+"""The first version with a limit for whole transactions. To the other limit a process is not idle that stalls when it has had a
+statement prepared, and before it has it run."""
 
 _create_pool = cast("Callable[..., Awaitable[Any]]", asyncpg.create_pool)  # pyright: ignore[reportUnknownMemberType]
 _connect = cast("Callable[..., Awaitable[Any]]", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
@@ -73,6 +76,7 @@ class Pool:
                 max_inactive_connection_lifetime=_IDLE_S,
                 reset=_nothing,
                 connect=_connect_to_any,
+                init=None if self._proxied else _bounded,
             )
             async with self._pool.acquire(timeout=CONNECT_S + 1):
                 pass
@@ -123,6 +127,11 @@ async def _ended(conn: Any) -> AsyncGenerator[None]:
         raise
     if conn.is_in_transaction():
         await conn.execute("COMMIT")
+
+
+async def _bounded(conn: Any) -> None:
+    if conn.get_server_version().major >= _KNOWS_WHOLE:
+        await conn.execute(f"SET transaction_timeout = '{WHOLE}'")
 
 
 async def _nothing(_conn: object) -> None:
