@@ -1,6 +1,6 @@
 # Two commands are all that a new user needs: `make demo` and `make test`. Both set up what they need, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test simulate bench demo format lock clean node browser shots pgbouncer
+.PHONY: help setup check test simulate bench soak demo format lock clean node browser shots pgbouncer
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
@@ -16,6 +16,7 @@ help:
 	@echo 'make check   the static gates alone: ruff, basedpyright, import-linter, size budgets'
 	@echo 'make simulate SEEDS=10000   whole platforms under faults, one for each seed'
 	@echo 'make bench   the benchmark table; STORE=postgresql: that of PostgreSQL'
+	@echo 'make soak EVENTS=1000000 WAITING=1000000 SERVERS=3   events through servers on one PostgreSQL that is full of waiting runs'
 	@echo 'make setup   only the installation, into .venv;  make format: ruff, with fixes;  make lock: new lock files'
 	@echo 'make shots   the pictures of the dashboard, taken anew'
 
@@ -75,6 +76,9 @@ test: check node browser pgbouncer
 
 simulate: setup
 	@$(BIN)/python -m stepwell.testing.platform.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
+
+soak: setup
+	@$(BIN)/python -m benchmarks.soak --events $(or $(EVENTS),1000000) --waiting $(or $(WAITING),1000000) --servers $(or $(SERVERS),3)
 
 bench: setup
 	@$(BIN)/python -m benchmarks --store $(or $(STORE),sqlite)

@@ -6,13 +6,12 @@
 import argparse
 import asyncio
 import statistics
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 from benchmarks import large, pages, process, scenarios, several, storage
+from benchmarks.peers import started
 from stepwell.server.host import new_loop
 
 Scenario = Callable[[str], Awaitable[float]]
@@ -83,13 +82,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="also write the table there")
     options = parser.parse_args()
     storage.chosen = options.store
-    peer = subprocess.Popen([sys.executable, "-m", "benchmarks.peers"], stdout=subprocess.PIPE, text=True)
-    try:
-        port = peer.stdout.readline().strip() if peer.stdout else ""
-        lines = table(f"http://127.0.0.1:{port}", options.rounds, options.only)
-    finally:
-        peer.terminate()
-        peer.wait(10)
+    with started() as peer:
+        lines = table(peer, options.rounds, options.only)
     if options.write:
         _keep(options.write, options.store, "\n".join(lines) + "\n")
 

@@ -14,7 +14,7 @@ from stepwell.embed import Embedded, embedded
 
 client = stepwell.Client(app_id="bench")
 _WAIT_S = 120.0
-HTTP_FUNCTIONS = ("bench-fetch", "bench-step", "bench-sequence")
+HTTP_FUNCTIONS = ("bench-fetch", "bench-step", "bench-sequence", "bench-wait")
 """Of the app that the peer is."""
 
 

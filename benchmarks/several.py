@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 
@@ -23,12 +24,19 @@ _LOOK_S = 0.05
 _WAIT_S = 120.0
 
 
+class Platform(NamedTuple):
+    """A process."""
+
+    url: str
+    pid: int
+
+
 async def one_step_runs(peer: str, processes: int) -> float:
     """Runs of one step a second, from the first event to the end of the last run."""
     async with storage.database() as url, AsyncExitStack() as stack:
-        urls = [await stack.enter_async_context(_platform(url)) for _ in range(processes)]
+        urls = [(await stack.enter_async_context(platform(url))).url for _ in range(processes)]
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        await _sync(session, urls, peer)
+        await sync(session, urls, peer)
         await _burst(session, url, urls, 200, 0)
         began = time.perf_counter()
         await _burst(session, url, urls, _EVENTS, 200)
@@ -61,7 +69,8 @@ async def _completed(database: str, runs: int) -> None:
         await conn.close()
 
 
-async def _sync(session: aiohttp.ClientSession, urls: Sequence[str], peer: str) -> None:
+async def sync(session: aiohttp.ClientSession, urls: Sequence[str], peer: str) -> None:
+    """Tell each platform of the functions of the peer."""
     functions = [http_function(name, peer) for name in HTTP_FUNCTIONS]
     body = {"appName": "bench", "url": f"{peer}/fn", "sdk": "b", "framework": "", "v": "0.1", "functions": functions}
     for url in urls:
@@ -70,18 +79,23 @@ async def _sync(session: aiohttp.ClientSession, urls: Sequence[str], peer: str) 
 
 
 @asynccontextmanager
-async def _platform(database: str) -> AsyncGenerator[str]:
-    """A process of its own: its URL."""
+async def platform(database: str) -> AsyncGenerator[Platform]:
+    """One in a process of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [str(Path(sys.executable).with_name("stepwell")), "dev", "--no-discovery", "--port", str(port)]
     process = await asyncio.create_subprocess_exec(
-        *command, "--db", database, stdout=asyncio.subprocess.DEVNULL, env=dict(os.environ)
+        *command,
+        "--db",
+        database,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=dict(os.environ),
     )
     try:
         await healthy(f"http://127.0.0.1:{port}/health")
-        yield f"http://127.0.0.1:{port}"
+        yield Platform(f"http://127.0.0.1:{port}", process.pid)
     finally:
         process.terminate()
         await asyncio.wait_for(process.wait(), 60)
