@@ -1,12 +1,13 @@
 """Identifiers: step ids (SHA-1 of the user's id) and ULIDs. Protocol section 0 and 3.3."""
 
 import hashlib
+from functools import lru_cache
 from typing import Final
 
 ZERO_UUID: Final = "00000000-0000-0000-0000-000000000000"
 """The one account and the one environment that there are."""
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_SHIFTS = range(120, -1, -10)
+_SHIFTS = range(100, -1, -10)
 _PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 
 
@@ -21,6 +22,12 @@ def ulid(millis: int, entropy: bytes) -> str:
     if len(entropy) != 10:
         raise ValueError("a ULID takes 10 bytes of entropy")
     number = (millis << 80) | int.from_bytes(entropy, "big")
+    return _head(number >> 20) + _PAIRS[(number >> 10) & 1023] + _PAIRS[number & 1023]
+
+
+@lru_cache(64)
+def _head(number: int) -> str:
+    """All but the last four characters: ids that were made one after the other have the same."""
     return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
 
 

@@ -3,6 +3,7 @@
 import io
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 
 import aiohttp
 from msgspec.structs import replace
@@ -52,7 +53,7 @@ class HttpCaller:
         """POST the call; whatever goes wrong on the way is an ERROR answer with ``transport`` set."""
         url = request.url or ""
         try:
-            return await self._post(self._target(request, url), request)
+            return await self._post(_target(url, request.function_id, request.step_id), request)
         except TimeoutError:
             return _failed(
                 f"the app at {_short(url)} gave no answer within {self._timeout_s:g} s: make the step shorter, "
@@ -125,12 +126,6 @@ class HttpCaller:
             self._canonical.popitem(last=False)
         return cache
 
-    def _target(self, request: CallRequest, url: str) -> URL:
-        target = URL(url)
-        if not target.host:
-            raise ValueError("it has no address")
-        return target.update_query({"fnId": request.function_id, "stepId": request.step_id})
-
     def _headers(self, request: CallRequest, body: bytes, key: str | None = None) -> dict[str, str]:
         signature = None if key is None else sign(body, key, self._clock.now() // 1000)
         return call_headers(request, self._kind, signature)
@@ -142,6 +137,15 @@ class HttpCaller:
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=65536
             )
         return self._open
+
+
+@lru_cache(1_024)
+def _target(url: str, function_id: str, step_id: str) -> URL:
+    """Where a call goes. Raises ValueError."""
+    target = URL(url)
+    if not target.host:
+        raise ValueError("it has no address")
+    return target.update_query({"fnId": function_id, "stepId": step_id})
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO:

@@ -51,16 +51,19 @@ async def lock(conn: Conn, kind: Kind, names: Iterable[str]) -> None:
 
 def names_of(commit: Commit) -> set[str]:
     """Runs, keys and signals that a commit is checked against, or changes; without what is inside it."""
-    names = {f"run:{run_id}" for run_id in _runs_of(commit)}
+    names = {"run:" + run_id for run_id in _runs_of(commit)}
     if commit.key is not None:
         names.add(f"key:{commit.key.function_id}:{commit.key.key}")
-    names.update(f"signal:{wait.signal}" for wait in commit.waits if wait.signal is not None)
+    if commit.waits:
+        names.update(f"signal:{wait.signal}" for wait in commit.waits if wait.signal is not None)
     return names
 
 
 def _runs_of(commit: Commit) -> set[str]:
-    found = {run_of(commit), *(record.run_id for record in (*commit.done, *commit.put, *commit.steps, *commit.waits))}
-    found.update(run_id for run_id, _ in (*commit.take, *commit.unwait))
+    found = {run_of(commit)}
+    for records in (commit.done, commit.put, commit.steps, commit.waits):
+        found.update([record.run_id for record in records])
+    found.update([run_id for run_id, _ in (*commit.take, *commit.unwait)])
     return (found if commit.needs is None else {*found, commit.needs}) - {""}
 
 

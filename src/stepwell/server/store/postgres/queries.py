@@ -122,3 +122,8 @@ def columns(rows: Iterable[Row], width: int = 0) -> list[list[object]]:
     ``width``: how many there are of them where there may be no row.
     """
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
+
+
+def whole(numbers: Iterable[int | None]) -> str:
+    """An array of whole numbers as PostgreSQL writes it: the library looks at each element of a list, and takes long for it."""
+    return "{" + ",".join(["NULL" if number is None else str(number) for number in numbers]) + "}"

@@ -86,14 +86,14 @@ WITH numbers AS MATERIALIZED (
         ARRAY(SELECT nextval('stepwell.claims') FROM generate_series(1, $37::int)) AS claims
 ), put_events AS (
     INSERT INTO stepwell.events (internal_id, received_at, name, data)
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[]) ON CONFLICT DO NOTHING RETURNING 1
+    SELECT * FROM unnest($1::text[], $2::text::bigint[], $3::text[], $4::bytea[]) ON CONFLICT DO NOTHING RETURNING 1
 ), put_keys AS (
     INSERT INTO stepwell.run_keys (function_id, key, expires_at, run_id)
-    SELECT * FROM unnest($5::text[], $6::text[], $7::bigint[], $8::text[])
+    SELECT * FROM unnest($5::text[], $6::text[], $7::text::bigint[], $8::text[])
     ON CONFLICT (function_id, key) DO UPDATE SET expires_at = excluded.expires_at, run_id = excluded.run_id
 ), put_runs AS (
     INSERT INTO stepwell.runs (run_id, function_id, app_id, status, version, queued_at, data)
-    SELECT * FROM unnest($9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::bytea[])
+    SELECT * FROM unnest($9::text[], $10::text[], $11::text[], $12::text[], $13::text::bigint[], $14::text::bigint[], $15::bytea[])
     ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, version = excluded.version, data = excluded.data
 ), put_links AS (
     INSERT INTO stepwell.runs_of_event (event_id, run_id) SELECT * FROM unnest($16::text[], $17::text[]) ON CONFLICT DO NOTHING
@@ -107,8 +107,8 @@ WITH numbers AS MATERIALIZED (
     SELECT run_id, key, (SELECT places FROM numbers)[place], due_at, coalesce((SELECT claims FROM numbers)[claim], 0), owner, gate,
         attempt, rescues, expires_at, data
     FROM unnest(
-        $22::text[], $23::text[], $24::bigint[], $25::bigint[], $26::bigint[], $27::text[], $28::text[], $29::bigint[],
-        $30::bigint[], $31::bigint[], $32::bytea[]
+        $22::text[], $23::text[], $24::text::bigint[], $25::text::bigint[], $26::text::bigint[], $27::text[], $28::text[], $29::text::bigint[],
+        $30::text::bigint[], $31::text::bigint[], $32::bytea[]
     ) AS new (run_id, key, place, due_at, claim, owner, gate, attempt, rescues, expires_at, data)
     ON CONFLICT (run_id, key) DO UPDATE SET seq = excluded.seq, due_at = excluded.due_at,
         claim = CASE WHEN items.seq = ANY ($38::bigint[]) THEN excluded.claim ELSE greatest(items.claim, excluded.claim) END, owner = excluded.owner, gate = excluded.gate,

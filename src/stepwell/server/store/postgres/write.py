@@ -1,6 +1,7 @@
 """Writes a plan: one statement for what nearly all have, and one for each kind of the rest; rows in the order of their keys."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from msgspec.structs import replace
 
@@ -9,10 +10,12 @@ from stepwell.core.model import Item, Wait
 from stepwell.server.store.codec import encode
 from stepwell.server.store.plan import Plan
 from stepwell.server.store.postgres.connect import Conn
-from stepwell.server.store.postgres.queries import SQL, Row, columns
+from stepwell.server.store.postgres.queries import SQL, Row, columns, whole
 from stepwell.server.store.postgres.session import FRESH, Session
 
 _NO_PLACE = ("", b"")
+_WHOLE = (2, 7, 13, 14, 24, 25, 26, 29, 30, 31)
+"""The columns of whole numbers among the values of ``write``."""
 
 
 async def write(session: Session, plan: Plan, owner: str, claimed: list[Item], now: int) -> list[Item]:
@@ -35,9 +38,11 @@ async def _write_most(session: Session, plan: Plan, owner: str) -> tuple[list[in
     numbers = (session.draft.seq - FRESH, session.draft.claim)
     gone, replaced = _gone(session, plan)
     claimed = columns(sorted(plan.claimed), 2)
-    parts = (*_state(plan), gone, *_puts(plan), owner, *claimed, *numbers, replaced)
+    parts = [*_state(plan), gone, *_puts(plan), owner, *claimed, *numbers, replaced]
     if not any(part for part in parts if part != owner):
         return [], []
+    for at in _WHOLE:
+        parts[at - 1] = whole(cast("list[int | None]", parts[at - 1]))
     ((places, claims, events),) = await session.conn.fetch(SQL.write, *parts)
     session.repeats = events < len(plan.events)
     return places, claims
