@@ -56,9 +56,9 @@ def render_call(request: CallRequest, *, canonical: bool = False, cache: Cache |
             first,
             b',"events":[',
             b",".join(events),
-            b'],"steps":{',
-            b",".join(_key(key) + b":" + memo for key, memo in memos),
-            b'},"use_api":',
+            b'],"steps":',
+            msgspec.json.encode({key: msgspec.Raw(memo) for key, memo in memos}),
+            b',"use_api":',
             b"true" if request.use_api else b"false",
             b',"version":',
             str(request.req_version).encode(),
@@ -79,10 +79,6 @@ def _memos(request: CallRequest, stack: list[str]) -> list[tuple[str, bytes]]:
 def edited(args: bytes) -> bytes:
     """How a call says what to run an unfinished step with."""
     return b'{"input":' + args + b"}"
-
-
-def _key(text: str) -> bytes:
-    return b'"' + text.encode() + b'"' if text.isalnum() else msgspec.json.encode(text)
 
 
 def _canonical(raw: bytes, cache: Cache | None) -> bytes:

@@ -19,6 +19,8 @@ WORK_S = 2.0
 OTHERS_S = 10.0
 _FIRST_S = 0.025
 _LOOK_S = 1.0
+_HERE_S = 5.0
+"""While the run is worked on here: another process takes it over when this one has lost its lease alone."""
 
 
 class Peers:
@@ -102,7 +104,7 @@ async def wait_ended(actor: Actor, store: Store, timeout_s: float) -> RunView | 
         left = end - loop.time()
         if left <= 0:
             break
-        pause = _LOOK_S if actor.busy or actor.inflight else min(2 * pause, _LOOK_S)
+        pause = _HERE_S if actor.busy or actor.inflight else min(2 * pause, _LOOK_S)
         if not await _ends(actor, left if store.exclusive else min(pause, left)) and not store.exclusive:
             views = await store.load_runs([actor.view.run.run_id])
             if not views or views[0].run.status.ended:
