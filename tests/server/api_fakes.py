@@ -6,12 +6,20 @@ import httpx2
 import msgspec
 
 from stepwell.core.flow.gates import Shut
+from stepwell.core.flow.holding import Holding, Waiter
 from stepwell.core.model import Attempt, Cancellation, Item, Run, RunStatus, RunView, Step, StepStatus, StoredEvent
 from stepwell.core.reruns import CannotRerun
 from stepwell.core.unstarted import Unstarted, found
 from stepwell.server.api.app import create_app
 from stepwell.server.settings import Settings
-from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, StoreError, WorkerRecord
+from stepwell.server.store.base import (
+    AppRecord,
+    Counts,
+    EventQuery,
+    RunQuery,
+    StoreError,
+    WorkerRecord,
+)
 from stepwell.server.store.lists import list_events, list_runs
 from stepwell.wire.events import IncomingEvent, finish
 from stepwell.wire.functions import FunctionConfig, Registration
@@ -81,7 +89,7 @@ class FakeEngine:
         self.checkpoints: list[tuple[str, list[Op], int]] = []
         self.checkpoint_answer = "ok"
         self.broken: str | None = None
-        self.held: dict[str, Shut] = {}
+        self.held_by_key: dict[str, Shut] = {}
         self.waited: list[float] = []
         self.reruns: list[tuple[str, str | None, Sequence[object] | None]] = []
         self.items: dict[str, list[Item]] = {}
@@ -197,7 +205,16 @@ class FakeEngine:
 
     async def waits(self, run_id: str) -> dict[str, Shut]:
         self.check()
-        return self.held
+        return self.held_by_key
+
+    async def held(self, limit: int) -> list[Holding]:
+        self.check()
+        found: list[Holding] = []
+        for view in self.views.values():
+            run = view.run
+            for key, shut in self.held_by_key.items():
+                found.append(Holding(shut, 7, (Waiter(run.run_id, key, run.function_id, NOW - 1_000),)[:limit]))
+        return found
 
     async def workers(self) -> list[WorkerRecord]:
         self.check()

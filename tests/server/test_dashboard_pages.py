@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from stepwell.core.flow.gates import Reason, Shut
-from stepwell.core.model import Limit, RunStatus, RunView, StepStatus, StoredEvent
+from stepwell.core.flow.keys import limits_for
+from stepwell.core.model import Limit, Pace, RunStatus, RunView, StepStatus, StoredEvent
 from stepwell.core.requestcopies import copied
 from stepwell.server.api import search
 from stepwell.server.api.app import create_app
@@ -287,8 +288,11 @@ async def test_functions_apps_and_limits(engine: WatchedFake, web: httpx2.AsyncC
     assert ":1/x</code>" in apps
     assert "js:v4" in apps
     engine.add_run()
-    engine.held = {"step": Shut(Limit("host:api.example", 1), Reason.CONCURRENCY)}
-    assert "concurrency limit of host api.example" in (await web.get("/limits")).text
+    engine.held_by_key = {"step": Shut(Limit("host:api.example", 1), Reason.CONCURRENCY)}
+    limits = (await web.get("/limits")).text
+    assert "Concurrency limit of host api.example" in limits
+    assert "7 waiting" in limits
+    assert "and 6 more" in limits
 
 
 async def test_a_function_is_paused_and_resumed(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
@@ -327,6 +331,18 @@ async def test_workers_with_those_that_are_gone_in_the_end(engine: WatchedFake, 
     assert '<td class="num">4</td>' in text
     assert '<td class="num">3</td>' not in text, "what a dead process works on is with others"
     assert "<script>alert" not in text
+
+
+async def test_a_limit_with_a_key_says_for_whom(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
+    register(engine, concurrency={"limit": 1, "key": "event.data.n"}, throttle={"limit": 2, "period": "1m"})
+    view = engine.add_run(7)
+    (limit,) = limits_for(engine.functions()[0], view.events[0])
+    engine.held_by_key = {"step": Shut(limit, Reason.CONCURRENCY)}
+    assert "<code>event.data.n = 7</code>" in (await web.get("/limits")).text
+    engine.held_by_key = {"step": Shut(Pace("throttle:app-fn:", 2, 60_000), Reason.RATE, NOW + 5)}
+    text = (await web.get("/limits")).text
+    assert "Throttle of function app-fn" in text
+    assert "event.data.n" not in text
 
 
 async def test_cancelling_and_running_again(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
@@ -382,7 +398,7 @@ async def test_user_data_stays_text_wherever_it_is_shown(engine: WatchedFake, we
     for number, fields in enumerate(answers):
         step = finished_step(view.run.run_id, number, **fields)  # type: ignore[arg-type]
         add(view, msgspec.structs.replace(step, name=EVIL, info=msgspec.json.encode({"url": EVIL, "method": EVIL})))
-    engine.held = {"step": Shut(Limit(f"host:{EVIL}", 1), Reason.CONCURRENCY)}
+    engine.held_by_key = {"step": Shut(Limit(f"host:{EVIL}", 1), Reason.CONCURRENCY)}
     urls = [*PAGES, f"/events/{event_id}", f"/events/send?like={event_id}", f"/runs/{view.run.run_id}"]
     urls += [f"/runs/{view.run.run_id}?step={number:040x}" for number in range(len(answers))]
     urls += ["/?" + str(httpx2.QueryParams({"q": EVIL, "function": EVIL})), f"/{'runs'}/{EVIL[:8]}"]

@@ -9,7 +9,11 @@ import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 import stepwell
-from stepwell.core.flow.hosts import NO_RULES
+from stepwell.core.flow.gates import Reason, Shut
+from stepwell.core.flow.holding import Holding
+from stepwell.core.flow.host_rules import parse_hosts
+from stepwell.core.flow.hosts import NO_RULES, HostRules
+from stepwell.core.model import Limit, Pace
 from stepwell.embed import embedded
 from stepwell.server.api.app import create_app
 from stepwell.server.settings import Settings
@@ -91,6 +95,21 @@ async def test_in_production_they_are_for_who_has_the_key() -> None:
         assert (await http.get("/metrics")).status_code == 401
         bearer = {"authorization": f"Bearer {hashed_key(SIGNING_KEY)}"}
         assert (await http.get("/metrics", headers=bearer)).status_code == 200
+
+
+def test_work_that_is_held_back_by_limit_and_reason_without_its_keys() -> None:
+    metrics = Metrics(HostRules(parse_hosts({"api.example": {"concurrency": 1}})))
+    slow = Pace("host:other.example", slows=True)
+
+    def held(bucket: str, count: int) -> Holding:
+        return Holding(Shut(Limit(bucket, 1), Reason.CONCURRENCY), count, ())
+
+    text = metrics.text({}, 0, 0, [held("fn:a-f:11", 2), held("fn:a-f:22", 3), held("host:api.example", 4)]).decode()
+    assert samples(text)["stepwell_work_held", "function", "a-f", "concurrency"] == 5
+    assert samples(text)["stepwell_work_held", "host", "api.example", "concurrency"] == 4
+    text = metrics.text({}, 0, 0, [Holding(Shut(slow, Reason.SLOW_DOWN, 9), 1, ())]).decode()
+    found = {name: value for name, value in samples(text).items() if name[0] == "stepwell_work_held"}
+    assert found == {("stepwell_work_held", "host", OTHER, "slow_down"): 1}
 
 
 def test_names_of_functions_are_bounded() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from stepwell.core.flow.gates import Shut
+from stepwell.core.flow.holding import Holding
 from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent
 from stepwell.core.unstarted import Unstarted, found, place
 from stepwell.server.clock import SystemClock
@@ -141,6 +142,10 @@ class OfflineEngine:
     async def workers(self) -> list[WorkerRecord]:
         """Those that have not said that they end."""
         return await self._store.workers()
+
+    async def held(self, limit: int) -> list[Holding]:
+        """As it was left."""
+        return await self._store.held(SystemClock().now(), limit)
 
     async def counts(self) -> Counts:
         """Figures."""

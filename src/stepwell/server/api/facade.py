@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stepwell.core.flow.gates import Shut
+from stepwell.core.flow.holding import Holding
 from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent
 from stepwell.core.unstarted import Unstarted
 from stepwell.server.realtime.hub import Hub
@@ -148,6 +149,10 @@ class EngineFacade(Protocol):
 
     async def workers(self) -> list[WorkerRecord]:
         """The processes of the platform, by id: also those whose beat has stopped."""
+        ...
+
+    async def held(self, limit: int) -> list[Holding]:
+        """What holds work back right now, the one with the most first, each with up to ``limit`` who wait."""
         ...
 
     async def counts(self) -> Counts:

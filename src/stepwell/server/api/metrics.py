@@ -32,7 +32,8 @@ class MetricsPage:
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
                 counts = await self._engine.counts()
+                held = await self._engine.held(0)
         except TimeoutError:
             raise Problem(503, "The store does not answer.", code="store", headers={"Retry-After": "1"}) from None
-        text = self._metrics.text(counts.runs, counts.queued, counts.claimed)
+        text = self._metrics.text(counts.runs, counts.queued, counts.claimed, held)
         return Response(text, headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})

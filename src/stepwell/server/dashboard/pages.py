@@ -40,7 +40,13 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"duration": words.duration, "iso": words.iso, "clock": words.clock, "size": words.size}
+    made.filters |= {
+        "duration": words.duration,
+        "iso": words.iso,
+        "clock": words.clock,
+        "size": words.size,
+        "capitalize_first": words.capitalised,
+    }
     return made
 
 

@@ -7,17 +7,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stepwell.core.cron import crons_of, next_runs
-from stepwell.core.model import Run, RunStatus
+from stepwell.core.flow.holding import Holding
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.waits import render_wait
-from stepwell.server.dashboard.limits import limits_of
+from stepwell.server.dashboard.limits import key_of, limits_of
 from stepwell.server.dashboard.pages import page
-from stepwell.server.store.base import RunQuery
 from stepwell.wire.function_config import FunctionConfig
 
 _NEXT = 3
-_ACTIVE = 200
-"""Runs of each status that are asked what they wait for."""
+_GROUPS, _SHOWN = 50, 20
+"""Limits on the page, and who waits of each."""
 
 
 class Places:
@@ -52,17 +51,18 @@ class Places:
         return page(request, "start", {"address": _address(request)})
 
     async def limits(self, request: Request) -> Response:
-        """Who waits for which limit, until when: among the newest runs that have not ended."""
-        held: list[tuple[Run, str, dict[str, object]]] = []
-        for status in (RunStatus.RUNNING, RunStatus.QUEUED):
-            for run in await self._engine.runs(RunQuery(status=status.value, limit=_ACTIVE)):
-                waits = await self._engine.waits(run.run_id)
-                held += [(run, key, render_wait(shut)) for key, shut in waits.items()]
-        groups: dict[str, list[tuple[Run, str, dict[str, object]]]] = {}
-        for each in held:
-            groups.setdefault(str(each[2]["for"]), []).append(each)
-        values = {"groups": sorted(groups.items(), key=lambda pair: -len(pair[1])), "looked_at": _ACTIVE}
-        return page(request, "limits", values)
+        """Who waits for which limit, for whom or what, until when."""
+        groups = [(one, render_wait(one.shut), await self._key(one)) for one in await self._engine.held(_SHOWN)]
+        return page(request, "limits", {"groups": groups[:_GROUPS], "more": len(groups) - _GROUPS, "now": self._now()})
+
+    async def _key(self, holding: Holding) -> str | None:
+        """The key's value, where the limit has one, as the first of those who wait have it."""
+        first = holding.items[0] if holding.items else None
+        found = next((one for one in self._engine.functions() if first and one.id == first.function_id), None)
+        view = await self._engine.view(first.run_id) if first and found else None
+        if found is None or view is None or not view.events:
+            return None
+        return key_of(found, view.events[0], holding.shut.by.bucket)
 
 
 def _ticks(function: FunctionConfig, now: int) -> list[int]:

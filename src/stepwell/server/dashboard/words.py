@@ -41,5 +41,10 @@ def size(count: int) -> str:
     return f"{count / 1024 / 1024:.1f} MiB"
 
 
+def capitalised(text: str) -> str:
+    """With a capital in front; the rest, names among it, as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def _moment(millis: int) -> datetime:
     return datetime.fromtimestamp(min(max(millis, 0), 253_402_300_799_000) / 1000, UTC)

@@ -13,6 +13,7 @@ import msgspec
 
 from stepwell.core.cron import Cron, Tick
 from stepwell.core.flow.gates import Shut
+from stepwell.core.flow.holding import Holding
 from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.inputs import CalledBack, Cancelled, Checkpointed, Env, Input, Poked
 from stepwell.core.model import Item, Run, RunStatus, RunView, StoredEvent
@@ -435,6 +436,10 @@ class Engine:
     async def workers(self) -> list[WorkerRecord]:
         """The processes of the platform, by id: also those whose beat has stopped."""
         return await self.store.workers()
+
+    async def held(self, limit: int) -> list[Holding]:
+        """What holds work back right now, the one with the most first, each with up to ``limit`` who wait."""
+        return await self.store.held(self._clock.now(), limit)
 
     async def counts(self) -> Counts:
         """Figures for health."""

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from stepwell.core.flow.gates import Shut
+from stepwell.core.flow.holding import Holding
 from stepwell.core.model import Cancellation, Item, ItemRef, Pause, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 
@@ -311,6 +312,12 @@ class Store(Protocol):
 
     async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
         """The items of a run that are due at ``now`` and held back: what by, and until when; by key."""
+        ...
+
+    async def held(self, now: int, limit: int) -> list[Holding]:
+        """What holds back work that is due at ``now``, the one with the most first, each with up to ``limit`` items, those
+        that were due first. Work that nobody has tried to claim yet need not be in it, nor what has very few like it; work
+        that two things hold back counts for one of them."""
         ...
 
     async def find_waits(self, query: WaitQuery) -> list[Wait]:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from stepwell.core.flow.admission import State, idle_at, judge
 from stepwell.core.flow.gates import WAKE_MS, FlowState, Shut, observe, opening, shut_by, taken, wanted
+from stepwell.core.flow.holding import Behind, Holding, holdings
 from stepwell.core.model import Cancellation, Item, ItemRef, Pause, Run, RunKey, RunView, Step, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.core.runs import holds
@@ -397,6 +398,14 @@ class MemoryStore(WorkerTable):
         entries = [(key, entry) for key, entry in self._items.get(run_id, {}).items() if entry.owner is None]
         found = ((key, self._shut(entry.item, now)) for key, entry in entries if entry.item.due_at <= now)
         return {key: shut for key, shut in found if shut is not None}
+
+    async def held(self, now: int, limit: int) -> list[Holding]:
+        """See :meth:`Store.held`."""
+        items = [self._items[run_id][key].item for due_at, _, run_id, key in self._waiting if due_at <= now]
+        shut = [item for item in items if self._shut(item, now) is not None]
+        names = {run_id: run.function_id for run_id, run in self._runs.items()}
+        groups = [Behind(1, [(item, names.get(item.run_id, ""))]) for item in shut]
+        return holdings(groups, lambda item: self._shut(item, now), limit)
 
     async def find_waits(self, query: WaitQuery) -> list[Wait]:
         """See :meth:`Store.find_waits`."""

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.flow.gates import Shut
+from stepwell.core.flow.holding import Holding
 from stepwell.core.model import Body, Cancellation, Item, ItemRef, Pause, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Admission, Commit, RateLimited, Single
 from stepwell.server.crypto import pieces
@@ -283,6 +284,10 @@ class SealedStore:
     async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
         """See :meth:`Store.waits`."""
         return await self.inner.waits(run_id, now)
+
+    async def held(self, now: int, limit: int) -> list[Holding]:
+        """See :meth:`Store.held`."""
+        return await self.inner.held(now, limit)
 
     async def rescue(self, now: int) -> int:
         """See :meth:`Store.rescue`."""

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric as Family
 
+from stepwell.core.flow.holding import Holding
 from stepwell.core.flow.hosts import HostRules, host_of
 from stepwell.core.inputs import Answered, Fetched, Held, Input
 from stepwell.core.model import Run, RunView, Step, StepStatus, StoredEvent
@@ -47,7 +48,17 @@ METRICS: Final = (
     Metric("stepwell_store_commits_total"),
     Metric("stepwell_items", ("state",), None),
     Metric("stepwell_runs", ("status",), None),
+    Metric("stepwell_work_held", ("limit", "reason", "of"), None),
 )
+_LIMITS = {
+    "fn": "function",
+    "run": "run",
+    "throttle": "throttle",
+    "fetch": "fetch_throttle",
+    "host": "host",
+    "env": "environment",
+    "account": "account",
+}
 _WAITS = {
     Opcode.SLEEP: "sleep",
     Opcode.WAIT_FOR_EVENT: "event",
@@ -69,13 +80,31 @@ class Metrics(Observer):
         self._own = {metric.name: _made(metric, self._registry) for metric in METRICS}
         ProcessCollector(registry=self._registry)
 
-    def text(self, runs: Mapping[str, int], queued: int, claimed: int) -> bytes:
-        """Everything in the text format. ``runs`` by status, ``queued`` and ``claimed`` items are those of the store now."""
+    def text(self, runs: Mapping[str, int], queued: int, claimed: int, held: Sequence[Holding] = ()) -> bytes:
+        """Everything in the text format. ``runs`` by status, ``queued``, ``claimed`` and ``held`` items are those of the
+        store now."""
+        self._held(held)
         for status, number in runs.items():
             self._gauge("stepwell_runs", status).set(number)
         self._gauge("stepwell_items", "queued").set(queued)
         self._gauge("stepwell_items", "claimed").set(claimed)
         return generate_latest(self._registry)
+
+    def _held(self, held: Sequence[Holding]) -> None:
+        """Keys of limits come and go, without a bound: they are counted together."""
+        gauge = self._own["stepwell_work_held"]
+        gauge.clear()
+        for one in held:
+            kind, _, name = one.shut.by.bucket.partition(":")
+            if kind == "host":
+                name = self._host(name)
+            else:
+                name = self._name(name.rpartition(":")[0]) if kind not in ("env", "account") else ""
+            self._gauge("stepwell_work_held", _LIMITS.get(kind, OTHER), one.shut.reason.value, name).inc(one.count)
+
+    def _host(self, host: str) -> str:
+        rule = self._hosts.find(host)
+        return OTHER if rule is None or rule.pattern == "*" else rule.pattern
 
     def received(self, events: Sequence[StoredEvent], missed: Sequence[Missed] = ()) -> None:
         """Count them."""
@@ -114,8 +143,7 @@ class Metrics(Observer):
 
     def _fetched(self, given: Fetched) -> None:
         outcome = given.outcome
-        rule = self._hosts.find(host_of(msgspec.msgpack.decode(given.item.payload or b"\x80", type=_Url).url))
-        host = OTHER if rule is None or rule.pattern == "*" else rule.pattern
+        host = self._host(host_of(msgspec.msgpack.decode(given.item.payload or b"\x80", type=_Url).url))
         status = "error" if isinstance(outcome, FetchBroken) else f"{outcome.status // 100}xx"
         self._count("stepwell_fetch_attempts_total", host, status)
         phases: dict[str, float | None] = msgspec.to_builtins(outcome.phases)

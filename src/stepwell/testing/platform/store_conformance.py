@@ -19,6 +19,7 @@ from stepwell.server.store.base import AppRecord, ClaimRequest, Counts, Outcome,
 from stepwell.testing.platform.admission_conformance import AdmissionConformance
 from stepwell.testing.platform.body_conformance import BodyConformance
 from stepwell.testing.platform.cancellation_conformance import CancellationConformance
+from stepwell.testing.platform.held_conformance import HeldConformance
 from stepwell.testing.platform.hold_conformance import HoldConformance
 from stepwell.testing.platform.lists_conformance import ListsConformance
 from stepwell.testing.platform.pace_conformance import PaceConformance
@@ -376,5 +377,6 @@ class StoreConformance(
     PruneConformance,
     CancellationConformance,
     PauseConformance,
+    HeldConformance,
 ):
     """All tests of a store's verbs; the fixture ``store`` yields an opened, empty store."""

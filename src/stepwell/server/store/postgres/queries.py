@@ -88,6 +88,7 @@ class Queries:
     waiting_names: str
     cancellations: str
     keys_of: str
+    held_items: str
     pauses: str
     old_runs: str
     runs_of_events: str

@@ -405,6 +405,18 @@ SELECT name FROM found WHERE name IS NOT NULL;
 -- name: cancellations
 SELECT data FROM stepwell.cancellations ORDER BY cancellation_id DESC;
 
+-- name: held_items
+SELECT counted.gate, counted.waiting, item.data, item.claim, item.attempt, item.rescues, runs.function_id
+FROM (
+    SELECT gate, count(*) AS waiting FROM stepwell.items WHERE gate IS NOT NULL GROUP BY gate ORDER BY waiting DESC, gate LIMIT $1
+) AS counted
+CROSS JOIN LATERAL (
+    SELECT * FROM stepwell.items AS one
+    WHERE md5(one.gate) = md5(counted.gate) AND one.gate = counted.gate ORDER BY one.due_at, one.seq LIMIT $2
+) AS item
+LEFT JOIN stepwell.runs ON runs.run_id = item.run_id
+ORDER BY counted.waiting DESC, counted.gate, item.due_at, item.seq;
+
 -- name: keys_of
 SELECT key FROM stepwell.run_keys WHERE function_id = $1 ORDER BY key;
 

@@ -7,6 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.flow.gates import Shut, shut_by
+from stepwell.core.flow.holding import GATES, Behind, Holding, holdings
 from stepwell.core.model import Cancellation, Item, Pause, Run, RunView, Step, StoredEvent, Wait
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WaitQuery, WorkerRecord
 from stepwell.server.store.codec import build_view, decode_event, decode_run, decode_step, stored_item
@@ -103,6 +104,23 @@ async def waits(conn: Conn, run_id: str, now: int) -> dict[str, Shut]:
     draft = session.draft
     found = ((item.key, shut_by(item, draft.used, draft.flow, now, draft.held_by(run_id))) for item in items)
     return {key: shut for key, shut in found if shut is not None}
+
+
+async def held(conn: Conn, now: int, limit: int) -> list[Holding]:
+    """See :meth:`Store.held`."""
+    groups: dict[str, Behind] = {}
+    for gate, count, data, claim, attempt, rescues, name in await conn.fetch(SQL.held_items, GATES, max(1, limit)):
+        item = stored_item(data, claim, attempt, rescues)
+        groups.setdefault(gate, Behind(count, [])).items.append((item, name or ""))
+    session = Session(conn)
+    session.flow_locked = True  # nothing is changed: one moment is enough
+    await session.know([item for group in groups.values() for item, _ in group.items])
+    draft = session.draft
+    return holdings(
+        groups.values(),
+        lambda item: shut_by(item, draft.used, draft.flow, now, draft.held_by(item.run_id)),
+        limit,
+    )
 
 
 async def find_waits(conn: Conn, query: WaitQuery) -> list[Wait]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from stepwell.core.flow.gates import Shut
+from stepwell.core.flow.holding import Holding
 from stepwell.core.model import Cancellation, Item, ItemRef, Pause, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import (
@@ -215,6 +216,10 @@ class PostgresStore:
     async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
         """See :meth:`Store.waits`."""
         return await self._read(reader.waits, run_id, now)
+
+    async def held(self, now: int, limit: int) -> list[Holding]:
+        """See :meth:`Store.held`."""
+        return await self._read(reader.held, now, limit)
 
     async def find_waits(self, query: WaitQuery) -> list[Wait]:
         """See :meth:`Store.find_waits`."""

@@ -61,6 +61,8 @@ class Queries:
     cancellations: str
     drop_cancellation: str
     keys_of: str
+    largest_gates: str
+    behind_gate: str
     pauses: str
     put_pause: str
     drop_pause: str

@@ -100,6 +100,14 @@ SELECT data FROM cancellations ORDER BY cancellation_id DESC;
 -- name: drop_cancellation
 DELETE FROM cancellations WHERE cancellation_id = ?;
 
+-- name: largest_gates
+SELECT gate, count(*) AS waiting FROM items WHERE gate IS NOT NULL GROUP BY gate ORDER BY waiting DESC, gate LIMIT ?;
+
+-- name: behind_gate
+SELECT items.data, items.claim, items.attempt, items.rescues, runs.function_id
+FROM items LEFT JOIN runs ON runs.run_id = items.run_id
+WHERE items.gate = ? ORDER BY items.due_at, items.seq LIMIT ?;
+
 -- name: keys_of
 SELECT key FROM run_keys WHERE function_id = ? ORDER BY key;
 

@@ -3,9 +3,11 @@
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import msgspec
 
+from stepwell.core.flow.holding import GATES, Behind
 from stepwell.core.model import Cancellation, Item, Pause, Run, RunView, StoredEvent, Wait
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WaitQuery, WorkerRecord
 from stepwell.server.store.codec import build_view, decode_event, decode_run, decode_step, stored_item
@@ -110,6 +112,17 @@ class Reader:
     def list_items(self, run_id: str) -> list[Item]:
         """See :meth:`Store.list_items`."""
         return [stored_item(*row) for row in self._conn.execute(SQL.items_of_run, (run_id,))]
+
+    def parked(self, limit: int) -> list[Behind]:
+        """Work that is held back, by its gate, each with up to ``limit`` of its items."""
+        with self._moment():
+            return [
+                Behind(count, [(stored_item(*row), name or "") for *row, name in self._behind(gate, limit)])
+                for gate, count in self._conn.execute(SQL.largest_gates, (GATES,)).fetchall()
+            ]
+
+    def _behind(self, gate: str, limit: int) -> list[tuple[Any, ...]]:
+        return self._conn.execute(SQL.behind_gate, (gate, limit)).fetchall()
 
     def find_waits(self, query: WaitQuery) -> list[Wait]:
         """See :meth:`Store.find_waits`."""

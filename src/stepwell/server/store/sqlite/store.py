@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from stepwell.core.flow.gates import Shut
+from stepwell.core.flow.holding import Holding
 from stepwell.core.model import Cancellation, Item, ItemRef, Pause, Run, RunView, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import (
@@ -193,6 +194,11 @@ class SQLiteStore:
     async def waits(self, run_id: str, now: int) -> dict[str, Shut]:
         """See :meth:`Store.waits`."""
         return await self._writer.do(Writer.waits, run_id, now)
+
+    async def held(self, now: int, limit: int) -> list[Holding]:
+        """See :meth:`Store.held`. What takes long, the counting, keeps nobody from writing."""
+        groups = await self._reader.do(Reader.parked, max(1, limit))
+        return await self._writer.do(Writer.held, groups, now, limit)
 
     async def find_waits(self, query: WaitQuery) -> list[Wait]:
         """See :meth:`Store.find_waits`."""

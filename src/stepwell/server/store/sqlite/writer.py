@@ -6,7 +6,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from stepwell.core.flow.gates import WAKE_MS, Shut, gate_opens, has_room, shut_by
-from stepwell.core.model import ItemRef, Pause
+from stepwell.core.flow.holding import Behind, Holding, holdings
+from stepwell.core.model import Item, ItemRef, Pause
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import AppRecord, ClaimRequest, Prune, Pruned, Transacted, WorkerRecord
 from stepwell.server.store.codec import encode, stored_item
@@ -93,6 +94,16 @@ class Writer:
         held = ledger.holds.get(run_id, ())
         found = ((item.key, shut_by(item, ledger.used.__getitem__, ledger.flows.get, now, held)) for item in items)
         return {key: shut for key, shut in found if shut is not None}
+
+    def held(self, groups: Sequence[Behind], now: int, limit: int) -> list[Holding]:
+        """See :meth:`Store.held`."""
+        ledger = self._ledger
+
+        def shut(item: Item) -> Shut | None:
+            held = ledger.holds.get(item.run_id, ())
+            return shut_by(item, ledger.used.__getitem__, ledger.flows.get, now, held)
+
+        return holdings(groups, shut, limit)
 
     def heartbeat(self, owner: str, expires_at: int) -> None:
         """See :meth:`Store.heartbeat`."""
