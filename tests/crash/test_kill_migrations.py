@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stepwell.server.store.migrate import load_migrations
-from stepwell.server.store.postgres.connect import migrate
+from stepwell.server.store.postgres.schema import migrate
 from stepwell.server.store.sqlite import SQLiteStore
 from stepwell.testing.platform.crash_migrations import halves
 from stepwell.testing.platform.crash_points import MIGRATION_POINTS

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stepwell.core.model import Attempt, Item, Limit, Run, Step, StepStatus, StoredEvent, WorkKind
 from stepwell.server.store.base import StoreError
 from stepwell.server.store.codec import build_view, decode_event, decode_item, decode_run, decode_step, encode
-from stepwell.server.store.migrate import Migration, load_migrations, pending
+from stepwell.server.store.migrate import Migration, check, load_migrations, pending, reach
 from stepwell.server.store.sqlite.queries import write_rows
 from stepwell.testing.platform.store_conformance import a_run, a_step
 
@@ -50,6 +50,29 @@ def test_migrations_are_numbered_and_only_go_forward() -> None:
     assert [pending(two, at, "f") for at in (0, 1, 2)] == [two, two[1:], []]
     with pytest.raises(StoreError, match="f was written by a newer Stepwell"):
         pending(two, 3, "f")
+
+
+def test_what_old_processes_can_not_work_with_waits() -> None:
+    """1 and 2 of the last version; 3 and 4 add something, 5 takes something away."""
+    names = ["a", "b.post", "c", "d", "e.post"]
+    known = [Migration(number, name, "") for number, name in enumerate(names, 1)]
+    assert [migration.post for migration in known] == [False, True, False, False, True]
+    assert [reach(known, at, post=False) for at in (0, 1, 2, 3, 4, 5)] == [5, 1, 4, 4, 4, 5]
+    assert [reach(known, at, post=True) for at in (0, 1, 4)] == [5, 5, 5]
+
+
+def test_who_can_work_with_which_schema() -> None:
+    """The one before knows two; this one five, of which it can do without the last."""
+    before = [Migration(1, "a", ""), Migration(2, "b.post", "")]
+    known = [*before, Migration(3, "c", ""), Migration(4, "d", ""), Migration(5, "e.post", "")]
+    for version, oldest in ((4, 2), (5, 5), (6, 5)):
+        check(known, version, oldest, "f")
+    for version, oldest in ((1, 0), (2, 2), (4, 2)):
+        check(before, version, oldest, "f")
+    with pytest.raises(StoreError, match="f has schema 3, this Stepwell needs 4: run `stepwell migrate`"):
+        check(known, 3, 2, "f")
+    with pytest.raises(StoreError, match="f was written by a newer Stepwell"):
+        check(before, 5, 5, "f")
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=3)), max_size=400))

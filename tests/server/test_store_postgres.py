@@ -14,7 +14,8 @@ from stepwell.server.settings import SettingsError
 from stepwell.server.store.base import APPS, TOPICS, WORK, AppRecord, ClaimRequest, Outcome, StoreError, Unsure
 from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.postgres import PostgresStore
-from stepwell.server.store.postgres.connect import connect, migrate
+from stepwell.server.store.postgres.connect import connect
+from stepwell.server.store.postgres.schema import migrate
 from stepwell.testing.platform.postgres import PostgresServer, clean_database, make_database
 from stepwell.testing.platform.store_conformance import a_run, an_item
 from tests.e2e.ugly import until
@@ -147,7 +148,7 @@ async def test_schemas_of_other_versions_are_told() -> None:
     url = await make_database()
     await migrate(url)
     conn = await connect(url)
-    await conn.execute("UPDATE stepwell.schema_version SET version = $1", NEWEST + 1)
+    await conn.execute("UPDATE stepwell.schema_version SET version = $1, oldest = $1", NEWEST + 1)
     with pytest.raises(StoreError, match="written by a newer Stepwell"):
         await PostgresStore(url).open()
     await conn.close()
@@ -169,7 +170,7 @@ def test_migrate_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["migrate", "--db", url]) == 0
     assert capsys.readouterr().out == f"The schema has version {NEWEST} now; it had 0.\n"
     assert run(["migrate", "--db", url, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"before": NEWEST, "after": NEWEST}
+    assert json.loads(capsys.readouterr().out) == {"before": NEWEST, "after": NEWEST, "left": 0}
     assert run(["migrate", "--db", "memory:"]) == 2
     assert "Only a PostgreSQL database is migrated by hand" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Numbered, forward-only schema migrations: ``0001_name.sql``, ``0002_name.sql`` … in a folder of the package."""
+"""Numbered, forward-only schema migrations: ``0001_name.sql``, ``0002_name.post.sql`` … in a folder of the package."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,6 +13,11 @@ class Migration:
     number: int
     name: str
     sql: str
+
+    @property
+    def post(self) -> bool:
+        """Whether processes of the version before could not work with it: ``0007_name.post.sql``."""
+        return self.name.endswith(".post")
 
 
 def load_migrations(package: str) -> list[Migration]:
@@ -37,3 +42,24 @@ def pending(known: list[Migration], current: int, where: str) -> list[Migration]
             "upgrade Stepwell, or use another database file."
         )
     return known[current:]
+
+
+def reach(known: list[Migration], current: int, *, post: bool) -> int:
+    """How far a schema of version ``current`` is brought: all the way with ``post``, or when it is new; else to the first
+    migration that has to wait for the processes of older versions."""
+    if post or not current:
+        return len(known)
+    return next((migration.number - 1 for migration in known[current:] if migration.post), len(known))
+
+
+def check(known: list[Migration], version: int, oldest: int, where: str) -> None:
+    """Raise StoreError unless this program can work with a schema of that version.
+
+    An older one will do when only the last ``post`` migrations are missing; a newer one when this program knows the newest of
+    its ``post`` migrations, ``oldest``.
+    """
+    needed = max((migration.number for migration in known if not migration.post), default=0)
+    if version < needed:
+        raise StoreError(f"{where} has schema {version}, this Stepwell needs {needed}: run `stepwell migrate`.")
+    if oldest > len(known):
+        pending(known, version, where)

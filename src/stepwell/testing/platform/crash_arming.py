@@ -10,6 +10,7 @@ from stepwell.server.runtime import leases
 from stepwell.server.runtime.engine import Engine
 from stepwell.server.store.base import Store
 from stepwell.server.store.postgres import connect as postgres_connect
+from stepwell.server.store.postgres import schema as postgres_schema
 from stepwell.server.store.postgres import transact as postgres_transact
 from stepwell.server.store.sqlite import connect as sqlite_connect
 from stepwell.server.store.sqlite import writer as sqlite_writer
@@ -42,8 +43,9 @@ def arm(crash: Crash) -> Trap:
         (leases, "BEAT_S"): crash.beat_s,
         (postgres_connect, "IDLE"): crash.idle,
         (postgres_connect, "WHOLE"): crash.whole,
+        (postgres_schema, "IDLE"): crash.idle,
         (postgres_transact, "write"): _open_in_postgres(postgres_transact.write, trap),
-        (postgres_connect, "pending"): in_postgres(postgres_connect.pending, trap),
+        (postgres_schema, "pending"): in_postgres(postgres_schema.pending, trap),
         (sqlite_connect, "pending"): in_sqlite(sqlite_connect.pending, trap),
         (sqlite_connect, "_know"): known(sqlite_connect._know, trap),  # noqa: SLF001 - what is wrapped here  # pyright: ignore[reportPrivateUsage]
         (sqlite_writer, "write"): _open_in_sqlite(sqlite_writer.write, trap),

@@ -21,7 +21,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from stepwell.server.store.postgres.connect import connect, migrate
+from stepwell.server.store.postgres.connect import connect
+from stepwell.server.store.postgres.schema import migrate
 
 _START_S = 40.0
 _DEATH_SIGNAL = 1

@@ -1,4 +1,4 @@
-"""Connections, and the schema. This module alone touches the library.
+"""Connections. This module alone touches the library.
 
 Each statement is planned for the values that it has and the tables as they are, however small these were when it was first
 sent. Behind a proxy that hands out a connection for one transaction at a time no statement is prepared by name.
@@ -13,7 +13,6 @@ import asyncpg  # pyright: ignore[reportMissingTypeStubs]
 from asyncpg.exceptions import InternalClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from stepwell.server.store.base import StoreError
-from stepwell.server.store.migrate import load_migrations, pending
 from stepwell.server.store.postgres.failures import explained
 
 CONNECT_S = 10.0
@@ -24,8 +23,6 @@ _CUT_S = 5.0
 """More for a transaction to end; then its connection is cut, whatever the server does."""
 _READ_S = 10.0
 """For what only reads."""
-_MIGRATION_S = 60.0
-_MIGRATION_LOCK = 0x53746570
 _IDLE_S = 300.0
 _STATEMENTS = 120
 PLANS = {"plan_cache_mode": "force_custom_plan", "jit": "off", "enable_seqscan": "off"}
@@ -164,43 +161,3 @@ def hosts_of(url: str) -> list[str]:
     end = min((at for mark in "/?#" if (at := rest.find(mark)) >= 0), default=len(rest))
     user, at, hosts = rest[:end].rpartition("@")
     return [f"{head}{slashes}{user}{at}{host}{rest[end:]}" for host in hosts.split(",")]
-
-
-async def migrate(url: str, *, only_new: bool = False) -> tuple[int, int]:
-    """Bring the schema up to date, one process at a time; the versions before and after.
-
-    ``only_new``: make the schema of an empty database, and leave an older one as it is. Raises StoreError.
-    """
-    known = load_migrations(__package__ or "")
-    with explained():
-        conn = await connect(url, _MIGRATION_S)
-        try:
-            version = await _version(conn)
-            todo = pending(known, version, "The database")
-            if todo and not (only_new and version):
-                await _migrate(conn)
-            return version, await _version(conn)  # the lock goes with the connection
-        finally:
-            await conn.close(timeout=5)
-
-
-async def _version(conn: Any) -> int:
-    if await conn.fetchval("SELECT to_regclass('stepwell.schema_version') IS NULL"):
-        return 0
-    return cast("int", await conn.fetchval("SELECT version FROM stepwell.schema_version"))
-
-
-async def _migrate(conn: Any) -> None:
-    await conn.execute("SELECT set_config('idle_in_transaction_session_timeout', $1, false)", IDLE)
-    await conn.execute(
-        "SELECT pg_advisory_lock($1)", _MIGRATION_LOCK
-    )  # first: a transaction may not see tables made since
-    async with conn.transaction():
-        version = await _version(conn)
-        if not version:
-            await conn.execute("CREATE SCHEMA IF NOT EXISTS stepwell")
-            await conn.execute("CREATE TABLE IF NOT EXISTS stepwell.schema_version (version int NOT NULL)")
-            await conn.execute("INSERT INTO stepwell.schema_version VALUES (0)")
-        for migration in pending(load_migrations(__package__ or ""), version, "The database"):
-            await conn.execute(migration.sql)
-            await conn.execute("UPDATE stepwell.schema_version SET version = $1", migration.number)

@@ -27,13 +27,13 @@ from stepwell.server.store.base import (
     WorkerRecord,
 )
 from stepwell.server.store.codec import encode
-from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.postgres import prune, reader, transact
 from stepwell.server.store.postgres.carry import PostgresCarrier
-from stepwell.server.store.postgres.connect import Conn, Pool, migrate
+from stepwell.server.store.postgres.connect import Conn, Pool
 from stepwell.server.store.postgres.failures import TRY_AGAIN, explained
 from stepwell.server.store.postgres.listen import Listener
 from stepwell.server.store.postgres.queries import SQL
+from stepwell.server.store.postgres.schema import ready
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -62,12 +62,7 @@ class PostgresStore:
 
     async def open(self) -> None:
         """See :meth:`Store.open`. Makes the schema of an empty database; an older one is for ``stepwell migrate``."""
-        _, version = await migrate(self._direct, only_new=True)
-        wanted = len(load_migrations(__package__ or ""))
-        if version != wanted:
-            raise StoreError(
-                f"The database has schema {version}, this Stepwell needs {wanted}: run `stepwell migrate`."
-            )
+        await ready(self._direct)
         await self._pool.open()
 
     async def close(self) -> None:
