@@ -14,7 +14,7 @@ from tests.faults.pgbouncer import PgBouncer
 from tests.faults.platforms import through
 
 LONG = os.environ.get("CI") == "true"
-ENDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT) if LONG else (signal.SIGKILL,)
+ENDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT) if LONG else (signal.SIGKILL,)
 pytestmark = pytest.mark.pgbouncer
 
 

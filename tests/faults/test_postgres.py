@@ -16,9 +16,9 @@ FAULTS = [(name,) for name in EACH] if LONG else [("cut", "restart", "full", "fa
 async def happen(database: Cluster, name: str) -> None:
     match name:
         case "cut":
-            await database.cut(15 if LONG else 3)
+            await database.cut(8 if LONG else 3)
         case "restart":
-            for _ in range(3 if LONG else 1):
+            for _ in range(2 if LONG else 1):
                 await database.restart()
         case "full":
             await database.full(6 if LONG else 3)

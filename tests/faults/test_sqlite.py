@@ -26,7 +26,7 @@ async def test_the_disk_of_the_file_is_full_under_load(tmp_path: Path) -> None:
         clients = Clients([platform.url])
 
         async def full() -> None:
-            for turn in range(3 if LONG else 1):
+            for turn in range(2 if LONG else 1):
                 size = Path(f"{platform.db}-wal").stat().st_size
                 resource.prlimit(platform.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
                 async with asyncio.timeout(60):
