@@ -362,8 +362,15 @@ class RunView:
     def apply(self, run: Run, steps: Sequence[Step]) -> None:
         """Take over what a transition wrote."""
         self.run = run
+        ended: list[tuple[int, Step]] = []
         for step in steps:
             self.steps[step.step_id] = step
             if step.position is not None and step.position >= len(self.stack):
-                self.stack.append(step.step_id)
-                self.memos[step.step_id] = step.memo or b"null"
+                ended.append((step.position, step))
+        for _, step in sorted(ended, key=_place):  # a transition writes steps in the order in which it met them
+            self.stack.append(step.step_id)
+            self.memos[step.step_id] = step.memo or b"null"
+
+
+def _place(ended: tuple[int, Step]) -> int:
+    return ended[0]
