@@ -104,6 +104,10 @@ async def test_filters_are_in_the_url(tmp_path: Path) -> None:
         await page.get_by_role("button", name="Filter").click()
         await expect(page.locator("tbody tr")).to_have_count(1)
         assert "status=failed" in page.url
+        await page.get_by_label("Expression").fill("run.error.message.contains('no address')")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("tbody tr")).to_have_count(1)
+        await page.get_by_label("Expression").fill("")
         await page.get_by_label("Text").fill("no such words")
         await page.get_by_role("button", name="Filter").click()
         await expect(page.locator(".empty")).to_contain_text("passes these filters")
@@ -312,8 +316,15 @@ async def test_axe_finds_no_violation(tmp_path: Path, scheme: Any, size: Any) ->
         failed = await newest(running, "shop-send-invoice")
         await api(running, "POST", "/v1/functions/shop-import-orders/pause")
         _, _, answer = await api(running, "GET", f"/v1/runs/{run_id}/steps")
-        urls += [f"/events/{event_id}", f"/runs/{failed}", f"/runs/{run_id}", "/?status=skipped", "/runs/none"]
-        urls += [f"/runs/{run_id}?step={answer['data'][0]['id']}"]
+        urls += [
+            f"/events/{event_id}",
+            f"/runs/{failed}",
+            f"/runs/{run_id}",
+            "/?status=skipped",
+            "/runs/none",
+            "/?where=run.stauts",
+        ]
+        urls += [f"/runs/{run_id}?step={answer['data'][0]['id']}", "/?where=run.stauts"]
         for url in urls:
             await page.goto(running.url + url)
             await passes_axe(page)

@@ -1,10 +1,17 @@
 """Tells on stderr how a request or a search is doing, each thing once."""
 
+from __future__ import annotations
+
 import sys
-from typing import cast
+from typing import TYPE_CHECKING, Self, cast
+
+import click
 
 from stepwell.cli.clock import local_time
 from stepwell.cli.tree import attempt_line
+
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
 
 Json = dict[str, object]
 
@@ -27,6 +34,29 @@ class Count:
         """The line is wiped out."""
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+class Bar:
+    """A bar on stderr while a large body is written, on a terminal only. ``size``: its bytes, 0 for a small one."""
+
+    def __init__(self, size: int, *, shown: bool) -> None:
+        self._bar: ProgressBar[int] | None = None
+        if size and shown and sys.stderr.isatty():
+            self._bar = click.progressbar(length=size, label="Writing", file=sys.stderr, show_eta=True)
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.render_finish()
+
+    def update(self, count: int) -> None:
+        """So many bytes more."""
+        if self._bar is not None:
+            self._bar.update(count)
 
 
 class Progress:

@@ -39,6 +39,7 @@ def prune(keep: str | None, dry_run: bool, db: str | None, as_json: bool) -> Non
 
 
 async def _prune(settings: Settings, keep_ms: int, dry: bool) -> dict[Old, int]:
+    from stepwell.cli.progress import Count
     from stepwell.server.build import open_store
     from stepwell.server.clock import SystemClock
     from stepwell.server.runtime.retention import prune as run
@@ -48,7 +49,9 @@ async def _prune(settings: Settings, keep_ms: int, dry: bool) -> dict[Old, int]:
         raise CliError(f"There is no database {path or 'in memory'}: name one with --db.", 2)
     store = open_store(settings.db, "stepwell prune", settings.encryption_keys, settings.db_listen)
     await store.open()
+    count = Count("{} so far (Ctrl-C stops)")
     try:
-        return await run(store, SystemClock().now(), keep_ms, dry=dry)
+        return await run(store, SystemClock().now(), keep_ms, dry=dry, told=count.at)
     finally:
+        count.done()
         await store.close()

@@ -12,7 +12,7 @@ import msgspec
 
 from stepwell.cli.errors import CliError
 from stepwell.cli.platform import Platform
-from stepwell.cli.progress import Progress
+from stepwell.cli.progress import Bar, Progress
 from stepwell.cli.resume import Bookmark
 from stepwell.sdk.streamed import AsyncBody
 from stepwell.wire.builtins import FETCH_EVENT, FETCH_FUNCTION
@@ -69,8 +69,8 @@ async def follow(platform: Platform, run_id: str, progress: Progress) -> list[Js
 async def deliver(platform: Platform, steps: list[Json], *, include: bool, file: str | None) -> int:
     """Write the answer to ``file``, or stdout. 0, or 1 when its status is 400 or above."""
     response, ref = parse_memo(msgspec.json.encode({"data": _outputs(steps)[-1]}))
-    parts = await _parts(platform, response, ref)
-    with _opened(file) as out:
+    parts = await _parts(platform, response, ref, bar := Bar(response.stored or 0, shown=file is not None))
+    with _opened(file) as out, bar:
         out.write(_head(response) if include else b"")
         async with aclosing(parts):
             async for part in parts:
@@ -94,25 +94,26 @@ def _opened(file: str | None) -> Generator[BinaryIO]:
         raise CliError(f"{file} can not be written: {error.strerror}. {KEPT}") from error
 
 
-async def _parts(platform: Platform, response: FetchResponse, ref: str | None) -> AsyncGenerator[bytes]:
+async def _parts(platform: Platform, response: FetchResponse, ref: str | None, bar: Bar) -> AsyncGenerator[bytes]:
     """The decoded body: a large one part by part. Raises RequestFailed where it can not be decoded, for a small one at once."""
     codings = find_all(response.headers, "content-encoding")
     try:
         small = decode(response.body, codings, MAX_FETCH_BODY)
     except CannotDecode as error:
         raise RequestFailed(f"The answer of status {response.status} arrived, but {error}.") from error
-    return _given(small) if ref is None else _decoded(_whole(platform, ref, response.stored or 0), codings)
+    return _given(small) if ref is None else _decoded(_whole(platform, ref, response.stored or 0, bar), codings)
 
 
 async def _given(data: bytes) -> AsyncGenerator[bytes]:
     yield data
 
 
-async def _whole(platform: Platform, ref: str, size: int) -> AsyncGenerator[bytes]:
+async def _whole(platform: Platform, ref: str, size: int, bar: Bar) -> AsyncGenerator[bytes]:
     """The body as it was received. Raises CliError where some of it is missing."""
     async with aclosing(platform.body(ref)) as parts:
         async for part in parts:
             size -= len(part)
+            bar.update(len(part))
             yield part
     if size > 0:
         raise CliError(f"The last {size} bytes of the response's body are missing. {KEPT}")

@@ -56,9 +56,18 @@ class Retention:
 
 
 async def prune(
-    store: Store, now: int, keep_ms: int, *, dry: bool = False, go_on: Callable[[], bool] = lambda: True
+    store: Store,
+    now: int,
+    keep_ms: int,
+    *,
+    dry: bool = False,
+    go_on: Callable[[], bool] = lambda: True,
+    told: Callable[[int], None] = lambda _: None,
 ) -> dict[Old, int]:
-    """One pass: how many of each were deleted, or would be (``dry``). Ends early when ``go_on`` says no. Raises StoreError."""
+    """One pass: how many of each were deleted, or would be (``dry``). Ends early when ``go_on`` says no. Raises StoreError.
+
+    ``told``: of how many so far, in all.
+    """
     loop = asyncio.get_running_loop()
     before = {Old.RUNS: cutoff(now, keep_ms), Old.EVENTS: cutoff(now, keep_ms), Old.KEYS: now}
     counts = dict.fromkeys(Old, 0)
@@ -68,6 +77,7 @@ async def prune(
             begun = loop.time()
             found = await store.prune(Prune(what, before[what], after, dry=dry))
             counts[what] += found.count
+            told(sum(counts.values()))
             after = found.last
             if after is None:
                 break

@@ -1,0 +1,88 @@
+"""What a terminal is shown and a pipe is not: colours, bars, counts."""
+
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stepwell.cli.main import run
+from tests.server.cli_fakes import Upstream, platform, upstream
+
+COLOUR = b"\x1b[3"
+
+
+@pytest.fixture
+def site() -> Iterator[tuple[str, type[Upstream]]]:
+    with upstream() as made:
+        yield made
+
+
+@pytest.fixture
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("STEPWELL_", "INNGEST_")):
+            monkeypatch.delenv(name)
+    with platform() as number:
+        yield number
+
+
+def shown(*words: str, terminal: bool, **env: str) -> bytes:
+    """All that a command writes, to a terminal or to a pipe."""
+    command = [sys.executable, "-m", "stepwell.cli.main", *words]
+    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
+    kept |= {"TERM": "xterm", **env}
+    if not terminal:
+        done = subprocess.run(command, env=kept, capture_output=True, timeout=40, check=True)
+        return done.stdout + done.stderr
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, env=kept, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    found: list[bytes] = []
+    try:
+        while piece := os.read(ours, 65536):
+            found.append(piece)
+    except OSError:
+        pass  # the other end is closed: it has ended
+    finally:
+        os.close(ours)
+    assert process.wait(20) == 0, b"".join(found)
+    return b"".join(found)
+
+
+def test_colours_are_for_terminals(site: tuple[str, type[Upstream]], port: int) -> None:
+    """And NO_COLOR turns them off there too."""
+    assert run(["fetch", f"{site[0]}/echo", "-q", "--port", str(port)]) == 0
+    words = ("runs", "--port", str(port))
+    assert COLOUR in shown(*words, terminal=True)
+    assert COLOUR not in shown(*words, terminal=True, NO_COLOR="1")
+    assert COLOUR not in shown(*words, terminal=False)
+    assert b"Completed" in shown(*words, terminal=False)
+
+
+def test_a_large_body_has_a_bar(site: tuple[str, type[Upstream]], port: int, tmp_path: Path) -> None:
+    words = ("fetch", f"{site[0]}/large", "-o", str(tmp_path / "body"), "--port", str(port))
+    assert b"100%" in shown(*words, terminal=True)
+    assert (tmp_path / "body").read_bytes() == bytes(range(256)) * 4096
+    assert b"%" not in shown(*words, "--new", terminal=False)
+    assert b"%" not in shown(*(word.replace("/large", "/echo") for word in words), terminal=True), (
+        "a small one has none"
+    )
+
+
+def test_a_long_search_says_how_far_it_is(
+    site: tuple[str, type[Upstream]], port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stepwell.server.api import search
+
+    monkeypatch.setattr(search, "LOOKED_AT", 1)
+    monkeypatch.setattr(search, "_BATCH", 1)
+    for _ in range(3):
+        assert run(["fetch", f"{site[0]}/echo", "-q", "--new", "--port", str(port)]) == 0
+    words = ("runs", "--text", "none of them", "--port", str(port))
+    assert b"Looked at 2 runs" in shown(*words, terminal=True)
+    assert shown(*words, terminal=False) == b"No runs.\n"
