@@ -95,6 +95,30 @@ async def test_never_more_than_the_functions_concurrency(tmp_path: Path) -> None
         assert (result.output, most) == (20, 2)
 
 
+async def test_a_request_that_backs_off_holds_no_slot_and_takes_one_when_it_is_sent_again(tmp_path: Path) -> None:
+    flying = most = 0
+
+    async def busy_once(exchange: Exchange) -> None:
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        again = len({each.lines[0] for each in server.seen}) == 3 < len(server.seen)
+        await asyncio.sleep(0.2 if again else 0)
+        flying -= 1
+        await exchange.send(plain() if again else plain(b"", "503 Busy", "Retry-After: 1"))
+
+    async with hostile(busy_once) as server:
+
+        async def body(ctx: Context) -> list[int]:
+            found = await asyncio.gather(*(ctx.step.fetch(f"{server.url}/{n}") for n in range(3)))
+            return [response.status_code for response in found]
+
+        result, _ = await run(tmp_path, body, concurrency=1)
+        asked = [exchange.lines[0] for exchange in server.seen]
+        assert (result.output, most, len(asked)) == ([200, 200, 200], 1, 6)
+        assert len(set(asked[:3])) == 3
+
+
 async def test_a_refused_connection_is_tried_again_without_the_users_code(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -66,8 +66,9 @@ class BodyFiles:
         """The bodies that have ``ended`` arrive no longer; those that are ``lost`` are deleted, and then ``gone``."""
         for ref in ended:
             self._arriving.pop(ref, None)
-        if lost:  # behind what is being written
-            self._writing.submit(self._tidying.submit, self._delete, tuple(lost))
+        if lost:
+            with suppress(RuntimeError):  # closed: they are deleted at the next start
+                self._writing.submit(self._tidying.submit, self._delete, tuple(lost))  # behind what is being written
 
     def gone(self, ref: str) -> bool:
         """Whether the file of a body that was given up is deleted for good."""
