@@ -81,7 +81,7 @@ class Cluster:
             while True:
                 rows = await conn.fetch("SELECT DISTINCT owner FROM stepwell.items WHERE owner IS NOT NULL")
                 self.owners.update(owner for (owner,) in rows)
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.1)
         finally:
             await conn.close()
 

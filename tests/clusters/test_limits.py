@@ -130,7 +130,7 @@ def each_event_is_in_one_batch_and_batches_are_filled_by_all(played: Played) -> 
         sent = played.sent["together"][key]
         batches = list({one.run: one.numbers for one in seen}.values())
         assert sorted(n for batch in batches for n in batch) == sorted(sent.numbers)
-        assert max(map(len, batches)) == 5
+        assert max(map(len, batches)) <= 5
         assert sum(len(batch) < 5 for batch in batches) <= 1 + sent.took / 3, "one that is not full took three seconds"
 
 
