@@ -51,7 +51,7 @@ def _slots(function: FunctionConfig) -> Iterator[str]:
     for what, entries in (("steps", function.concurrency), ("runs", function.run_concurrency)):
         for entry in entries:
             where = "" if entry.scope == "fn" else f" in the {entry.scope.value}"
-            yield f"{entry.limit} {what} at once{_per(entry.key)}{where}"
+            yield f"{entry.limit} {what if entry.limit != 1 else what[:-1]} at once{_per(entry.key)}{where}"
 
 
 def _paces(function: FunctionConfig) -> Iterator[str]:

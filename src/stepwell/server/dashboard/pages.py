@@ -45,6 +45,7 @@ def environment() -> jinja2.Environment:
         "iso": words.iso,
         "clock": words.clock,
         "size": words.size,
+        "kind": words.kind,
         "capitalize_first": words.capitalised,
     }
     return made

@@ -52,8 +52,10 @@ class Places:
 
     async def limits(self, request: Request) -> Response:
         """Who waits for which limit, for whom or what, until when."""
-        groups = [(one, render_wait(one.shut), await self._key(one)) for one in await self._engine.held(_SHOWN)]
-        return page(request, "limits", {"groups": groups[:_GROUPS], "more": len(groups) - _GROUPS, "now": self._now()})
+        found = await self._engine.held(_SHOWN)
+        shown = sorted(found[:_GROUPS], key=lambda one: one.shut.by.bucket)  # each in its place while numbers change
+        groups = [(one, render_wait(one.shut), await self._key(one)) for one in shown]
+        return page(request, "limits", {"groups": groups, "more": len(found) - _GROUPS, "now": self._now()})
 
     async def _key(self, holding: Holding) -> str | None:
         """The key's value, where the limit has one, as the first of those who wait have it."""

@@ -41,6 +41,26 @@ def size(count: int) -> str:
     return f"{count / 1024 / 1024:.1f} MiB"
 
 
+_KINDS = {
+    "Step": "run",
+    "StepRun": "run",
+    "StepError": "run",
+    "StepFailed": "run",
+    "StepPlanned": "run",
+    "Gateway": "request",
+    "AIGateway": "question to a model",
+    "Sleep": "sleep",
+    "WaitForEvent": "wait for an event",
+    "WaitForSignal": "wait for a signal",
+    "InvokeFunction": "call of a function",
+}
+
+
+def kind(op: str) -> str:
+    """What a step does, by the protocol's name of it; one that is not known as it is."""
+    return _KINDS.get(op, op)
+
+
 def capitalised(text: str) -> str:
     """With a capital in front; the rest, names among it, as it is."""
     return text[:1].upper() + text[1:]
