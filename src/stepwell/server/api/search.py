@@ -23,6 +23,7 @@ _BYTES = 32 * 1024 * 1024
 _LONGEST_S = 2.0
 """And seconds."""
 _BATCH = 100
+_AT_ONCE = 3
 _OUTPUT_BYTES = 16 * 1024
 """How much of a result is searched for a text."""
 
@@ -83,8 +84,12 @@ async def search(
 
 
 async def _events(engine: EngineFacade, runs: list[Run]) -> list[StoredEvent | None]:
-    ids = {run.event_ids[0] for run in runs if run.event_ids}
-    found = dict(zip(ids, await asyncio.gather(*map(engine.event, ids)), strict=True))
+    """Those that started the runs; a few at a time, as the connections of the store are there for work."""
+    ids = sorted({run.event_ids[0] for run in runs if run.event_ids})
+    found: dict[str, StoredEvent | None] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        part = ids[start : start + _AT_ONCE]
+        found |= zip(part, await asyncio.gather(*map(engine.event, part)), strict=True)
     return [found.get(run.event_ids[0]) if run.event_ids else None for run in runs]
 
 
