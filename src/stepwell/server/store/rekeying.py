@@ -1,4 +1,4 @@
-"""Retires the older encryption keys of a database file that nobody has open."""
+"""Retires the older encryption keys of a database: a file that nobody has open, or PostgreSQL with processes on it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -39,6 +39,18 @@ async def rekey_file(path: Path, configured: Sequence[str], told: Told) -> Rekey
     except KeyProblem as problem:
         raise StoreError(str(problem)) from None
     return Rekeyed(sealer.key, rows, _others(sealer))
+
+
+async def rekey_postgres(url: str, direct: str | None, configured: Sequence[str], told: Told) -> Rekeyed:
+    """Seal everything in the database with the first of the keys, also while processes work on it. Raises StoreError."""
+    from stepwell.server.store.postgres import PostgresStore
+    from stepwell.server.store.postgres.rekey import seal_anew as seal_rows
+
+    store = SealedStore(PostgresStore(url, listen_url=direct), configured)
+    await store.open()
+    sealer = store.sealer
+    await store.close()
+    return Rekeyed(sealer.key, await seal_rows(direct or url, sealer, told), _others(sealer))
 
 
 async def _opened(path: Path, configured: Sequence[str], file: KeyFile) -> Sealer:

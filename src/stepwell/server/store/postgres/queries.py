@@ -102,6 +102,24 @@ class Queries:
     forget_events: str
     old_keys: str
     forget_keys: str
+    sealed_rows: str
+    sealed_events: str
+    reseal_events: str
+    sealed_runs: str
+    reseal_runs: str
+    sealed_steps: str
+    reseal_steps: str
+    sealed_items: str
+    reseal_items: str
+    sealed_waits: str
+    reseal_waits: str
+    sealed_cancellations: str
+    reseal_cancellations: str
+    sealed_bodies: str
+    reseal_bodies: str
+    sealed_pieces: str
+    reseal_pieces: str
+    drop_apps: str
     runs_by_status: str
     item_counts: str
     put_listeners: str

@@ -474,6 +474,72 @@ ORDER BY found.expires_at, found.function_id, found.key LIMIT $5;
 -- name: forget_keys
 DELETE FROM stepwell.run_keys WHERE (function_id, key, expires_at) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]));
 
+-- name: sealed_rows
+SELECT (SELECT count(*) FROM stepwell.events) + (SELECT count(*) FROM stepwell.runs) + (SELECT count(*) FROM stepwell.steps)
+    + (SELECT count(*) FROM stepwell.items) + (SELECT count(*) FROM stepwell.waits)
+    + (SELECT count(*) FROM stepwell.cancellations) + (SELECT count(*) FROM stepwell.bodies WHERE NOT pieces)
+    + (SELECT count(*) FROM stepwell.body_pieces);
+
+-- name: sealed_events
+SELECT internal_id, data FROM stepwell.events WHERE internal_id > $1 ORDER BY internal_id LIMIT $2 FOR UPDATE;
+
+-- name: reseal_events
+UPDATE stepwell.events AS old SET data = new.data FROM unnest($1::text[], $2::bytea[]) AS new (internal_id, data)
+WHERE old.internal_id = new.internal_id;
+
+-- name: sealed_runs
+SELECT run_id, data FROM stepwell.runs WHERE run_id > $1 ORDER BY run_id LIMIT $2 FOR UPDATE;
+
+-- name: reseal_runs
+UPDATE stepwell.runs AS old SET data = new.data FROM unnest($1::text[], $2::bytea[]) AS new (run_id, data)
+WHERE old.run_id = new.run_id;
+
+-- name: sealed_steps
+SELECT run_id, step_id, data FROM stepwell.steps WHERE (run_id, step_id) > ($1, $2) ORDER BY run_id, step_id LIMIT $3 FOR UPDATE;
+
+-- name: reseal_steps
+UPDATE stepwell.steps AS old SET data = new.data FROM unnest($1::text[], $2::text[], $3::bytea[]) AS new (run_id, step_id, data)
+WHERE old.run_id = new.run_id AND old.step_id = new.step_id;
+
+-- name: sealed_items
+SELECT run_id, key, data FROM stepwell.items WHERE (run_id, key) > ($1, $2) ORDER BY run_id, key LIMIT $3 FOR UPDATE;
+
+-- name: reseal_items
+UPDATE stepwell.items AS old SET data = new.data FROM unnest($1::text[], $2::text[], $3::bytea[]) AS new (run_id, key, data)
+WHERE old.run_id = new.run_id AND old.key = new.key;
+
+-- name: sealed_waits
+SELECT run_id, step_id, data FROM stepwell.waits WHERE (run_id, step_id) > ($1, $2) ORDER BY run_id, step_id LIMIT $3 FOR UPDATE;
+
+-- name: reseal_waits
+UPDATE stepwell.waits AS old SET data = new.data, path = new.path, value = new.value
+FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::bytea[]) AS new (run_id, step_id, data, path, value)
+WHERE old.run_id = new.run_id AND old.step_id = new.step_id;
+
+-- name: sealed_cancellations
+SELECT cancellation_id, data FROM stepwell.cancellations WHERE cancellation_id > $1 ORDER BY cancellation_id LIMIT $2 FOR UPDATE;
+
+-- name: reseal_cancellations
+UPDATE stepwell.cancellations AS old SET data = new.data FROM unnest($1::text[], $2::bytea[]) AS new (cancellation_id, data)
+WHERE old.cancellation_id = new.cancellation_id;
+
+-- name: sealed_bodies
+SELECT ref, data FROM stepwell.bodies WHERE ref > $1 AND NOT pieces ORDER BY ref LIMIT $2 FOR UPDATE;
+
+-- name: reseal_bodies
+UPDATE stepwell.bodies AS old SET data = new.data FROM unnest($1::text[], $2::bytea[]) AS new (ref, data)
+WHERE old.ref = new.ref;
+
+-- name: sealed_pieces
+SELECT ref, start, data FROM stepwell.body_pieces WHERE (ref, start) > ($1, $2) ORDER BY ref, start LIMIT $3 FOR UPDATE;
+
+-- name: reseal_pieces
+UPDATE stepwell.body_pieces AS old SET data = new.data FROM unnest($1::text[], $2::bigint[], $3::bytea[]) AS new (ref, start, data)
+WHERE old.ref = new.ref AND old.start = new.start;
+
+-- name: drop_apps
+DELETE FROM stepwell.apps WHERE app_id = ANY ($1::text[]);
+
 -- name: runs_by_status
 SELECT status, count(*) FROM stepwell.runs GROUP BY status;
 
