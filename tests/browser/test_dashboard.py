@@ -159,6 +159,31 @@ async def test_a_function_is_paused_and_resumed_and_events_meanwhile_are_seen_to
         await running.wait(await running.send("order/paid", {"id": 8}))
 
 
+async def test_a_function_is_paused_by_keyboard_and_what_is_open_stays_open(tmp_path: Path) -> None:
+    async with shown(tmp_path, "/functions", reduced_motion="reduce") as (running, page):
+        await page.locator("live-page[data-connected]").wait_for()
+        other = page.locator("#f-shop-import-orders details").first
+        await page.locator("#f-shop-send-invoice summary").first.focus()
+        await page.keyboard.press("Enter")
+        for key in ("Tab", "Space", "Tab", "Enter"):  # the tick, and the button
+            await page.keyboard.press(key)
+        await expect(page.locator("#f-shop-send-invoice")).to_contain_text("paused")
+        assert (await api(running, "GET", "/v1/cancellations"))[2]["data"][0]["function_id"] == "send-invoice"
+        await page.locator("live-page[data-connected]").wait_for()
+        await page.locator("#f-shop-import-orders summary").first.click()
+        await page.evaluate("document.querySelector('live-page').known.clear()")  # as if every row were to change
+        await running.send("order/paid", {"id": 7})
+
+        async def replaced() -> bool:
+            return bool(await page.evaluate("document.querySelector('live-page').known.size"))
+
+        await until(replaced)
+        await expect(other).to_have_attribute("open", "")
+        moving = "document.getAnimations().filter((each) => each.playState === 'running').length"
+        await page.goto(f"{running.url}/?status=running")
+        assert await page.evaluate(moving) == 0
+
+
 async def test_ticked_runs_are_cancelled_together_and_stay_ticked_while_rows_change(tmp_path: Path) -> None:
     async with shown(tmp_path) as (running, page):
         first = await waiting_run(running)

@@ -82,7 +82,7 @@ class LivePage extends HTMLElement {
     this.known.set(part.id, html);
     const focused = there.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     const made = document.importNode(part, true);
-    if (there.id === "panel") keepState(there, made);
+    keepState(there, made);
     const tick = made.querySelector("input[type=checkbox]");
     if (tick) tick.checked = there.querySelector("input[type=checkbox]").checked;
     there.replaceWith(made);
