@@ -147,7 +147,7 @@ async def soak(peer: str, events: int, waiting: int, servers: int, every: float)
             print(f"{waiting:,} waiting runs stored in {took:.0f} s", flush=True)
         load = Soak(session, peer, running, events, waiting)
         tasks = [asyncio.create_task(load.watch()), asyncio.create_task(load.print_lines(every))]
-        began = time.monotonic()
+        began, log = time.monotonic(), await soak_tables.logged(url)
         try:
             await load.send()
             lost = await soak_tables.until_ended(url, events, load.replies, waiting, _WAIT_S)
@@ -155,6 +155,7 @@ async def soak(peer: str, events: int, waiting: int, servers: int, every: float)
             for task in tasks:
                 task.cancel()
         print(f"{events:,} events and {load.replies:,} replies in {time.monotonic() - began:.0f} s", flush=True)
+        print(f"{(await soak_tables.logged(url) - log) / events:,.0f} bytes of write-ahead log for a run of one step")
         for line in [*_growth(load.memory), *await soak_tables.sizes(url), *(lost or ["nothing was lost"])]:
             print(line, flush=True)
         return not lost

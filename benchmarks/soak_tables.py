@@ -99,6 +99,15 @@ async def _counts(database: str) -> dict[str, int]:
         await conn.close()
 
 
+async def logged(database: str) -> int:
+    """Bytes of the write-ahead log so far."""
+    conn = await connect(database)
+    try:
+        return await conn.fetchval("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint")
+    finally:
+        await conn.close()
+
+
 async def sizes(database: str) -> list[str]:
     """What each table has come to, with its indexes."""
     conn = await connect(database, 120)
