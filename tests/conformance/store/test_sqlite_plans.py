@@ -43,7 +43,7 @@ _SERIES = "WITH RECURSIVE series (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM se
 FILL = {
     "items (run_id, key, due_at, claim, owner, gate, attempt, rescues, data)": "'R' || n, 'step', n, 0, "
     "CASE WHEN n % 10 = 0 THEN 'me' END, CASE WHEN n % 10 = 1 THEN 'g' || (n % 7) END, 0, 0, x''",
-    "runs (run_id, function_id, app_id, status, version, queued_at, data)": "'R' || n, 'f' || (n % 9), 'a', 'queued', 1, n, x''",
+    "runs (run_id, function_id, app_id, status, version, queued_at, data)": "'R' || n, 'f' || n, 'a', 'queued', 1, n, x''",
     "run_keys (function_id, key, expires_at, run_id)": "'f' || (n % 9), 'k' || n, n, 'R' || n",
     "steps (run_id, step_id, data)": "'R' || (n / 3), 's' || n, x''",
     "waits (run_id, step_id, seq, name, path, value, data)": "'R' || n, 's', n, 'paid', 'p' || (n % 3), x'00', x''",
