@@ -15,6 +15,7 @@ from stepwell.server.store.base import APPS, TOPICS, WORK, AppRecord, ClaimReque
 from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.postgres import PostgresStore
 from stepwell.server.store.postgres.connect import connect
+from stepwell.server.store.postgres.queries import texts, whole
 from stepwell.server.store.postgres.schema import migrate
 from stepwell.testing.platform.postgres import PostgresServer, clean_database, make_database
 from stepwell.testing.platform.store_conformance import a_run, an_item
@@ -188,3 +189,14 @@ def test_the_package_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(SettingsError, match=r"pip install 'stepwell\[postgres\]'"):
         open_store("postgresql://h/d")
+
+
+async def test_arrays_that_go_as_texts_keep_every_character() -> None:
+    values = ["", "NULL", "null", "a,b", '"', "\\", '\\"', "{}", "{a}", " a ", "é\U0001f642", "\n\t", "'", "$1", None]
+    conn = await connect(await clean_database())
+    try:
+        assert await conn.fetchval("SELECT $1::text::text[]", texts(values)) == values
+        assert await conn.fetchval("SELECT $1::text::text[]", texts([])) == []
+        assert await conn.fetchval("SELECT $1::text::bigint[]", whole([1, None, -(2**62)])) == [1, None, -(2**62)]
+    finally:
+        await conn.close()

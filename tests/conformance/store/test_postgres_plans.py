@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stepwell.server.store.postgres.connect import PLANS, connect
-from stepwell.server.store.postgres.queries import SQL
+from stepwell.server.store.postgres.queries import SQL, texts
 from stepwell.testing.platform.postgres import clean_database
 
 ROWS = 200_000 if os.environ.get("CI") == "true" else 40_000
@@ -71,20 +71,8 @@ EACH_TIME = {
 }
 """Planned for the values that they have."""
 PLACES = [f"R{n}" for n in range(1, 41)]
-LOOK = (
-    PLACES,
-    ["f1"],
-    ["k1"],
-    PLACES,
-    ["step"] * 40,
-    ["R77"],
-    PLACES,
-    ["s"] * 40,
-    ["signal"],
-    ["paid", "none"],
-    50_000,
-    100,
-)
+ASKED = (PLACES, ["f1"], ["k1"], PLACES, ["step"] * 40, ["R77"], PLACES, ["s"] * 40, ["signal"], ["paid", "none"])
+LOOK = (*map(texts, ASKED), 50_000, 100)
 BUFFERS = 4_000
 """Pages of 8 KiB that one transaction may look at: 300 or so places, each a few levels deep in its index."""
 

@@ -15,7 +15,7 @@ from stepwell.server.store.ledger import ItemKey
 from stepwell.server.store.plan import Known, everything
 from stepwell.server.store.postgres.connect import Conn
 from stepwell.server.store.postgres.locks import Kind, lock, lock_sql, names_of, run_in
-from stepwell.server.store.postgres.queries import SQL, columns
+from stepwell.server.store.postgres.queries import SQL, columns, texts
 from stepwell.server.store.postgres.session import Session
 from stepwell.server.store.wait_plan import WaitPlan
 
@@ -48,8 +48,8 @@ async def look_up(session: Session, given: Sequence[Commit], claim: ClaimRequest
     states = await _begin(session.conn, commits)
     drops = sorted({run_of(commit) for commit in commits if commit.drop})
     limit = 0 if claim is None else max(0, claim.limit)
-    asked = (*_asked(commits), *_items(commits, states.values(), set(drops)), drops, *_waits(commits), now, limit)
-    (row,) = await session.conn.fetch(SQL.look, *asked)
+    asked = (*_asked(commits), *_items(commits, states.values(), set(drops)), drops, *_waits(commits))
+    (row,) = await session.conn.fetch(SQL.look, *map(texts, asked), now, limit)
     session.take_rows(row["claims"])
     session.take_dropped(drops, row["dropped"], row["holds"])
     found = _found(row, states)
@@ -74,7 +74,7 @@ async def _begin(conn: Conn, commits: Sequence[Commit]) -> dict[str, State]:
     return states
 
 
-def _asked(commits: Sequence[Commit]) -> tuple[Sequence[object], ...]:
+def _asked(commits: Sequence[Commit]) -> tuple[list[str], ...]:
     """Runs, and keys: of which function, and the key."""
     needed = {commit.needs for commit in commits if commit.needs is not None}
     runs = list(needed.union(commit.run.run_id for commit in commits if commit.run is not None))
@@ -82,14 +82,14 @@ def _asked(commits: Sequence[Commit]) -> tuple[Sequence[object], ...]:
     return runs, *columns(keys, 2)
 
 
-def _items(commits: Sequence[Commit], states: Iterable[State], drops: set[str]) -> list[list[object]]:
+def _items(commits: Sequence[Commit], states: Iterable[State], drops: set[str]) -> list[list[str]]:
     """The items that the commits end, replace or touch; without those of runs that drop all of theirs."""
     places = {place for commit in commits for place in _places(commit)}
     places.update(place for state in states for place in _places_of(state))
     return columns(sorted(place for place in places if place[0] not in drops), 2)
 
 
-def _waits(commits: Sequence[Commit]) -> tuple[Sequence[object], ...]:
+def _waits(commits: Sequence[Commit]) -> tuple[list[str], ...]:
     """Waits that are taken, signals that are waited for, names that something has to wait for."""
     taken = {where for commit in commits for where in commit.take}
     signals = list({wait.signal for commit in commits for wait in commit.waits if wait.signal is not None})

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from stepwell.server.store.statements import load_statements
 
 Row = Sequence[object]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class Queries:
 SQL = Queries(**load_statements(__package__ or "", Queries))
 
 
-def columns(rows: Iterable[Row], width: int = 0) -> list[list[object]]:
+def columns(rows: Iterable[Sequence[_T]], width: int = 0) -> list[list[_T]]:
     """Rows as one array for each column, ordered by the first columns: whoever writes takes rows in one order.
 
     ``width``: how many there are of them where there may be no row.
@@ -146,3 +148,12 @@ def columns(rows: Iterable[Row], width: int = 0) -> list[list[object]]:
 def whole(numbers: Iterable[int | None]) -> str:
     """An array of whole numbers as PostgreSQL writes it: the library looks at each element of a list, and takes long for it."""
     return "{" + ",".join(["NULL" if number is None else str(number) for number in numbers]) + "}"
+
+
+def texts(values: Iterable[str | None]) -> str:
+    """An array of texts in the same way."""
+    return "{" + ",".join(["NULL" if value is None else f'"{_escaped(value)}"' for value in values]) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,4 +1,5 @@
--- Every statement of the store, each under its name. What is written for many rows comes as arrays, one for each column.
+-- Every statement of the store, each under its name. What is written for many rows comes as arrays, one for each column; in the
+-- hottest ones as texts, which are cheaper to send.
 -- Those of a transaction keep the plan that they once got, whatever the tables held then. So each has but one good plan, by index:
 -- what is wanted first has an order, and no sorting is allowed; several columns are looked for through LATERAL, which OFFSET 0
 -- keeps as it is.
@@ -17,19 +18,19 @@ SELECT pg_advisory_xact_lock({all}, {kind});
 
 -- name: look
 WITH found_key AS MATERIALIZED (
-    SELECT found.* FROM unnest($2::text[], $3::text[]) AS asked (function_id, key)
+    SELECT found.* FROM unnest($2::text::text[], $3::text::text[]) AS asked (function_id, key)
     CROSS JOIN LATERAL (
         SELECT function_id, key, expires_at, run_id FROM stepwell.run_keys
         WHERE run_keys.function_id = asked.function_id AND run_keys.key = asked.key OFFSET 0
     ) AS found
 ), item AS MATERIALIZED (
-    SELECT found.* FROM unnest($4::text[], $5::text[]) AS asked (run_id, key)
+    SELECT found.* FROM unnest($4::text::text[], $5::text::text[]) AS asked (run_id, key)
     CROSS JOIN LATERAL (
         SELECT seq, run_id, key, claim, owner, data FROM stepwell.items
         WHERE items.run_id = asked.run_id AND items.key = asked.key FOR UPDATE
     ) AS found
 ), dropped AS MATERIALIZED (
-    SELECT found.* FROM unnest($6::text[]) AS asked (run_id)
+    SELECT found.* FROM unnest($6::text::text[]) AS asked (run_id)
     CROSS JOIN LATERAL (
         SELECT seq, run_id, key, claim, owner, data FROM stepwell.items WHERE items.run_id = asked.run_id FOR UPDATE
     ) AS found
@@ -38,7 +39,7 @@ WITH found_key AS MATERIALIZED (
     WHERE owner IS NULL AND gate IS NULL AND due_at <= $11 ORDER BY due_at, seq LIMIT $12 FOR UPDATE SKIP LOCKED
 )
 SELECT
-    ARRAY(SELECT (run_id, version) FROM stepwell.runs WHERE run_id = ANY ($1::text[])) AS versions,
+    ARRAY(SELECT (run_id, version) FROM stepwell.runs WHERE run_id = ANY ($1::text::text[])) AS versions,
     ARRAY(SELECT (function_id, key, expires_at, run_id) FROM found_key) AS keys,
     ARRAY(
         SELECT (run_id, data) FROM stepwell.runs WHERE run_id = ANY (ARRAY(SELECT run_id FROM found_key WHERE run_id IS NOT NULL))
@@ -53,16 +54,16 @@ SELECT
             SELECT ref FROM stepwell.arriving WHERE ref = dropped.run_id || '.' || dropped.key || '.' || dropped.claim
         )) FROM dropped
     ) AS dropped,
-    ARRAY(SELECT (run_id, bucket) FROM stepwell.holds WHERE run_id = ANY ($6::text[])) AS holds,
+    ARRAY(SELECT (run_id, bucket) FROM stepwell.holds WHERE run_id = ANY ($6::text::text[])) AS holds,
     ARRAY(
-        SELECT (asked.run_id, asked.step_id) FROM unnest($7::text[], $8::text[]) AS asked (run_id, step_id)
+        SELECT (asked.run_id, asked.step_id) FROM unnest($7::text::text[], $8::text::text[]) AS asked (run_id, step_id)
         CROSS JOIN LATERAL (
             SELECT FROM stepwell.waits WHERE waits.run_id = asked.run_id AND waits.step_id = asked.step_id OFFSET 0
         ) AS found
     ) AS waits,
-    ARRAY(SELECT (signal, run_id, step_id) FROM stepwell.waits WHERE signal = ANY ($9::text[])) AS signals,
+    ARRAY(SELECT (signal, run_id, step_id) FROM stepwell.waits WHERE signal = ANY ($9::text::text[])) AS signals,
     ARRAY(
-        SELECT asked.name FROM unnest($10::text[]) AS asked (name)
+        SELECT asked.name FROM unnest($10::text::text[]) AS asked (name)
         CROSS JOIN LATERAL (SELECT FROM stepwell.waits WHERE waits.name = asked.name ORDER BY path, value, seq LIMIT 1) AS found
     ) AS waited,
     ARRAY(
@@ -86,28 +87,28 @@ WITH numbers AS MATERIALIZED (
         ARRAY(SELECT nextval('stepwell.claims') FROM generate_series(1, $37::int)) AS claims
 ), put_events AS (
     INSERT INTO stepwell.events (internal_id, received_at, name, data)
-    SELECT * FROM unnest($1::text[], $2::text::bigint[], $3::text[], $4::bytea[]) ON CONFLICT DO NOTHING RETURNING 1
+    SELECT * FROM unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::bytea[]) ON CONFLICT DO NOTHING RETURNING 1
 ), put_keys AS (
     INSERT INTO stepwell.run_keys (function_id, key, expires_at, run_id)
-    SELECT * FROM unnest($5::text[], $6::text[], $7::text::bigint[], $8::text[])
+    SELECT * FROM unnest($5::text::text[], $6::text::text[], $7::text::bigint[], $8::text::text[])
     ON CONFLICT (function_id, key) DO UPDATE SET expires_at = excluded.expires_at, run_id = excluded.run_id
 ), put_runs AS (
     INSERT INTO stepwell.runs (run_id, function_id, app_id, status, version, queued_at, data)
-    SELECT * FROM unnest($9::text[], $10::text[], $11::text[], $12::text[], $13::text::bigint[], $14::text::bigint[], $15::bytea[])
+    SELECT * FROM unnest($9::text::text[], $10::text::text[], $11::text::text[], $12::text::text[], $13::text::bigint[], $14::text::bigint[], $15::bytea[])
     ON CONFLICT (run_id) DO UPDATE SET status = excluded.status, version = excluded.version, data = excluded.data
 ), put_links AS (
-    INSERT INTO stepwell.runs_of_event (event_id, run_id) SELECT * FROM unnest($16::text[], $17::text[]) ON CONFLICT DO NOTHING
+    INSERT INTO stepwell.runs_of_event (event_id, run_id) SELECT * FROM unnest($16::text::text[], $17::text::text[]) ON CONFLICT DO NOTHING
 ), put_steps AS (
-    INSERT INTO stepwell.steps (run_id, step_id, data) SELECT * FROM unnest($18::text[], $19::text[], $20::bytea[])
+    INSERT INTO stepwell.steps (run_id, step_id, data) SELECT * FROM unnest($18::text::text[], $19::text::text[], $20::bytea[])
     ON CONFLICT (run_id, step_id) DO UPDATE SET data = excluded.data
 ), delete_items AS (
-    DELETE FROM stepwell.items WHERE seq = ANY ($21::bigint[])
+    DELETE FROM stepwell.items WHERE seq = ANY ($21::text::bigint[])
 ), put_items AS (
     INSERT INTO stepwell.items (run_id, key, seq, due_at, claim, owner, gate, attempt, rescues, expires_at, data)
     SELECT run_id, key, (SELECT places FROM numbers)[place], due_at, coalesce((SELECT claims FROM numbers)[claim], 0), owner, gate,
         attempt, rescues, expires_at, data
     FROM unnest(
-        $22::text[], $23::text[], $24::text::bigint[], $25::text::bigint[], $26::text::bigint[], $27::text[], $28::text[], $29::text::bigint[],
+        $22::text::text[], $23::text::text[], $24::text::bigint[], $25::text::bigint[], $26::text::bigint[], $27::text::text[], $28::text::text[], $29::text::bigint[],
         $30::text::bigint[], $31::text::bigint[], $32::bytea[]
     ) AS new (run_id, key, place, due_at, claim, owner, gate, attempt, rescues, expires_at, data)
     ON CONFLICT (run_id, key) DO UPDATE SET seq = excluded.seq, due_at = excluded.due_at,

@@ -10,12 +10,13 @@ from stepwell.core.model import Item, Wait
 from stepwell.server.store.codec import encode
 from stepwell.server.store.plan import Plan
 from stepwell.server.store.postgres.connect import Conn
-from stepwell.server.store.postgres.queries import SQL, Row, columns, whole
+from stepwell.server.store.postgres.queries import SQL, Row, columns, texts, whole
 from stepwell.server.store.postgres.session import FRESH, Session
 
 _NO_PLACE = ("", b"")
-_WHOLE = (2, 7, 13, 14, 24, 25, 26, 29, 30, 31)
-"""The columns of whole numbers among the values of ``write``."""
+_WHOLE = (2, 7, 13, 14, 21, 24, 25, 26, 29, 30, 31)
+"""The arrays of whole numbers among the values of ``write`` that go as texts; ``_TEXTS``: those of texts."""
+_TEXTS = (1, 3, 5, 6, 8, 9, 10, 11, 12, 16, 17, 18, 19, 22, 23, 27, 28)
 
 
 async def write(session: Session, plan: Plan, owner: str, claimed: list[Item], now: int) -> list[Item]:
@@ -43,6 +44,8 @@ async def _write_most(session: Session, plan: Plan, owner: str) -> tuple[list[in
         return [], []
     for at in _WHOLE:
         parts[at - 1] = whole(cast("list[int | None]", parts[at - 1]))
+    for at in _TEXTS:
+        parts[at - 1] = texts(cast("list[str | None]", parts[at - 1]))
     ((places, claims, events),) = await session.conn.fetch(SQL.write, *parts)
     session.repeats = events < len(plan.events)
     return places, claims
