@@ -63,6 +63,22 @@ def test_the_last_attempt_of_a_completed_request_ran() -> None:
     assert [kind for kind, _, _ in bars(step)] == [Kind.FAILED, Kind.RUN]
 
 
+def test_bars_say_what_came_of_an_attempt_and_what_was_waited_for() -> None:
+    asked = "status 429; the server asked for this delay"
+    attempts = (
+        Attempt(number=0, started_at=2_100, ended_at=2_200, status=429, delay_ms=800, reason=asked),
+        Attempt(number=1, started_at=3_000, ended_at=3_100, error="read: the connection broke off"),
+    )
+    step = a_step(status=StepStatus.FAILED, attempts=attempts, position=0, ended_at=3_100)
+    found = [(bar.kind, bar.note) for bar in timeline(a_run(), [step], NOW).rows[1].bars]
+    assert found == [
+        (Kind.QUEUE, ""),
+        (Kind.FAILED, "HTTP 429"),
+        (Kind.DELAY, asked),
+        (Kind.FAILED, "read: the connection broke off"),
+    ]
+
+
 def test_phases_follow_each_other_within_their_attempt() -> None:
     phases = {"dns": 10.0, "connect": 20.0, "tls": 30.0, "first_byte": 100.0, "transfer": 5.0}
     attempt = Attempt(number=0, started_at=2_000, ended_at=2_170, status=200, phases=phases)

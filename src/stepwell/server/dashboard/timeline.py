@@ -28,13 +28,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """``end`` is None while it goes on. ``name``: of an HTTP phase; ``attempt``: from 0, where it belongs to one."""
+    """``end`` is None while it goes on. ``name``: of an HTTP phase; ``attempt``: from 0, where it belongs to one.
+
+    ``note``: what came of an attempt, or why there is a delay after it.
+    """
 
     kind: Kind
     start: float
     end: float | None
     name: str = ""
     attempt: int | None = None
+    note: str = ""
 
     @property
     def length(self) -> float | None:
@@ -133,9 +137,11 @@ def _of_step(step: Step, over: int | None, *, held: bool) -> Iterable[Bar]:
     if not step.attempts and step.ended:
         yield from _plain(step, end)
         return
+    reason = ""
     for attempt in step.attempts:
         if attempt.started_at > at:
-            yield Bar(Kind.DELAY if attempt.number else Kind.QUEUE, at, attempt.started_at)
+            yield Bar(Kind.DELAY if attempt.number else Kind.QUEUE, at, attempt.started_at, note=reason)
+        reason = attempt.reason or ""
         last = attempt is step.attempts[-1]
         yield from _of_attempt(attempt, failed=not last or _went_wrong(step, attempt))
         at = attempt.ended_at
@@ -155,7 +161,8 @@ def _plain(step: Step, end: int | None) -> Iterable[Bar]:
 
 def _of_attempt(attempt: Attempt, *, failed: bool) -> Iterable[Bar]:
     kind = Kind.FAILED if failed else Kind.RUN
-    yield Bar(kind, attempt.started_at, attempt.ended_at, attempt=attempt.number)
+    note = attempt.error or (f"HTTP {attempt.status}" if attempt.status else "")
+    yield Bar(kind, attempt.started_at, attempt.ended_at, attempt=attempt.number, note=note)
     at = float(attempt.started_at)
     for name in _PHASES:
         length = (attempt.phases or {}).get(name)
