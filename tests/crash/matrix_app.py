@@ -29,8 +29,8 @@ async def work(ctx: stepwell.Context) -> list[object]:
         return (await stepwell.fetch(f"{upstream}/effect", method="POST", json=body)).json()["serial"]
 
     first = await charge("0")
-    await ctx.step.sleep("nap", "100ms")
-    missed = await ctx.step.wait_for_event("never", event="never", timeout="100ms")
+    await ctx.step.sleep("nap", "50ms")
+    missed = await ctx.step.wait_for_event("never", event="never", timeout="50ms")
     rest = await asyncio.gather(*(charge(part) for part in ("1", "2", "flaky")))
     done = await ctx.step.run("effect", effect)
     try:

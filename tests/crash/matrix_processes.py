@@ -94,7 +94,7 @@ class Server(Process):
 
     def start(self, *more: str, **env: str) -> None:
         argv = ["serve", "--port", str(self.port), "--db", self._place.url, "--allow", "127.0.0.0/8"]
-        self.begin([*argv, "--retry-interval", "100ms", *more], {**KEYS, **env})
+        self.begin([*argv, "--retry-interval", "50ms", *more], {**KEYS, **env})
 
     async def ready(self) -> None:
         """Wait until it knows the functions."""

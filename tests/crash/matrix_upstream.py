@@ -25,7 +25,7 @@ class MatrixUpstream(Upstream):
     """
 
     def __init__(self) -> None:
-        super().__init__(delay_s=0.03)
+        super().__init__(delay_s=0.02)
         self.given: dict[str, list[int]] = {}
         self.effects: Counter[str] = Counter()
         self.bodies = 0
