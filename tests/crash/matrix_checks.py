@@ -30,7 +30,13 @@ class Fall:
         self.calls = calls
         self.flying = max(upstream.flying.total(), sum(key != DISCOVERY for _, key in self.claimed))
         self.results = {} if state is None else recorded(state)
+        self.wrong = [] if state is None else wrong(state)
         upstream.most = 0
+
+
+def wrong(state: State) -> list[str]:
+    """What can not be, of what is stored."""
+    return [sentence for stored in state.stored() for sentence in invariants.problems(stored)]
 
 
 def recorded(state: State) -> dict[str, dict[str, Result]]:
@@ -44,14 +50,15 @@ def check(state: State, upstream: MatrixUpstream, falls: list[Fall], events: lis
     for view in state.views:
         assert view.run.status is RunStatus.COMPLETED, (view.run.status, view.run.output)
         _output(view, upstream)
-    wrong = [sentence for stored in state.stored() for sentence in invariants.problems(stored)]
+    found = wrong(state)
     for fall in falls:
-        wrong += [
+        found += fall.wrong
+        found += [
             sentence
             for view in state.views
             for sentence in invariants.changed(fall.results.get(view.run.run_id, {}), view.steps.values())
         ]
-    assert wrong == []
+    assert found == []
     assert state.waiting == set(), "an event is still waited for"
     _repeats(state, upstream, falls)
     assert upstream.most <= LIMIT + sum(fall.flying for fall in falls), "a limit was exceeded"
