@@ -218,6 +218,16 @@ class NoRunHangs(RuleBasedStateMachine):
                 assert latest <= self.world.clock.now() + 2 * YEAR_MS
 
     @invariant()
+    def a_paused_function_begins_no_run(self) -> None:
+        """Whoever asks for one: an event, a step that invokes it, a run that has ended, a process that starts again."""
+        if hasattr(self, "world"):
+            seen = getattr(self, "seen", set[str]())
+            self.seen = {run.run_id for run in self.world.runs()}
+            new = [run for run in self.world.runs() if run.run_id not in seen]
+            begun = [run for run in new if run.status is not RunStatus.SKIPPED]
+            assert [run for run in begun if self.world.engine.pausing.paused(run.function_id)] == []
+
+    @invariant()
     def what_was_skipped_says_why(self) -> None:
         if hasattr(self, "world"):
             skipped = [run for run in self.world.runs() if run.status is RunStatus.SKIPPED]
