@@ -6,7 +6,8 @@ from pathlib import Path
 from stepwell.core.flow.hosts import HostRules
 from stepwell.server.caller.http import HttpCaller
 from stepwell.server.clock import SystemClock
-from stepwell.server.crypto.keys import KeyFile
+from stepwell.server.crypto.keys import KeyFile, KeyProblem, parse_keys
+from stepwell.server.crypto.seal import Sealer
 from stepwell.server.fetcher.client import AiohttpFetcher, Limits
 from stepwell.server.fetcher.guard import Guard
 from stepwell.server.fetcher.networks import BadNetwork, Networks, check_proxies
@@ -14,10 +15,12 @@ from stepwell.server.runtime.engine import Engine
 from stepwell.server.secrets.config import build_vault
 from stepwell.server.secrets.fetcher import SecretFetcher
 from stepwell.server.settings import Settings, SettingsError, database_path, is_postgres
-from stepwell.server.store.base import Store
+from stepwell.server.store.auditing import Audited
+from stepwell.server.store.base import Store, StoreError
 from stepwell.server.store.memory import MemoryStore
 from stepwell.server.store.sealed import SealedStore
 from stepwell.server.store.sqlite import SQLiteStore
+from stepwell.server.store.sqlite.audit import SQLiteAudit
 from stepwell.wire.fetch_headers import also_sensitive
 
 
@@ -33,6 +36,26 @@ def open_store(url: str, note: str = "", keys: Sequence[str] = (), listen: str |
     if path is None:
         return MemoryStore()
     return SealedStore(SQLiteStore(Path(path), note=note), keys, KeyFile(Path(f"{path}.key").absolute()))
+
+
+async def open_audit(url: str, keys: Sequence[str] = ()) -> tuple[Audited, Sealer | None]:
+    """The file or PostgreSQL database at ``url``, to be looked at, and what opens its values. Raises StoreError, SettingsError.
+
+    Nobody is in the way of the platform that works on it, and nothing is changed.
+    """
+    path = database_path(url)
+    try:
+        found = parse_keys(keys) + (KeyFile(Path(f"{path}.key")).load() if path is not None else [])
+    except KeyProblem as problem:
+        raise StoreError(str(problem)) from None
+    if path is not None:
+        source = SQLiteAudit(Path(path))
+    else:
+        from stepwell.server.store.postgres.audit import PostgresAudit
+
+        source = PostgresAudit(url)
+    await source.open()
+    return source, Sealer(found) if found else None
 
 
 def _postgres(url: str, listen: str | None) -> Store:

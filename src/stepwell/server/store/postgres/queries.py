@@ -122,6 +122,11 @@ class Queries:
     sealed_pieces: str
     reseal_pieces: str
     drop_apps: str
+    runs_after: str
+    items_of_runs: str
+    waits_of_runs: str
+    claimed_items: str
+    holders: str
     runs_by_status: str
     item_counts: str
     put_listeners: str

@@ -541,6 +541,21 @@ WHERE old.ref = new.ref AND old.start = new.start;
 -- name: drop_apps
 DELETE FROM stepwell.apps WHERE app_id = ANY ($1::text[]);
 
+-- name: runs_after
+SELECT run_id, data FROM stepwell.runs WHERE run_id > $1 ORDER BY run_id LIMIT $2;
+
+-- name: items_of_runs
+SELECT run_id, data, claim, attempt, rescues FROM stepwell.items WHERE run_id = ANY ($1::text[]);
+
+-- name: waits_of_runs
+SELECT run_id, step_id FROM stepwell.waits WHERE run_id = ANY ($1::text[]);
+
+-- name: claimed_items
+SELECT data FROM stepwell.items WHERE owner IS NOT NULL;
+
+-- name: holders
+SELECT bucket, count(*) FROM stepwell.holds GROUP BY bucket;
+
 -- name: runs_by_status
 SELECT status, count(*) FROM stepwell.runs GROUP BY status;
 

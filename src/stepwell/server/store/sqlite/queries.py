@@ -121,6 +121,8 @@ class Queries:
     forget_events: str
     old_keys: str
     forget_keys: str
+    runs_after: str
+    waits_of_run: str
     runs_by_status: str
     item_counts: str
     sealed_rows: str

@@ -377,6 +377,12 @@ ORDER BY run_keys.expires_at, run_keys.function_id, run_keys.key LIMIT ?;
 -- name: forget_keys
 DELETE FROM run_keys WHERE (function_id, key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?));
 
+-- name: runs_after
+SELECT data FROM runs WHERE run_id > ? ORDER BY run_id LIMIT ?;
+
+-- name: waits_of_run
+SELECT step_id FROM waits WHERE run_id = ?;
+
 -- name: runs_by_status
 SELECT status, count(*) FROM runs GROUP BY status;
 
