@@ -15,7 +15,8 @@ from stepwell.server.store.base import APPS, TOPICS, WORK, AppRecord, ClaimReque
 from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.postgres import PostgresStore
 from stepwell.server.store.postgres.connect import connect
-from stepwell.server.store.postgres.queries import texts, whole
+from stepwell.server.store.postgres.failures import explained
+from stepwell.server.store.postgres.queries import SQL, texts, whole
 from stepwell.server.store.postgres.schema import migrate
 from stepwell.testing.platform.postgres import PostgresServer, clean_database, make_database
 from stepwell.testing.platform.store_conformance import a_run, an_item
@@ -200,3 +201,33 @@ async def test_arrays_that_go_as_texts_keep_every_character() -> None:
         assert await conn.fetchval("SELECT $1::text::bigint[]", whole([1, None, -(2**62)])) == [1, None, -(2**62)]
     finally:
         await conn.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "meaning"),
+    [
+        ("53100", "the disk of the database is full, nothing was saved: free some space."),
+        ("XX000", "it has failed, nothing was saved: its own log says why."),  # a quota, say
+        ("58030", "it can not be reached, or has broken off; it is tried again."),
+        ("57P01", "it can not be reached, or has broken off; it is tried again."),
+        ("25006", "it can only be read: it is a standby, and the primary is elsewhere."),
+    ],
+)
+async def test_what_is_the_databases_own_trouble_is_no_fault_of_what_was_to_be_stored(
+    store: PostgresStore, code: str, meaning: str
+) -> None:
+    conn = await connect(url_of(store))
+    with pytest.raises(StoreError, match=re.escape(f"The PostgreSQL database: {meaning} (a word of it)")), explained():
+        await conn.execute(f"DO $$ BEGIN RAISE EXCEPTION 'a word of it' USING ERRCODE = '{code}'; END $$")
+    await conn.close()
+
+
+async def test_a_user_without_special_rights_can_put_marks_in_the_log(store: PostgresStore) -> None:
+    conn = await connect(url_of(store))
+    async with conn.transaction():
+        await conn.execute("CREATE ROLE nobody_special NOLOGIN")
+        await conn.execute("SET LOCAL ROLE nobody_special")
+        assert await conn.fetch(SQL.mark)
+        await conn.execute("RESET ROLE")
+        await conn.execute("DROP ROLE nobody_special")
+    await conn.close()
