@@ -1,5 +1,6 @@
 """A database that does not answer, or not for all: who asks is told in time, and nothing is confirmed that could be lost."""
 
+import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +13,7 @@ from stepwell.core.model import StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import Outcome, StoreError, Unsure
 from stepwell.server.store.postgres import PostgresStore
-from stepwell.server.store.postgres.connect import hosts_of
+from stepwell.server.store.postgres.connect import connect, hosts_of
 from stepwell.testing.platform.postgres import PostgresServer
 from stepwell.testing.platform.store_conformance import a_run
 from tests.e2e.ugly import Call, api, bare, finish, returned, until
@@ -20,6 +21,7 @@ from tests.faults.cluster import Cluster, cluster
 
 CONNECT = "stepwell.server.store.postgres.connect"
 EVENT = StoredEvent(internal_id="E1", event_id="e1", name="go", received_at=1, body=b"{}", ts=1)
+CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 A_RUN, AN_EVENT = Commit(now=1, run=a_run("R1")), Commit(now=1, events=(EVENT,))
 
 
@@ -117,6 +119,29 @@ async def test_nothing_is_confirmed_that_the_standby_lacks(database: Cluster) ->
     database.standby.signal(signal.SIGCONT)
     await works(store, "R2")
     assert (await store.transact([A_RUN, AN_EVENT])).outcomes == [Outcome.CONFLICT, Outcome.APPLIED]
+    await store.close()
+
+
+async def test_a_commit_that_does_not_wait_for_the_standby_to_the_end_is_not_confirmed(
+    database: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL calls it a success, with a warning, when somebody cancels the wait."""
+    monkeypatch.setattr(f"{CONNECT}.COMMAND_S", 50.0)
+    store = PostgresStore(database.url)
+    await store.open()
+    database.standby.signal(signal.SIGSTOP)
+    storing = asyncio.create_task(store.transact([A_RUN]))
+    admin = await connect(database.primary.url)
+
+    async def cancelled() -> bool:
+        return bool(await admin.fetch(CANCEL))
+
+    await until(cancelled, 30)
+    with pytest.raises(Unsure, match="no synchronous standby has confirmed it"):
+        await storing
+    await admin.close()
+    database.standby.signal(signal.SIGCONT)
+    await works(store, "R2")
     await store.close()
 
 

@@ -109,6 +109,7 @@ class PostgresServer:
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """Stop it: at once, or with SIGINT in good order."""
+        self.signal(signal.SIGCONT)
         process, self._process = self._process, None
         if process is not None:
             process.send_signal(how)

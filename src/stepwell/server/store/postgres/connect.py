@@ -6,7 +6,7 @@ sent. Behind a proxy that hands out a connection for one transaction at a time n
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol, cast
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
@@ -25,6 +25,8 @@ _READ_S = 10.0
 """For what only reads."""
 _IDLE_S = 300.0
 _STATEMENTS = 120
+_WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
+"""Of PostgreSQL: where it waits. What it says there comes in the language of the server."""
 PLANS = {"plan_cache_mode": "force_custom_plan", "jit": "off", "enable_seqscan": "off"}
 """Every statement of the hot path has an index. Statistics of another moment (a table that held one run) must not make it read
 the whole table."""
@@ -73,6 +75,7 @@ class Pool:
                 max_inactive_connection_lifetime=_IDLE_S,
                 reset=_nothing,
                 connect=_connect_to_any,
+                connection_class=_Quiet,
                 init=None if self._proxied else _bounded,
             )
             async with self._pool.acquire(timeout=CONNECT_S + 1):
@@ -97,7 +100,9 @@ class Pool:
         seconds = _READ_S if snapshot else COMMAND_S + _CUT_S
         conn = await self._pool.acquire(timeout=CONNECT_S + 1)
         watch = asyncio.get_running_loop().call_later(seconds, conn.terminate)
+        heard = _Heard()
         try:
+            conn.add_log_listener(heard.warning)
             async with conn.transaction(isolation=level, readonly=snapshot) if begun else _ended(conn):
                 yield cast("Conn", conn)
         except asyncpg.ReadOnlySQLTransactionError:
@@ -108,9 +113,35 @@ class Pool:
                 raise
             await self._pool.expire_connections()  # the others lead to the same silence
             raise TimeoutError("no answer in time") from error
+        else:
+            if heard.alone:
+                raise TimeoutError("no synchronous standby has confirmed it")
         finally:
             watch.cancel()
+            with suppress(asyncpg.InterfaceError):  # of a connection that was cut
+                conn.remove_log_listener(heard.warning)
             await self._pool.release(conn)
+
+
+class _Quiet(asyncpg.Connection):  # pyright: ignore[reportUntypedBaseClass]
+    """One whose end interests nobody: the pool closes what has expired in a task that nobody waits for."""
+
+    async def close(self, *, timeout: float | None = None) -> None:
+        """Close it, or cut it when the server does not answer."""
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await super().close(timeout=timeout)  # pyright: ignore[reportUnknownMemberType]
+
+
+class _Heard:
+    """What the server said of a transaction. ``alone``: it gave up to wait for a standby, and committed all the same."""
+
+    def __init__(self) -> None:
+        self.alone = False
+
+    def warning(self, _conn: object, message: Any) -> None:
+        """It is a warning and not an error: somebody has cancelled the wait."""
+        if message.server_source_function == _WAITS_FOR_STANDBY:
+            self.alone = True
 
 
 @asynccontextmanager
