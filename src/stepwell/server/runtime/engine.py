@@ -2,27 +2,20 @@
 
 import asyncio
 import logging
-import os
 import random
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 
-import msgspec
-
-from stepwell.core.cron import Cron, Tick
 from stepwell.core.flow.gates import Shut
 from stepwell.core.flow.holding import Holding
 from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.inputs import CalledBack, Cancelled, Checkpointed, Env, Input, Poked
 from stepwell.core.model import Item, Run, RunStatus, RunView, StoredEvent
-from stepwell.core.outputs import Commit
 from stepwell.core.propagation import PassedOn
 from stepwell.core.reruns import CannotRerun
 from stepwell.core.signals import sent
-from stepwell.core.triggers import problems
-from stepwell.core.unstarted import Unstarted, found, not_started, notes, place
+from stepwell.core.unstarted import Unstarted, found, place
 from stepwell.server.caller.base import Caller
 from stepwell.server.changes import Changes
 from stepwell.server.clock import Clock, SystemClock
@@ -30,12 +23,15 @@ from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.realtime.hub import Hub
 from stepwell.server.runtime.actors import Actors
 from stepwell.server.runtime.afar import Afar
+from stepwell.server.runtime.apps import Apps
+from stepwell.server.runtime.arrivals import Arrivals
 from stepwell.server.runtime.cancelling import Cancelling
 from stepwell.server.runtime.committer import ANSWER_S, Committer, Unstorable, slow
 from stepwell.server.runtime.crons import Crons
 from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.runtime.election import Election
 from stepwell.server.runtime.gatherings import Gatherings
+from stepwell.server.runtime.ids import Ids
 from stepwell.server.runtime.leases import Leases
 from stepwell.server.runtime.pausing import Pausing
 from stepwell.server.runtime.peers import Peers, has_call, wait_ended
@@ -57,17 +53,14 @@ from stepwell.server.store.base import (
     Outcome,
     RunQuery,
     Store,
-    StoreError,
     WorkerRecord,
 )
 from stepwell.server.store.carrying import carrier_of
 from stepwell.server.telemetry.observers import Observers
 from stepwell.wire.constants import DISCOVERY
-from stepwell.wire.events import BadEvents, IncomingEvent, finish
+from stepwell.wire.events import IncomingEvent
 from stepwell.wire.fetch import FetchResponse
-from stepwell.wire.function_render import render_function
-from stepwell.wire.functions import BadRegistration, FunctionConfig, Registration
-from stepwell.wire.ids import stable_uuid, ulid
+from stepwell.wire.functions import FunctionConfig, Registration
 from stepwell.wire.ops import Op
 
 logger = logging.getLogger("stepwell.engine")
@@ -95,8 +88,6 @@ class Engine:
     ) -> None:
         self.store = store
         self._recent = Recent()
-        self._id_time = 0
-        self._id_tail = 0
         self._clock = clock or SystemClock()
         self._random = random.Random()  # noqa: S311 - jitter, no secret
         self._flat_retry_ms = retry_interval_ms
@@ -107,6 +98,7 @@ class Engine:
         self._fetcher = fetcher
         self._http = http
         self.registry = Registry(http)
+        self.new_id = Ids(self._clock).new
         owner = self.new_id()
         self._waiting = Waiting(store)
         self._post = PeerPost(self._clock, owner)
@@ -134,15 +126,26 @@ class Engine:
         )
         self.worker.actors = self._actors
         self.worker.committer = self._deliveries.committer = self.cancelling.committer = self._committer
+        self._arrivals = Arrivals(
+            self._env,
+            self._starter,
+            self._waiting,
+            self._committer,
+            self._actors,
+            self._recent,
+            self.changes,
+            self.observers,
+        )
         self._gatherings = Gatherings(store, self._starter, self._env)
         self.worker.gatherings = self._gatherings
         self._leases = Leases(store, self._clock, owner, self._committer)
         self._presence = Presence(store, self._clock, owner, self._here)
-        self.crons = Crons(self.registry.crons, self._clock, self._ticked, lambda: self.election.leads)
+        self.crons = Crons(self.registry.crons, self._clock, self._arrivals.tick, lambda: self.election.leads)
+        self._apps = Apps(store, self.registry, self.crons, self._clock)
         self.election = Election(store, self._clock, owner, self.crons.refresh)
         self._retention = Retention(store, self._clock, keep_ms, lambda: self.election.leads)
         self._committer.seen = self._actors.seen
-        reload = {APPS: self._load_apps, CANCELLATIONS: self.cancelling.load, PAUSES: self.pausing.load}
+        reload = {APPS: self._apps.load, CANCELLATIONS: self.cancelling.load, PAUSES: self.pausing.load}
         self._peers = Peers(store, self._committer, reload)
 
     def propagate(self, propagation: PassedOn) -> None:
@@ -157,19 +160,8 @@ class Engine:
         await self._waiting.load()
         await self.cancelling.load()
         await self.pausing.load()
-        await self._load_apps()
+        await self._apps.load()
         self.crons.load()
-
-    async def _load_apps(self) -> None:
-        """Take over what is stored of apps. Raises StoreError."""
-        for record in await self.store.load_apps():
-            if record == self.registry.get(record.app_id):
-                continue
-            try:
-                self.registry.put(record, None)
-            except ValueError as problem:
-                logger.error("the app %s is left out until it is synced again: %s", record.app_id, problem)
-            self.crons.refresh()
 
     async def start(self) -> None:
         """Free what dead processes held, and begin to work. Raises StoreError."""
@@ -226,56 +218,12 @@ class Engine:
     # events in
 
     async def ingest(self, events: Sequence[IncomingEvent], ids: Sequence[str]) -> list[str]:
-        """Store the events and the runs that they start, in one transaction; the internal ids. Raises StoreError."""
-        env = self._env()
-        commits: list[Commit] = []
-        begun: list[tuple[int, StoredEvent, RunView | None]] = []
-        received: list[StoredEvent] = []
-        missed: list[tuple[StoredEvent, Unstarted]] = []
-        for event, internal_id in zip(events, ids, strict=True):
-            stored = _stored(event, internal_id, env.now)
-            commits.append(self._waiting.commit(stored))
-            for view, commit in self._starter.runs_for(env, stored):
-                begun.append((len(commits), stored, view))
-                commits.append(commit)
-            received.append(stored)
+        """Store the events and the runs that they start, in one transaction; the internal ids. Raises BadEvents, StoreError."""
+        return await self._arrivals.ingest(events, ids)
 
-        def applied(outcomes: list[Outcome]) -> None:
-            missed.extend(_missed(commits, begun, outcomes))
-            self.observers.received(received, missed)
-            for _, one in missed:
-                if one.run_id is not None:
-                    self.changes.note(one.run_id)
-            known = [view for index, _, view in begun if outcomes[index] is Outcome.APPLIED]
-            started = [view for view in known if view is not None]
-            for view in started:
-                self._actors.adopt(view)
-            if len(started) == len(begun):  # else the store knows what each came to: nothing, a run that was there
-                self._recent.note(ids, started)
-
-        if commits:
-            try:
-                await self._committer.write(commits, applied)
-            except Unstorable as problem:
-                raise BadEvents(f"an event {problem}") from problem
-        keys = tuple(key for event, one in missed for key in notes(event, [one], env.now))
-        if keys:
-            with suppress(StoreError):  # the events are stored; only why one of them started nothing is not
-                await self._committer.write([Commit(now=env.now, keys=keys)])
-        return list(ids)
-
-    async def _ticked(self, due: Sequence[tuple[Cron, Tick]]) -> None:
-        """Start the runs of these ticks, unless another process has, or this one before. Raises StoreError."""
-        env = self._env()
-        begun = [run for cron, tick in due if (run := self._starter.tick(env, cron, tick)) is not None]
-
-        def applied(outcomes: list[Outcome]) -> None:
-            for (view, _), outcome in zip(begun, outcomes, strict=True):
-                if outcome is Outcome.APPLIED and view is not None:
-                    self._actors.adopt(view)
-
-        if begun:
-            await self._committer.write([commit for _, commit in begun], applied)
+    def new_ids(self, n: int) -> list[str]:
+        """Fresh ULIDs, each greater than every one before."""
+        return [self.new_id() for _ in range(n)]
 
     # apps
 
@@ -284,25 +232,7 @@ class Engine:
 
         Raises BadRegistration when an expression of a function can not be read, StoreError.
         """
-        for config in registration.functions:
-            for sentence in problems(config):
-                raise BadRegistration(sentence)
-        app_id = registration.app_name
-        old = self.registry.get(app_id)
-        record = AppRecord(
-            app_id=app_id,
-            url=registration.url,
-            sdk=registration.sdk,
-            checksum=registration.checksum,
-            functions=msgspec.json.encode([render_function(config) for config in registration.functions]),
-            synced_at=self._clock.now(),
-        )
-        modified = old is None or old.checksum != record.checksum or old.url != record.url
-        if modified:
-            await self.store.save_app(record)  # first: what could not be saved must count as modified the next time
-        self.registry.put(record, caller)
-        self.crons.refresh()
-        return modified, stable_uuid(app_id)
+        return await self._apps.register(registration, caller)
 
     def functions(self) -> list[FunctionConfig]:
         """Every function."""
@@ -445,19 +375,6 @@ class Engine:
         """Figures for health."""
         return await self.store.counts()
 
-    def new_ids(self, n: int) -> list[str]:
-        """Fresh ULIDs."""
-        return [self.new_id() for _ in range(n)]
-
-    def new_id(self) -> str:
-        """A fresh ULID, greater than every one before."""
-        now = self._clock.now()
-        if now > self._id_time:
-            self._id_time, self._id_tail = now, int.from_bytes(os.urandom(9), "big")
-        else:
-            self._id_tail += 1
-        return ulid(self._id_time, self._id_tail.to_bytes(10, "big"))
-
     async def _tell(self, run_id: str, given: Input) -> bool:
         actor = (await self._actors.get([run_id])).get(run_id)
         if actor is None:
@@ -489,26 +406,3 @@ class Engine:
 
 def _secret() -> str:
     return secrets.token_urlsafe(32)
-
-
-def _missed(
-    commits: Sequence[Commit], begun: Sequence[tuple[int, StoredEvent, RunView | None]], outcomes: Sequence[Outcome]
-) -> Iterator[tuple[StoredEvent, Unstarted]]:
-    """What was to begin, and did not."""
-    for index, event, _ in begun:
-        said = outcomes[index]
-        found = not_started(commits[index], duplicate=said is Outcome.DUPLICATE, refused=said is Outcome.REFUSED)
-        if found is not None:
-            yield event, found
-
-
-def _stored(event: IncomingEvent, internal_id: str, now: int) -> StoredEvent:
-    return StoredEvent(
-        internal_id=internal_id,
-        event_id=event.id or internal_id,
-        name=event.name,
-        received_at=now,
-        body=finish(event, internal_id),
-        ts=event.ts,
-        trace=event.trace,
-    )
