@@ -34,6 +34,7 @@ from stepwell.wire.builtins import FETCH_FUNCTION
 from stepwell.wire.constants import IN_PROCESS_URL
 from stepwell.wire.events import event_ids, parse_events
 from stepwell.wire.functions import Registration, parse_registration
+from stepwell.wire.masks import mask_url
 from stepwell.wire.realtime import Topic, message
 
 if TYPE_CHECKING:
@@ -399,6 +400,6 @@ async def _serve(settings: Settings, clients: Sequence[Client], listener: "socke
 
 def _banner(settings: Settings, clients: Sequence[Client]) -> None:
     names = [function.id for client in clients for function in client.functions if function.id != FETCH_FUNCTION]
-    print(f"stepwell {settings.kind}: {settings.url}, state in {settings.db}", flush=True)
+    print(f"stepwell {settings.kind}: {settings.url}, state in {mask_url(settings.db)}", flush=True)
     for name in names:
         print(f"  function {name}", flush=True)

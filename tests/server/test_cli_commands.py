@@ -73,6 +73,10 @@ def test_version(tmp_path: Path) -> None:
         (["send", "x"], 1, "No platform answers"),
         (["runs"], 1, "stepwell dev"),
         (["runs", "x"], 2, "not a run id"),
+        (["runs", "--after", "yesterday"], 2, "--after must be a time"),
+        (["prune", "--keep", "soon"], 2, "7d, or forever"),
+        (["dev", "--db", "oracle://u:s3cret@h/d"], 2, "oracle://***@h/d"),
+        (["migrate", "--db", "postgresql://u:s3cret@127.0.0.1:1/d"], 1, "can not be reached, or has broken off: check"),
         (["cancel"], 2, "Say which runs"),
         (["cancel", "x"], 2, "not a run id"),
         (["cancel", "x", "--app", "a"], 2, "not both"),
@@ -175,10 +179,13 @@ def test_serve_asks_for_keys_and_stops(tmp_path: Path) -> None:
     try:
         wait_healthy(port, child)
         refused = stepwell("send", "shop/hello", "--port", str(port), cwd=tmp_path)
-        assert (refused.returncode, refused.stderr) == (1, "Error: Event key not found\n")
+        assert refused.returncode == 1
+        assert (
+            refused.stderr == f"Error: The event key is not one of http://127.0.0.1:{port}; set STEPWELL_EVENT_KEY.\n"
+        )
         unsigned = stepwell("runs", "--port", str(port), cwd=tmp_path)
         assert unsigned.returncode == 1
-        assert "signing key" in unsigned.stderr
+        assert "asks for its signing key: set STEPWELL_SIGNING_KEY" in unsigned.stderr
         sent = stepwell("send", "shop/hello", "--port", str(port), cwd=tmp_path, **keys)
         assert "shop-hello" in sent.stdout, sent.stderr
         assert "shop-hello" in stepwell("runs", "--port", str(port), cwd=tmp_path, **keys).stdout

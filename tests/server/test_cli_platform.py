@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -221,6 +222,19 @@ def test_send(site: tuple[str, type[Upstream]], port: int, capfdbinary: pytest.C
     assert b"reserved" in capfdbinary.readouterr().err
 
 
+def test_a_function_is_paused_and_resumed(port: int, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    def said(*args: str, code: int = 0) -> str:
+        assert run([*args, "--port", str(port)]) == code
+        return "".join(text.decode() for text in capfdbinary.readouterr())
+
+    assert "`stepwell functions` lists them" in said("functions", "pause", "fetch", code=1)
+    assert "stepwell-cli-fetch is paused." in said("functions", "pause", "stepwell-cli-fetch")
+    assert re.search(r"stepwell-cli-fetch  paused since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n", said("functions"))
+    assert "stepwell-cli-fetch  skipped: paused\n" in said("send", "stepwell/cli.fetch")
+    assert json.loads(said("functions", "resume", "stepwell-cli-fetch", "--json"))["paused"] is False
+    assert "stepwell-cli-fetch  active\n" in said("functions")
+
+
 def test_runs_are_read_from_the_file_where_no_platform_runs(
     site: tuple[str, type[Upstream]], tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
@@ -235,6 +249,28 @@ def test_runs_are_read_from_the_file_where_no_platform_runs(
     assert "Completed" in capfdbinary.readouterr().out.decode()
     assert run(["send", "x", *where]) == 1
     assert b"start one with `stepwell dev`" in capfdbinary.readouterr().err
+
+
+def test_a_key_with_which_nothing_is_stored_is_not_asked_for_later(
+    site: tuple[str, type[Upstream]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    db = tmp_path / "x.db"
+    with platform(db) as port:
+        assert run(["fetch", f"{site[0]}/echo", "-q", "--port", str(port)]) == 0
+    alone = ["--db", f"sqlite:///{db}"]
+    where = ["--port", str(port), *alone]
+    monkeypatch.setenv("STEPWELL_ENCRYPTION_KEY", "5a" * 32)
+    for command in (["runs", *where], ["workers", *where], ["prune", "--dry-run", *alone]):
+        assert run(command) == 0
+    run(["doctor", *where])
+    assert b"x.db opens." in capfdbinary.readouterr().out
+    monkeypatch.delenv("STEPWELL_ENCRYPTION_KEY")
+    capfdbinary.readouterr()
+    assert run(["runs", *where]) == 0
+    assert b"stepwell-cli-fetch" in capfdbinary.readouterr().out
 
 
 def test_rerun(site: tuple[str, type[Upstream]], tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -91,8 +91,13 @@ def test_the_tree_of_a_run() -> None:
     assert lines[1] == "├─ ✓ GET a.example/x  GET http://a.example/x  at +0 ms  took 1.24 s"
     assert lines[2] == "│  ├─ attempt 1  HTTP 503  12 ms  then again after 1 s (Retry-After)"
     assert lines[3] == "│  └─ attempt 2  HTTP 200  1,234 bytes  10 ms  (dns 1, tls 2.5, first byte 3012 ms)"
-    assert lines[4] == "├─ ✗ count  at +1.24 s  took 0 ms  ValueError: no words"
+    assert lines[4] == "├─ ✗ count  ended at +1.24 s  ValueError: no words"
     assert lines[5] == '└─ result: {"words": 7}'
+
+
+def test_a_step_whose_beginning_is_known_says_how_long_it_took() -> None:
+    slow = {**COUNT, "created_at": T0, "started_at": T0}
+    assert render(RUN, [slow])[1] == "├─ ✗ count  at +0 ms  took 1.24 s"
 
 
 def test_the_tree_in_plain_characters() -> None:
@@ -198,6 +203,7 @@ def test_every_exception_becomes_one_line() -> None:
         assert "\n" not in one_line(line)
         assert code in (1, 2)
     assert "--port" in explain(OSError(98, "in use"))[0]
+    assert "stepwell[postgres]" in explain(ModuleNotFoundError("No module named 'asyncpg'", name="asyncpg"))[0]
     assert "stepwell[server]" in explain(ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn"))[0]
 
 

@@ -84,11 +84,12 @@ async def test_an_engine_is_listed_until_it_is_closed() -> None:
 async def test_the_api_lists_processes() -> None:
     """The oldest first; one whose beat has stopped is gone, whatever it said last."""
     engine = FakeEngine()
-    gone = a_worker("W1", NOW - GONE_MS - 1, stopping=True)
+    gone = a_worker("W1", NOW - GONE_MS - 1, stopping=True, leads=True)
     engine.processes = [a_worker("W3", NOW, items=4), gone, a_worker("W2", NOW - GONE_MS, stopping=True)]
     async with api_client(engine) as api:
         found = (await api.get("/v1/workers")).json()["data"]
     assert [(one["id"], one["status"]) for one in found] == [("W1", "Gone"), ("W2", "Stopping"), ("W3", "Active")]
+    assert found[0]["leads"] is False
     assert found[2] == {
         "id": "W3",
         "status": "Active",

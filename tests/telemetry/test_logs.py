@@ -9,6 +9,8 @@ import pytest
 import stepwell
 from stepwell.embed import embedded
 from stepwell.server.telemetry.logs import JsonFormatter, TextFormatter
+from stepwell.testing.platform.postgres import clean_database
+from tests.crash.serve_process import ServeProcess
 from tests.telemetry.receivers import Flaky, serving
 
 client = stepwell.Client(app_id="logged")
@@ -81,3 +83,13 @@ def test_other_text_stays(caplog: pytest.LogCaptureFixture) -> None:
     text = "function shop-pay: http://h/a?page=2 said the bearer of this is basic information"
     record = logging.LogRecord("stepwell", logging.INFO, "f", 1, text, (), None)
     assert json.loads(JsonFormatter().format(record))["message"] == text
+
+
+async def test_what_a_server_says_of_its_database_has_no_password(tmp_path: Path) -> None:
+    url = (await clean_database()).replace("//stepwell@", "//stepwell:s3cret@")
+    server = ServeProcess(url, tmp_path / "x.db")
+    await server.start()
+    assert await server.stop() == 0
+    said = (tmp_path / "x.log").read_text(encoding="utf-8")
+    assert "state in postgresql://***@127.0.0.1" in said
+    assert "s3cret" not in said

@@ -70,8 +70,7 @@ def _port(settings: Settings, running: bool) -> Check:
     try:
         bind(settings.host, settings.port).close()
     except (HostError, OSError) as problem:
-        sentence = str(problem)
-        return Check("port", Verdict.FAILED, f"{sentence[:1].upper()}{sentence[1:]}.")
+        return Check("port", Verdict.FAILED, str(problem))
     return Check("port", Verdict.OK, f"Port {settings.port} of {settings.host} is free.")
 
 
@@ -96,7 +95,7 @@ async def _database(settings: Settings) -> tuple[Check, list[Known]]:
         ), []
     if path is not None and not await asyncio.to_thread(os.path.exists, path):
         return await asyncio.to_thread(_missing, Path(path)), []
-    store = open_store(settings.db, keys=settings.encryption_keys, listen=settings.db_listen)
+    store = open_store(settings.db, keys=settings.encryption_keys, listen=settings.db_listen, seals=False)
     try:
         await store.open()
         apps = await store.load_apps()
@@ -139,9 +138,9 @@ async def _app(
     app = next((each for each in known if each.name == told.app_name), None)
     registered = app.functions if app is not None else frozenset[str]()
     wrong = registered ^ {function.id for function in told.functions}
-    count = f"{len(told.functions)} function{'' if len(told.functions) == 1 else 's'}"
+    count, verb = ("1 function", "is") if len(told.functions) == 1 else (f"{len(told.functions)} functions", "are")
     if not wrong:
-        return Check("app", Verdict.OK, f"The app {told.app_name} at {url} answers; its {count} are in sync.")
+        return Check("app", Verdict.OK, f"The app {told.app_name} at {url} answers; its {count} {verb} in sync.")
     where = f"`curl -X PUT {url}` syncs it" if running else "a platform syncs it at its start"
     names = ", ".join(sorted(wrong)[:5])
     return Check("app", Verdict.WARNING, f"The app {told.app_name} at {url} is not in sync ({names}); {where}.")

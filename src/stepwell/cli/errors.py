@@ -28,6 +28,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return str(error), error.code
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _EXTRAS:
         return NEEDS_SERVER, 1
+    if isinstance(error, ModuleNotFoundError) and error.name == "asyncpg":
+        return "PostgreSQL needs one more package: pip install 'stepwell[postgres]'.", 2
     if _is(error, "stepwell.server.settings", "SettingsError"):
         return str(error), 2
     if _is(error, "stepwell.server.store.base", "StoreError"):

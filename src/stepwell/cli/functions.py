@@ -5,6 +5,8 @@ import json
 
 import click
 
+from stepwell.cli.clock import local_time
+from stepwell.cli.errors import CliError
 from stepwell.cli.options import client_settings, platform_options
 from stepwell.cli.paint import paint
 from stepwell.cli.platform import Json
@@ -76,10 +78,15 @@ async def _listed(settings: Settings, url: str | None) -> list[Json]:
 
 
 async def _done(settings: Settings, url: str | None, function_id: str, verb: str, wanted: Json) -> Json:
-    from stepwell.cli.platform import remote
+    from stepwell.cli.platform import ApiError, remote
 
     async with remote(settings, url or settings.url) as platform:
-        return await platform.pausing(function_id, verb, wanted)
+        try:
+            return await platform.pausing(function_id, verb, wanted)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            raise CliError(f"There is no function {function_id!r}; `stepwell functions` lists them.") from error
 
 
 def _lines(found: list[Json]) -> list[str]:
@@ -90,4 +97,4 @@ def _lines(found: list[Json]) -> list[str]:
 
 
 def _state(function: Json) -> str:
-    return paint("skipped", f"paused since {function['paused_at']}") if function["paused"] else "active"
+    return paint("skipped", f"paused since {local_time(function['paused_at'])}") if function["paused"] else "active"

@@ -32,7 +32,7 @@ async def reading(settings: Settings, url: str | None) -> AsyncGenerator[Platfor
     from stepwell.cli.offline import OfflineEngine
     from stepwell.server.build import open_store
 
-    store = open_store(settings.db, keys=settings.encryption_keys, listen=settings.db_listen)
+    store = open_store(settings.db, keys=settings.encryption_keys, listen=settings.db_listen, seals=False)
     await store.open()
     try:
         async with _in_process(OfflineEngine(store), settings) as platform:

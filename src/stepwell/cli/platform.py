@@ -34,7 +34,12 @@ class Platform:
     async def send(self, event: Json, seed: str | None = None) -> str:
         """Send one event; its internal id. The same ``seed`` gives the same id, and no second run."""
         headers = {H_EVENT_SEED: seed} if seed else {}
-        answer = await self._ask("POST", f"/e/{self._event_key}", json=event, headers=headers)
+        try:
+            answer = await self._ask("POST", f"/e/{self._event_key}", json=event, headers=headers)
+        except ApiError as error:
+            if error.status == 401:
+                raise ApiError(f"The event key is not one of {self.address}; set STEPWELL_EVENT_KEY.", 401) from error
+            raise
         ids = cast("list[str]", answer["ids"])
         return ids[0]
 
@@ -164,6 +169,10 @@ def _answer(response: httpx2.Response) -> Json:
     if not isinstance(value, dict):
         raise ApiError(f"What answers at {response.url.host}:{response.url.port or 80} is not a Stepwell platform.", 0)
     answer = cast("Json", value)
+    if response.status_code == 401 and "authorization" not in response.request.headers:
+        raise ApiError(
+            f"{response.url.host}:{response.url.port or 80} asks for its signing key: set STEPWELL_SIGNING_KEY.", 401
+        )
     if response.status_code >= 400:
         raise ApiError(
             str(answer.get("error") or f"The platform answered HTTP {response.status_code}."), response.status_code

@@ -47,7 +47,7 @@ async def _prune(settings: Settings, keep_ms: int, dry: bool) -> dict[Old, int]:
     path = settings.db_path
     if not settings.postgres and (path is None or not await asyncio.to_thread(os.path.exists, path)):
         raise CliError(f"There is no database {path or 'in memory'}: name one with --db.", 2)
-    store = open_store(settings.db, "stepwell prune", settings.encryption_keys, settings.db_listen)
+    store = open_store(settings.db, "stepwell prune", settings.encryption_keys, settings.db_listen, seals=False)
     await store.open()
     count = Count("{} so far (Ctrl-C stops)")
     try:

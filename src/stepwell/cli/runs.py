@@ -66,6 +66,7 @@ def runs(
         run, steps = asyncio.run(_one(settings, url, run_id))
         _print(json.dumps({"run": run, "steps": steps}, indent=2, ensure_ascii=False) if as_json else _tree(run, steps))
         return
+    after, before = _time("--after", after), _time("--before", before)
     query = {"limit": str(limit), "status": status, "function": function, "app": app, "event_id": event_id}
     query |= {"queued_after": after, "queued_before": before, "text": text, "where": where}
     given = {key: value for key, value in query.items() if value}
@@ -74,6 +75,15 @@ def runs(
         return
     found = asyncio.run(_list(settings, url, given, limit))
     _print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else table(found))
+
+
+def _time(option: str, given: str | None) -> str | None:
+    """The time as it was given. Raises CliError for what is none."""
+    from stepwell.wire.dates import rfc3339_ms
+
+    if given and not given.isdecimal() and rfc3339_ms(given) is None:
+        raise CliError(f"{option} must be a time such as 2026-11-26T14:00:00Z, not {given!r}.", 2)
+    return given
 
 
 async def _one(settings: Settings, url: str | None, run_id: str) -> tuple[Json, list[Json]]:

@@ -12,6 +12,7 @@ from stepwell.cli.options import client_settings, platform_options
 from stepwell.server.settings import Settings
 
 Json = dict[str, object]
+_TOLD = ("run_id", "function", "skip_reason")
 
 
 @click.command()
@@ -34,7 +35,8 @@ def send(
         return
     print(f"event {sent}")
     for run in runs:
-        print(f"run   {run['run_id']}  {run['function']}")
+        skipped = f"  skipped: {run['skip_reason']}" if run.get("skip_reason") else ""
+        print(f"run   {run['run_id']}  {run['function']}{skipped}")
     if not runs:
         print(f"It started no run: no function is triggered by {name!r}, or this id has had its run.", file=sys.stderr)
 
@@ -68,4 +70,4 @@ async def _send(settings: Settings, url: str | None, event: Json) -> tuple[str, 
     async with remote(settings, url or settings.url) as platform:
         event_id = await platform.send(event)
         found = await platform.runs_of(event_id)
-        return event_id, [{"run_id": run["run_id"], "function": run["function"]} for run in found]
+        return event_id, [{name: run[name] for name in _TOLD if name in run} for run in found]

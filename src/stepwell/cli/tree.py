@@ -55,9 +55,12 @@ def _mark(thing: Json, unicode: bool) -> str:
 def _step(step: Json, run: Json, unicode: bool) -> str:
     begin = step.get("started_at") or step.get("created_at")
     parts = [f"{_mark(step, unicode)} {step['name']}", _kind(step)]
-    parts.append(f"at +{duration(max(0.0, span(run.get('queued_at'), begin) or 0.0))}")
+    after = f"+{duration(max(0.0, span(run.get('queued_at'), begin) or 0.0))}"
     took = span(begin, step.get("ended_at"))
-    parts.append(f"took {duration(took)}" if took is not None else str(step["status"]).lower())
+    if step["op"] == "StepRun" and took == 0:  # the app tells of it when it is done; when it began is not known
+        parts.append(f"ended at {after}")
+    else:
+        parts += [f"at {after}", f"took {duration(took)}" if took is not None else str(step["status"]).lower()]
     waiting = step.get("waiting")
     if isinstance(waiting, dict):
         parts.append(_waiting(cast("Json", waiting)))

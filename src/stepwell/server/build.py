@@ -24,18 +24,22 @@ from stepwell.server.store.sqlite.audit import SQLiteAudit
 from stepwell.wire.fetch_headers import also_sensitive
 
 
-def open_store(url: str, note: str = "", keys: Sequence[str] = (), listen: str | None = None) -> Store:
+def open_store(
+    url: str, note: str = "", keys: Sequence[str] = (), listen: str | None = None, *, seals: bool = True
+) -> Store:
     """The store behind ``memory:``, ``sqlite:///path`` or ``postgresql://…``. ``note`` tells later openers of a file.
 
     A file is encrypted, with ``keys`` (the newest first), or else with the one in ``<path>.key``, which is made when it is
-    missing; PostgreSQL with ``keys`` alone, as every process must have them. Raises SettingsError for anything else.
+    missing; PostgreSQL with ``keys`` alone, as every process must have them. ``seals``: false for who stores nothing. Raises
+    SettingsError for anything else.
     """
     if is_postgres(url):
-        return SealedStore(_postgres(url, listen), keys)
+        return SealedStore(_postgres(url, listen), keys, seals=seals)
     path = database_path(url)
     if path is None:
         return MemoryStore()
-    return SealedStore(SQLiteStore(Path(path), note=note), keys, KeyFile(Path(f"{path}.key").absolute()))
+    file = KeyFile(Path(f"{path}.key").absolute())
+    return SealedStore(SQLiteStore(Path(path), note=note), keys, file, seals=seals)
 
 
 async def open_audit(url: str, keys: Sequence[str] = ()) -> tuple[Audited, Sealer | None]:

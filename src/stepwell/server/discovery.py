@@ -103,7 +103,8 @@ class Discovery:
         state.mode = synced.mode
         if not state.connected or changed:
             name = f"{state.app} at {state.url}" if state.app else f"at {state.url}"
-            count = f", {len(registration.functions)} functions" if registration is not None else ""
+            many = len(registration.functions) if registration is not None else None
+            count = "" if many is None else f", {many} function{'' if many == 1 else 's'}"
             _log.info("App %s %s%s", name, "is in sync" if not state.connected else "has changed and is in sync", count)
         state.connected, state.error = True, None
 

@@ -118,7 +118,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as problem:
         listener.close()
         way_out = _WAYS_OUT.get(problem.errno or 0, "stop the program that uses it, or choose another with --port")
-        raise HostError(f"can not listen on {host}:{port}: {problem.strerror or problem}; {way_out}") from problem
+        raise HostError(f"Can not listen on {host}:{port}: {problem.strerror or problem}; {way_out}.") from problem
     listener.setblocking(False)
     return listener
 

@@ -45,7 +45,7 @@ def render_worker(worker: WorkerRecord, now: int) -> dict[str, object]:
         "version": worker.version,
         "started_at": instant(worker.started_at),
         "last_beat_at": instant(worker.beat_at),
-        "leads": worker.leads,
+        "leads": worker.leads and not is_gone(worker, now),
         "apps": worker.apps,
         "items": worker.items,
     }

@@ -7,6 +7,7 @@ import msgspec
 from stepwell.core.flow.hosts import HostRule
 from stepwell.core.networks import Network
 from stepwell.wire.constants import CALL_TIMEOUT_S, MAX_FETCH_BODY
+from stepwell.wire.masks import mask_url
 
 Kind = Literal["dev", "cloud"]
 LogFormat = Literal["text", "json"]
@@ -112,7 +113,7 @@ def database_path(db: str) -> str | None:
     path = db.removeprefix("sqlite:///")
     if path == db or not path:
         raise SettingsError(
-            f"The database {db!r} is not understood; use sqlite:///path/to/file.db (four slashes for an absolute path), "
-            "postgresql://user@host/name or memory:."
+            f"The database {mask_url(db)!r} is not understood; use sqlite:///path/to/file.db (four slashes for an "
+            "absolute path), postgresql://user@host/name or memory:."
         )
     return path

@@ -52,7 +52,12 @@ def duration(field: str, given: str) -> object:
 
 def keep(field: str, given: str) -> object:
     """Milliseconds, from a duration such as ``7d``; 0 for ``forever``."""
-    return 0 if given.strip().lower() == "forever" else duration(field, given)
+    if given.strip().lower() == "forever":
+        return 0
+    try:
+        return duration(field, given)
+    except SettingsError:
+        raise SettingsError(f"{said(field)} must be a duration such as 7d, or forever, not {given!r}.") from None
 
 
 def size(field: str, given: str) -> object:

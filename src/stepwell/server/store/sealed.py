@@ -85,13 +85,17 @@ class SealedStore:
     """Wraps a store, with the same verbs. ``configured``: the keys given, the newest first (hex or base64).
 
     ``file`` holds the generated key: read as well when there are given ones, made where there is none and none was given.
+    ``seals``: false for who stores nothing, whose newest key is not noted as one that is in use.
     """
 
-    def __init__(self, inner: Store, configured: Sequence[str] = (), file: KeyFile | None = None) -> None:
+    def __init__(
+        self, inner: Store, configured: Sequence[str] = (), file: KeyFile | None = None, *, seals: bool = True
+    ) -> None:
         self.inner = inner
         self.exclusive = inner.exclusive
         self._configured = configured
         self._file = file
+        self._seals = seals
         self._sealer: Sealer | None = None
         self._rows = Layouts()
         self._buffers: list[bytearray] = []
@@ -103,7 +107,7 @@ class SealedStore:
             marks = {app.app_id: app for app in await self.inner.load_apps() if app.app_id.startswith(KEY_MARK)}
             sealer = await asyncio.to_thread(self._load, bool(marks))
             _check(sealer, marks)
-            if KEY_MARK + sealer.key not in marks:
+            if self._seals and KEY_MARK + sealer.key not in marks:
                 await self.inner.save_app(_mark(sealer))
         except KeyProblem as problem:
             await self.inner.close()
