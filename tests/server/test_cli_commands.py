@@ -58,6 +58,8 @@ def test_version(tmp_path: Path) -> None:
         (["dev", "--db", "oracle:x"], 2, "sqlite:///"),
         (["dev", "--retry-interval", "soon"], 2, "duration"),
         (["dev", "-u", "localhost:3000"], 2, "http://"),
+        (["dev", "--host", "nowhere.invalid"], 1, "--host."),
+        (["send", "x", "--data", "@nowhere"], 2, "nowhere can not be read: No such file or directory."),
         (["dev", "nowhere.py"], 2, "no file nowhere.py"),
         (["dev", "no.such.module"], 2, "no module 'no.such.module'"),
         (["dev", "."], 2, "folder"),

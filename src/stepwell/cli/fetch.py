@@ -125,7 +125,7 @@ class _Job:
         try:
             return asyncio.run(self._work())
         except KeyboardInterrupt:
-            print(f"Interrupted; {self._farewell()}", file=sys.stderr)
+            print(f"Interrupted. {self._farewell()}", file=sys.stderr)
             return 130
         except NotRunning as error:
             raise CliError(f"{error} {self._farewell()}" if self._run_id else str(error)) from error
@@ -154,12 +154,13 @@ class _Job:
 
     def _farewell(self) -> str:
         if self._run_id is None:
-            return "the request was not accepted yet; run the same command again."
+            return "The request was not accepted yet; run the same command again."
         where = "".join(f" {shlex.quote(word)}" for word in self._where())
-        return f"the request is kept, go on with: stepwell fetch --resume {self._run_id}{where}"
+        return f"The request is kept: go on with: stepwell fetch --resume {self._run_id}{where}"
 
     def _where(self) -> list[str]:
-        default = Settings()
+        """The options that say what variables and the file do not say: a database's URL is not shown for nothing."""
+        default, _ = client_settings(None, None, None)
         words = ["--url", self._url] if self._url else []
         if self._settings.port != default.port:
             words += ["--port", str(self._settings.port)]

@@ -60,7 +60,9 @@ def _read(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CliError(f"{path} can not be read: {error.strerror}.", 2) from error
+    except UnicodeDecodeError as error:
         raise CliError(f"{path} can not be read: {error}.", 2) from error
 
 

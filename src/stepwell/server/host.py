@@ -23,6 +23,7 @@ _SWITCH_S = 0.0005
 _YOUNG_OBJECTS = 20_000
 _WAYS_OUT = {
     errno.EADDRNOTAVAIL: "give an address of this machine with --host",
+    socket.EAI_NONAME: "give an address of this machine with --host",
     errno.EACCES: "choose a port of 1024 or above with --port",
 }
 
