@@ -208,8 +208,8 @@ async def test_arrays_that_go_as_texts_keep_every_character() -> None:
     [
         ("53100", "the disk of the database is full, nothing was saved: free some space."),
         ("XX000", "it has failed, nothing was saved: its own log says why."),  # a quota, say
-        ("58030", "it can not be reached, or has broken off; it is tried again."),
-        ("57P01", "it can not be reached, or has broken off; it is tried again."),
+        ("58030", "it can not be reached, or has broken off: check that it runs, and --db; a platform goes on trying."),
+        ("57P01", "it can not be reached, or has broken off: check that it runs, and --db; a platform goes on trying."),
         ("25006", "it can only be read: it is a standby, and the primary is elsewhere."),
     ],
 )

@@ -34,7 +34,7 @@ _MEANING: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] 
             errors.PostgresSystemError,
             OSError,
         ),
-        "it can not be reached, or has broken off: check that it runs, and --db.",
+        "it can not be reached, or has broken off: check that it runs, and --db; a platform goes on trying.",
     ),
 )
 
