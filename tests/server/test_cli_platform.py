@@ -205,7 +205,7 @@ def test_runs_by_expression_text_app_and_time(
     assert found("--text", "STEPWELL-cli", "--app", "stepwell-cli", "--after", "2026-01-01T00:00:00Z") == 3
     assert found("--app", "other") == 0
     assert found("--before", "2026-01-01T00:00:00Z") == 0
-    assert run(["runs", "--where", "run.stauts == 1", "--port", str(port)]) == 1
+    assert run(["runs", "--where", "run.stauts == 1", "--port", str(port)]) == 2
     assert b"a run has no field 'stauts'; it has id" in capfdbinary.readouterr().err
 
 
@@ -218,7 +218,7 @@ def test_send(site: tuple[str, type[Upstream]], port: int, capfdbinary: pytest.C
     out, err = capfdbinary.readouterr()
     assert out.startswith(b"event 01")
     assert b"started no run" in err
-    assert run(["send", "inngest/x", "--port", str(port)]) == 1
+    assert run(["send", "inngest/x", "--port", str(port)]) == 2
     assert b"reserved" in capfdbinary.readouterr().err
 
 

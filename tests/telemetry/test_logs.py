@@ -8,7 +8,7 @@ import pytest
 
 import stepwell
 from stepwell.embed import embedded
-from stepwell.server.telemetry.logs import JsonFormatter, TextFormatter
+from stepwell.server.telemetry.logs import JsonFormatter, OnceInAWhile, TextFormatter
 from stepwell.testing.platform.postgres import clean_database
 from tests.crash.serve_process import ServeProcess
 from tests.telemetry.receivers import Flaky, serving
@@ -93,3 +93,16 @@ async def test_what_a_server_says_of_its_database_has_no_password(tmp_path: Path
     said = (tmp_path / "x.log").read_text(encoding="utf-8")
     assert "state in postgresql://***@127.0.0.1" in said
     assert "s3cret" not in said
+
+
+def test_an_error_that_many_meet_is_said_once_in_a_while() -> None:
+    once = OnceInAWhile()
+
+    def shown(message: str, at: float, level: int = logging.ERROR) -> bool:
+        record = logging.LogRecord("stepwell.engine", level, "", 0, "%s", (message,), None)
+        record.created = at
+        return once.filter(record)
+
+    assert [shown("it is away", at) for at in (0.0, 0.1, 9.9, 10.0, 10.1)] == [True, False, False, True, False]
+    assert shown("it is full", 10.2)
+    assert [shown("run 1 failed", 10.3, logging.WARNING) for _ in range(2)] == [True, True]

@@ -154,10 +154,10 @@ class Platform:
 
 
 class ApiError(CliError):
-    """The platform refused."""
+    """The platform refused. What it could not read (400) was a wrong call."""
 
     def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
+        super().__init__(message, 2 if status == 400 else 1)
         self.status = status
 
 

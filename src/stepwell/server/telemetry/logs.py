@@ -64,6 +64,28 @@ class TextFormatter(logging.Formatter):
         return mask_text(super().format(record))
 
 
+class OnceInAWhile(logging.Filter):
+    """Leaves out an error that was said in the same words less than ``seconds`` ago.
+
+    A database that is away is met by each part of the platform, again and again.
+    """
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is shown."""
+        if record.levelno < logging.ERROR or record.exc_info:
+            return True
+        recent = {words: at for words, at in self._said.items() if record.created - at < self._seconds}
+        message = record.getMessage()
+        shown = message not in recent
+        self._said = {message: record.created, **recent}
+        return shown
+
+
 class RunLog(Observer):
     """Says when a run begins or ends, a step ends, and an attempt has failed."""
 
@@ -132,6 +154,7 @@ def _attempt(step: Step) -> str:
 def speak(log_format: LogFormat) -> None:
     """Show the platform's own log on stderr, and that of what sends its spans, unless somebody has set logging up."""
     handler = logging.StreamHandler()
+    handler.addFilter(OnceInAWhile())
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     for name, level in (("stepwell", logging.INFO), ("opentelemetry", logging.WARNING)):
         top = logging.getLogger(name)
