@@ -98,7 +98,7 @@ class Engine:
         self._fetcher = fetcher
         self._http = http
         self.registry = Registry(http)
-        self.new_id = Ids(self._clock).new
+        self._fresh = Ids(self._clock)
         owner = self.new_id()
         self._waiting = Waiting(store)
         self._post = PeerPost(self._clock, owner)
@@ -221,8 +221,12 @@ class Engine:
         """Store the events and the runs that they start, in one transaction; the internal ids. Raises BadEvents, StoreError."""
         return await self._arrivals.ingest(events, ids)
 
+    def new_id(self) -> str:
+        """A fresh ULID, greater than every one before."""
+        return self._fresh.new()
+
     def new_ids(self, n: int) -> list[str]:
-        """Fresh ULIDs, each greater than every one before."""
+        """Fresh ULIDs."""
         return [self.new_id() for _ in range(n)]
 
     # apps
