@@ -132,7 +132,7 @@ async def races(ctx: inngest.Context) -> Any:
         return "quick"
 
     async def slow() -> str:
-        await ctx.step.sleep("slow", seconds(30))
+        await ctx.step.sleep("slow", seconds(5))
         return "slow"
 
     pair = (functools.partial(ctx.step.run, "quick", quick), slow)

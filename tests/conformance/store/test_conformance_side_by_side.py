@@ -1,6 +1,7 @@
 """Memory and SQLite driven side by side with whatever Hypothesis thinks of: every answer must be the same."""
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -269,7 +270,10 @@ class PostgresSideBySide(SideBySide):
 
 TestSideBySide = SideBySide.TestCase
 TestSideBySide.settings = settings(
-    max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=80 if os.environ.get("CI") == "true" else 30,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 
 TestPostgresSideBySide = PostgresSideBySide.TestCase

@@ -1,6 +1,7 @@
 """Memory, SQLite and an encrypted SQLite and PostgreSQL, with the same waits: every answer must be the same."""
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -111,5 +112,8 @@ async def look(store: Store, batch: list[Commit]) -> Any:
 
 TestWaitsSideBySide = SideBySide.TestCase
 TestWaitsSideBySide.settings = settings(
-    max_examples=30, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30 if os.environ.get("CI") == "true" else 12,
+    stateful_step_count=8,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
