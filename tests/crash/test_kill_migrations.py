@@ -12,21 +12,18 @@ from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.postgres.schema import migrate
 from stepwell.server.store.sqlite import SQLiteStore
 from stepwell.testing.platform.crash_migrations import halves
-from stepwell.testing.platform.crash_points import MIGRATION_POINTS
 from stepwell.testing.platform.postgres import make_database
 from tests.crash.matrix import Cell, Scene, scene
 from tests.crash.matrix_places import Place, Postgres, SQLite
 from tests.crash.matrix_processes import until
+from tests.crash.matrix_schema import PLACES, STORES, newest, schema, version
 from tests.crash.nursery import Nursery
 
-STORES = ("sqlite", "postgresql")
-KILLS = [Cell(point, "SIGKILL", store, "both") for point in MIGRATION_POINTS for store in STORES]
-STALLS = [Cell("migration-begun", "SIGSTOP", store, "both") for store in STORES]
+KILLS = [Cell(point, "SIGKILL", store, "both") for point, store in PLACES]
+USUAL = [Cell("migration-begun", "SIGKILL", store, "both") for store in STORES]
+STALLS = [Cell(point, "SIGSTOP", store, "both") for point, store in PLACES if point != "migration-stored"]
+USUAL_STALLS = [Cell("migration-begun", "SIGSTOP", "postgresql", "both")]
 ALL = os.environ.get("CI") == "true"
-COLUMNS = """SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
-    WHERE table_schema = 'stepwell' ORDER BY 1, 2"""
-INDEXES = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'stepwell' ORDER BY 1"
-SCHEMA = {"sqlite": ("SELECT type, name, sql FROM sqlite_master ORDER BY name",), "postgresql": (COLUMNS, INDEXES)}
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +49,6 @@ async def untroubled(store: str, folder: Path) -> Place:
     return place
 
 
-async def schema(place: Place) -> list[Any]:
-    return [await place.rows(sql) for sql in SCHEMA["postgresql" if place.shared else "sqlite"]]
-
-
-async def version(place: Place) -> int:
-    if place.shared:
-        made = await place.rows("SELECT count(*) FROM pg_tables WHERE schemaname = 'stepwell'")
-        return (await place.rows("SELECT version FROM {s}schema_version"))[0][0] if made[0][0] else 0
-    return (await place.rows("PRAGMA user_version"))[0][0]
-
-
 async def all_is_well(at: Scene, folder: Path) -> None:
     """The schema is that of an untroubled database, and runs come to their ends on it."""
     at.upstream.read_along.set()
@@ -75,11 +61,11 @@ async def all_is_well(at: Scene, folder: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("found", KILLS if ALL else KILLS[:2], ids=str)
+@pytest.mark.parametrize("found", KILLS if ALL else USUAL, ids=str)
 async def test_a_killed_migration_is_ended_by_the_next_start(found: Cell, nursery: Nursery, tmp_path: Path) -> None:
-    newest = len(load_migrations(f"stepwell.server.store.{'sqlite' if found.store == 'sqlite' else 'postgres'}"))
+    last = newest(found.store)
     async with scene(found, nursery, tmp_path, await empty(found.store, tmp_path)) as at:
-        for number in range(1, newest + 1) if ALL else (1, newest):
+        for number in range(1, last + 1) if ALL else (1, last):
             nth = number - await version(at.place)
             falling = at.server(f"at-{number}", at.crash(f"at-{number}", found.point, nth))
             assert await falling.fallen() == str(number)
@@ -89,7 +75,7 @@ async def test_a_killed_migration_is_ended_by_the_next_start(found: Cell, nurser
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("found", STALLS if ALL else STALLS[1:], ids=str)
+@pytest.mark.parametrize("found", STALLS if ALL else USUAL_STALLS, ids=str)
 async def test_nobody_waits_for_ever_for_a_stalled_migration(found: Cell, nursery: Nursery, tmp_path: Path) -> None:
     async with scene(found, nursery, tmp_path, await empty(found.store, tmp_path)) as at:
         first = at.server("first", at.crash("first"))

@@ -1,4 +1,4 @@
-"""Crash points in migrations of a schema: in the middle of one, and between two."""
+"""Crash points in migrations of a schema: before one, in its middle, before its commit, and behind that."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -13,14 +13,19 @@ _POINT = "stepwell_crash_point"
 
 
 def in_sqlite(pending: Pending, trap: Trap) -> Pending:
-    """A script calls us in its middle, by a function of the connection (:func:`known`). Each migration is a transaction."""
+    """A script calls us within, by a function of the connection (:func:`known`). Each migration is a transaction."""
 
     def migrations(known: list[Migration], current: int, where: str) -> list[Migration]:
         def each() -> Iterator[Migration]:
             for migration in found:
+                number = migration.number
                 first, second = halves(migration.sql)
-                yield replace(migration, sql=f"{first}\nSELECT {_POINT}({migration.number});\n{second}")
-                trap.passes("migration-stored", str(migration.number))
+                begun, done = (
+                    f"SELECT {_POINT}('{point}', {number});" for point in ("migration-begun", "migration-open")
+                )
+                trap.passes("migration-due", str(number))
+                yield replace(migration, sql=f"{first}\n{begun}\n{second}\n{done}")
+                trap.passes("migration-stored", str(number))
 
         found = pending(known, current, where)
         return _Lazy(found, each)
@@ -29,29 +34,30 @@ def in_sqlite(pending: Pending, trap: Trap) -> Pending:
 
 
 def known(know: Know, trap: Trap) -> Know:
-    """What migrations may call, and the point in their middle."""
+    """What migrations may call, and the points in them."""
 
     def knows(conn: sqlite3.Connection) -> None:
         know(conn)
-        conn.create_function(_POINT, 1, begun)
+        conn.create_function(_POINT, 2, passes)
 
-    def begun(number: int) -> None:
-        trap.passes("migration-begun", str(number))
+    def passes(point: str, number: int) -> None:
+        trap.passes(point, str(number))
 
     return knows
 
 
 def in_postgres(pending: Pending, trap: Trap) -> Pending:
-    """Each migration comes in two halves. All of them are one transaction."""
+    """Each migration comes in two halves. All of them are one transaction: none is stored before the others."""
 
     def migrations(known: list[Migration], current: int, where: str) -> list[Migration]:
         def each() -> Iterator[Migration]:
             for migration in found:
                 first, second = halves(migration.sql)
+                trap.passes("migration-due", str(migration.number))
                 yield replace(migration, sql=first)
                 trap.passes("migration-begun", str(migration.number))
                 yield replace(migration, sql=second or "SELECT 1")
-                trap.passes("migration-stored", str(migration.number))
+                trap.passes("migration-open", str(migration.number))
 
         found = pending(known, current, where)
         return _Lazy(found, each)

@@ -52,9 +52,12 @@ RECOVERY_POINTS = {
     "recovery-stored": "a starting process has taken that over, and has done nothing else",
 }
 MIGRATION_POINTS = {
+    "migration-due": "a migration of the schema is due, and is not begun",
     "migration-begun": "a migration of the schema has made half of its changes",
-    "migration-stored": "a migration is done, and the next one is not begun",
+    "migration-open": "a migration has made all of its changes, and is not committed",
+    "migration-stored": "a migration is committed, and the next one is not begun",
 }
+"""While the schema is made or changed. PostgreSQL commits all migrations together: there none is ``stored`` alone."""
 APP_POINTS = {
     "call-received": "the app has received a call, and has done nothing",
     "call-answered": "the app has done its step, and has sent nothing back",
