@@ -19,6 +19,7 @@ from stepwell.sdk.client import Client
 from stepwell.sdk.drivers.aio import Executor
 from stepwell.sdk.drivers.giveup import parked
 from stepwell.sdk.realtime import Published
+from stepwell.sdk.scope import TRACE
 from stepwell.server.build import build_engine
 from stepwell.server.caller.inprocess import InProcessCaller
 from stepwell.server.host import Host, HostError, bind, new_loop
@@ -36,6 +37,7 @@ from stepwell.wire.events import event_ids, parse_events
 from stepwell.wire.functions import Registration, parse_registration
 from stepwell.wire.masks import mask_url
 from stepwell.wire.realtime import Topic, message
+from stepwell.wire.traces import context_of
 
 if TYPE_CHECKING:
     import socket
@@ -235,17 +237,18 @@ class Embedded:
         return views
 
     async def _send(self, body: bytes, seed: str | None = None) -> list[str]:
-        return await self._host.ask(self._ingest(body, seed))
+        trace = context_of(TRACE.get())
+        return await self._host.ask(self._ingest(body, seed, "" if trace is None else trace.text))
 
     async def _signal(self, body: bytes) -> str | None:
         asked = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         name = msgspec.json.decode(asked["signal"], type=str)
         return await self._host.ask(self._host_engine().signal(name, bytes(asked["data"])))
 
-    async def _ingest(self, body: bytes, seed: str | None) -> list[str]:
+    async def _ingest(self, body: bytes, seed: str | None, trace: str = "") -> list[str]:
         engine = self._host_engine()
         now = engine.now()
-        events = parse_events(body, "application/json", now)
+        events = [event._replace(trace=trace) for event in parse_events(body, "application/json", now)]
         ids = engine.new_ids(len(events)) if seed is None else event_ids(seed, len(events), now, [])
         return await engine.ingest(events, ids)
 

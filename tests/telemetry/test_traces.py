@@ -11,10 +11,13 @@ import pytest
 
 import stepwell
 from stepwell.embed import Embedded, embedded
+from stepwell.sdk.config import read_config
 from stepwell.server.settings import Settings, SettingsError
+from stepwell.server.store.base import RunQuery
 from stepwell.server.telemetry import tracing
 from stepwell.server.telemetry.setup import observers
 from stepwell.wire.traces import parse_context
+from tests.e2e.ugly import sdk_app, sync, until
 from tests.examples.platform_process import free_port
 from tests.telemetry.receivers import Collector, Flaky, RemoteApp, members, remote_function, serving
 
@@ -36,6 +39,24 @@ async def parent(ctx: stepwell.Context) -> str:
     except stepwell.StepError:
         return "asked"
     return "no error"
+
+
+@client.create_function(fn_id="teller", trigger=stepwell.TriggerEvent(event="traced/tell"))
+async def teller(ctx: stepwell.Context) -> None:
+    await ctx.step.run("before", lambda: None)
+    await ctx.step.send_event("tell", stepwell.Event(name="told/by.step"))
+    await ctx.step.run("in a thread", lambda: client.send_sync(stepwell.Event(name="told/by.thread")))
+
+
+@client.create_function(fn_id="teller-sync", trigger=stepwell.TriggerEvent(event="traced/tell-sync"))
+def teller_sync(ctx: stepwell.ContextSync) -> None:
+    ctx.step.send_event("tell", stepwell.Event(name="told/by.step"))
+    ctx.step.run("in a thread", lambda: client.send_sync(stepwell.Event(name="told/by.thread")))
+
+
+@client.create_function(fn_id="hears", trigger=stepwell.TriggerEvent(event="told/by.*"))
+async def hears(ctx: stepwell.Context) -> None:
+    """Begins because of what a run sends."""
 
 
 @pytest.fixture
@@ -104,6 +125,40 @@ async def test_the_sender_s_context_goes_on_into_the_app(
     assert call.parent_span_id == collector.named("run shop-remote").span_id
     assert collector.named("send shop/remote").parent_span_id.hex() == SENDER
     assert members(call.attributes)["http.response.status_code"] == 200
+
+
+@pytest.mark.parametrize("name", ["traced/tell", "traced/tell-sync"])
+@pytest.mark.parametrize("where", ["in process", "over http"])
+async def test_what_a_run_sends_goes_below_the_call_that_sends_it(
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, name: str
+) -> None:
+    db = f"sqlite:///{tmp_path}/t.db"
+    if where == "in process":
+        async with embedded(client, db=db) as platform:
+            await _told(platform, name)
+    else:
+        async with embedded((), db=db, port=free_port()) as platform, sdk_app(client) as url:
+            monkeypatch.setattr(client, "_config", read_config({"STEPWELL_DEV": platform.url}))
+            await sync(platform, client, url)
+            await _told(platform, name)
+    assert len({span.trace_id for span in collector.spans}) == 1
+    calls = {span.span_id for span in collector.spans if span.name in ("call", "POST")}
+    sent = [collector.named(f"send told/by.{way}") for way in ("step", "thread")]
+    assert {span.parent_span_id for span in sent} <= calls
+    assert sent[0].parent_span_id != sent[1].parent_span_id, "each is sent by a call of its own"
+    heard = [span.parent_span_id for span in collector.spans if span.name == "run traced-hears"]
+    assert sorted(heard) == sorted(span.span_id for span in sent)
+
+
+async def _told(platform: Embedded, name: str) -> None:
+    (told,) = await platform.send_and_wait(name, timeout=20)
+    assert told.status == "completed"
+
+    async def heard() -> bool:
+        runs = await platform._host.ask(platform._host_engine().runs(RunQuery(function_id="traced-hears")))
+        return [run.status.value for run in runs] == ["completed"] * 2
+
+    await until(heard, 20)
 
 
 async def test_what_an_event_did_not_start_is_on_its_span(collector: Collector, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,10 @@ class RunScope(Scope):
 
 SCOPE: ContextVar[Scope | None] = ContextVar("stepwell_scope", default=None)
 """The scope of the running code."""
+
+_NO_HEADERS: Mapping[str, str] = {}
+TRACE: ContextVar[Mapping[str, str]] = ContextVar("stepwell_trace", default=_NO_HEADERS)
+"""Headers of the trace context (``wire.traces``) of the call for which code runs: what it sends goes below that call."""
 
 
 def forget() -> None:

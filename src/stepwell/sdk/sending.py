@@ -17,6 +17,7 @@ from stepwell.sdk import values
 from stepwell.sdk.config import Config
 from stepwell.sdk.events import Event
 from stepwell.sdk.pausing import pause_s
+from stepwell.sdk.scope import TRACE
 from stepwell.wire.constants import H_ENV, H_EVENT_SEED, H_SDK, MAX_EVENTS, SDK_NAME, VERSION
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ async def send(config: Config, body: bytes) -> list[str]:
 
     seed = f"{time.time_ns() // 1_000_000},{base64.b64encode(os.urandom(10)).decode()}"
     headers = {"content-type": "application/json", H_SDK: f"{SDK_NAME}:v{VERSION}", H_EVENT_SEED: seed}
+    headers |= TRACE.get()
     if config.env:
         headers[H_ENV] = config.env
     url = f"{config.event_url}/e/{config.event_key}"

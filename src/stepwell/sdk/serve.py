@@ -22,6 +22,7 @@ from stepwell.wire.answers import render_answer
 from stepwell.wire.calls import Answer
 from stepwell.wire.codec import BadCall, parse_call
 from stepwell.wire.headers import sdk_headers
+from stepwell.wire.traces import context_of
 
 if TYPE_CHECKING:
     from stepwell.sdk.client import Client
@@ -104,7 +105,7 @@ class Handler:
         if method == "POST":
             if query.get("probe") == "trust":
                 return 200, self._headers(), _EMPTY
-            return await self._call(query, body, raw_request)
+            return await self._call(query, headers, body, raw_request)
         if method == "PUT":
             return await self._sync(url, query, headers, body, trusted)
         return self._error(405, "method_not_allowed", f"{method} has no meaning here: POST, PUT and GET have")
@@ -124,7 +125,9 @@ class Handler:
 
     # ------------------------------------------------------------------------------------------------------------ POST
 
-    async def _call(self, query: Mapping[str, str], body: bytes, raw_request: object) -> Reply:
+    async def _call(
+        self, query: Mapping[str, str], headers: Mapping[str, str], body: bytes, raw_request: object
+    ) -> Reply:
         function_id = query.get("fnId")
         if not function_id:
             return self._answer(failures.problem("BadCall", "the call names no function: the query lacks fnId"))
@@ -134,6 +137,8 @@ class Handler:
                 request = await Platform(self._client.config).complete(request)
         except (BadCall, PlatformError) as problem:
             return self._answer(failures.problem(type(problem).__name__, str(problem)))
+        trace = context_of(headers)
+        request.trace = {} if trace is None else trace.headers
         return self._answer(await self._executing().execute(request, raw_request))
 
     def _executing(self) -> Executor:

@@ -1,6 +1,7 @@
 """W3C Trace Context: the ``traceparent`` and ``tracestate`` headers (protocol section 2)."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -45,6 +46,11 @@ def parse_context(parent: str | None, state: str | None = None) -> TraceContext 
     stripped = (state or "").strip()
     kept = stripped if _STATE.fullmatch(stripped) else ""
     return TraceContext(found[2], found[3], bool(int(found[4], 16) & 1), kept)
+
+
+def context_of(headers: Mapping[str, str]) -> TraceContext | None:
+    """The context in headers, by lower-case name; None where they carry none."""
+    return parse_context(headers.get(TRACEPARENT), headers.get(TRACESTATE))
 
 
 def read_context(text: str) -> TraceContext | None:

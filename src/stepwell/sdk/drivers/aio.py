@@ -23,7 +23,7 @@ from stepwell.sdk.drivers.settle import Patience
 from stepwell.sdk.drivers.waits import Wait
 from stepwell.sdk.functions import Function
 from stepwell.sdk.machine import State, StepCall
-from stepwell.sdk.scope import forget
+from stepwell.sdk.scope import TRACE, forget
 from stepwell.sdk.steps import Step
 from stepwell.sdk.stored import LoadBody
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
@@ -86,6 +86,7 @@ class Executor:
                 f"this app has no function {request.function_id!r} (it has: {known}): was it renamed or not deployed?",
             )
         hooks.install(asyncio.get_running_loop())
+        TRACE.set(request.trace)
         if not function.middleware:
             return await self._execute(function, request, self._context.copy(), None)
         context = self._context.copy()

@@ -14,7 +14,7 @@ from stepwell.sdk.chain import Chain, HookFailed
 from stepwell.sdk.drivers import middle
 from stepwell.sdk.drivers.pool import Pool
 from stepwell.sdk.machine import StepCall
-from stepwell.sdk.scope import SCOPE, StepBody
+from stepwell.sdk.scope import SCOPE, TRACE, StepBody
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.constants import REQUEST_VERSION
 from stepwell.wire.errors import ErrorInfo
@@ -47,6 +47,7 @@ async def _outcome(call: StepCall, pool: Pool, chain: Chain | None) -> tuple[obj
     assert call.context is not None
     context = call.context.copy()
     context.run(SCOPE.set, StepBody(call.label, chain))
+    context.run(TRACE.set, TRACE.get())
     try:
         return await _call(body, context, pool), None
     except (KeyboardInterrupt, HookFailed):

@@ -17,7 +17,7 @@ from stepwell.sdk.drivers.timers import RunTimer, Timers
 from stepwell.sdk.drivers.waits import Owned, Wait
 from stepwell.sdk.failures import without_exit
 from stepwell.sdk.machine import Machine, State, StepCall
-from stepwell.sdk.scope import SCOPE, RunScope, forget
+from stepwell.sdk.scope import SCOPE, TRACE, RunScope, forget
 from stepwell.sdk.stored import LoadBody, loader, parts, whole
 from stepwell.wire.calls import CallRequest
 
@@ -220,6 +220,7 @@ class Execution(RunScope):
     def start(self, main: Awaitable[Any], context: Context) -> None:
         """Start the function's main coroutine, in ``context``."""
         context.run(SCOPE.set, self)
+        context.run(TRACE.set, TRACE.get())
         self.root = self.loop.create_task(without_exit(main), context=context)
         self.root.add_done_callback(self._ended)
 

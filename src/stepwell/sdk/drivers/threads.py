@@ -20,7 +20,7 @@ from stepwell.sdk.drivers.bodies import run_body
 from stepwell.sdk.drivers.pool import Pool
 from stepwell.sdk.group import GroupSync
 from stepwell.sdk.machine import Machine, StepCall
-from stepwell.sdk.scope import SCOPE, RunScope
+from stepwell.sdk.scope import SCOPE, TRACE, RunScope
 from stepwell.sdk.steps import StepSync
 from stepwell.sdk.stored import LoadBody, loader, parts, whole
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
@@ -189,6 +189,7 @@ class SyncRun(RunScope):
     def _main(self) -> None:
         self.thread = threading.get_ident()
         SCOPE.set(self)
+        TRACE.set(self._request.trace)
         outcome = self._pass()
         if not self._outcome.done():
             self._outcome.set_result(outcome)
