@@ -82,6 +82,26 @@ PUBLIC = [
 ]
 
 
+_WIDE = str.maketrans("0123456789.", "０１２３４５６７８９．")
+_CIRCLED = str.maketrans("0123456789", "⓪①②③④⑤⑥⑦⑧⑨")
+
+
+def lookalikes(address: str) -> list[str]:
+    """What IDNA (UTS 46) makes an IPv4 address of, or a careless reader."""
+    a, b, c, d = address.split(".")
+    return [
+        address.translate(_WIDE),
+        address.translate(_CIRCLED),
+        address.replace(".", "\u3002"),
+        address.replace(".", "\uff0e"),
+        address.replace(".", "\uff61"),
+        address.replace(".", "%2e"),
+        "".join(f"%{ord(char):02x}" for char in address),
+        f"{a}\u3002{b}.{c}\uff0e{d}\u3002",
+        f"0x{int(a):x}\u3002{int(b)}.{c}.{d}".translate(_WIDE),
+    ]
+
+
 def spellings(address: str) -> list[str]:
     """The ways to write an IPv4 address in a URL's host."""
     a, b, c, d = address.split(".")
@@ -133,7 +153,45 @@ def hostile_urls() -> list[str]:
     ]
 
 
+def userinfo_urls() -> list[str]:
+    """URLs whose host is not where it seems to be. All lead home."""
+    return [
+        "http://1.1.1.1@127.0.0.1/",
+        "http://example.com@127.0.0.1:80/",
+        "http://example.com:443@127.0.0.1/x",
+        "http://example.com%40@10.0.0.1/",
+        "http://user:pass@0x7f.1/",
+        "http://user:p%2Fw@169.254.169.254/",
+        "http://a:b@[::1]/",
+        "http://a@b@127.0.0.1/",
+        "http://1.1.1.1@loopback.test/",
+        "http://1.1.1.1&@127.0.0.1#@1.1.1.1/",
+        "http://127.0.0.1#@example.com/",
+        "http://127.0.0.1?@example.com/",
+        "http://127.0.0.1/@example.com/",
+        "http://127.0.0.1:80@127.0.0.1:80/",
+        "https://metadata@metadata/",
+        "http://①②⑦.⓪.⓪.①@127.0.0.1/",
+    ]
+
+
+def idna_urls() -> list[str]:
+    """Names and addresses in other letters. All lead home."""
+    hosts = [host for address in FORBIDDEN4 for host in lookalikes(address)]
+    hosts += [
+        "ⓛⓞⓒⓐⓛⓗⓞⓢⓣ",
+        "localhost\u3002",
+        "loopback\uff0etest",
+        "ｌｏｏｐｂａｃｋ.test",
+        "METADATA．google．internal",
+    ]
+    hosts += ["metadata\u3002google\u3002internal", "ⓜⓔⓣⓐⓓⓐⓣⓐ", "xn--loopback-.test", "loop\u00adback.test"]
+    return [f"http://{host}/" for host in hosts]
+
+
 NAMES = {
+    "localhost": ["127.0.0.1", "::1"],
+    "xn--loopback-.test": ["127.0.0.1"],
     "loopback.test": ["127.0.0.1"],
     "mapped.test": ["::ffff:127.0.0.1"],
     "private.test": ["10.0.0.1", "192.168.1.1", "fd00::1"],

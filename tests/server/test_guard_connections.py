@@ -5,20 +5,22 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from stepwell.server.fetcher.client import AiohttpFetcher
 from stepwell.server.fetcher.guard import Guard, GuardDenied
 from stepwell.server.fetcher.resolver import GuardedResolver, Lookup
 from stepwell.wire.fetch import FetchBroken, FetchRequest, FetchResponse
-from tests.server.guard_table import NAMES, hostile_urls
+from stepwell.wire.gateway import BadGateway, parse_gateway
+from tests.server.guard_table import NAMES, hostile_urls, idna_urls, userinfo_urls
 from tests.server.hostile_server import hostile, plain
 
 
 def lookup(host: str) -> list[str]:
     if host.rstrip(".") not in NAMES:
         raise socket.gaierror(socket.EAI_NONAME, "no such name")
-    return NAMES[host]
+    return NAMES[host.rstrip(".")]
 
 
 @asynccontextmanager
@@ -47,6 +49,67 @@ async def test_nothing_hostile_is_connected(monkeypatch: pytest.MonkeyPatch) -> 
         assert isinstance(outcome, FetchBroken)
         assert outcome.kind == "connect"
     assert connected == [("1.1.1.1", 80)]
+
+
+async def test_no_spelling_of_a_url_leads_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """User, password, other letters and dots: as a step's URL they are read once, and what was read is what is connected."""
+    connected: list[object] = []
+
+    async def record(loop: object, sock: object, address: object) -> None:
+        connected.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(type(asyncio.get_running_loop()), "sock_connect", record)
+    async with fetcher(Guard()) as client:
+        for url in userinfo_urls() + idna_urls():
+            try:
+                request = parse_gateway(msgspec.json.encode({"url": url, "method": "GET"}))
+            except BadGateway:
+                continue  # no request is made of it
+            outcome = await client.fetch(request)
+            assert isinstance(outcome, FetchBroken), url
+            assert (outcome.kind, outcome.sent, outcome.final) == ("guard", False, True), (url, outcome)
+    assert connected == []
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1@1.1.1.1/", "http://10.0.0.1:80@１.1.1.1/", "http://1。1。1。1/"])
+async def test_what_only_seems_to_lead_home_passes(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connected: list[object] = []
+
+    async def record(loop: object, sock: object, address: object) -> None:
+        connected.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(type(asyncio.get_running_loop()), "sock_connect", record)
+    async with fetcher(Guard()) as client:
+        await client.fetch(parse_gateway(msgspec.json.encode({"url": url, "method": "GET"})))
+    assert connected == [("1.1.1.1", 80)]
+
+
+async def test_of_a_name_that_changes_its_mind_the_judged_address_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked up once: what comes to the socket is what was judged, or nothing. So it is while an answer is kept."""
+    answers = iter([["1.1.1.1"], ["127.0.0.1"], ["127.0.0.1"], ["1.0.0.1", "127.0.0.1"], ["10.0.0.1"], ["10.0.0.1"]])
+    looked: list[str] = []
+    connected: list[tuple[str, int]] = []
+
+    async def record(loop: object, sock: object, address: tuple[str, int]) -> None:
+        connected.append(address)
+        raise ConnectionRefusedError
+
+    def rebinding(host: str) -> list[str]:
+        looked.append(host)
+        return next(answers)
+
+    monkeypatch.setattr(type(asyncio.get_running_loop()), "sock_connect", record)
+    kinds: list[set[str]] = []
+    for _ in range(4):
+        async with fetcher(Guard(), rebinding) as client:
+            outcomes = [await client.fetch(FetchRequest(url="http://rebinding.test/")) for _ in range(2)]
+            assert all(isinstance(outcome, FetchBroken) for outcome in outcomes)
+            kinds.append({outcome.kind for outcome in outcomes if isinstance(outcome, FetchBroken)})
+    assert kinds == [{"connect"}, {"guard"}, {"connect"}, {"guard"}]
+    assert set(connected) == {("1.1.1.1", 80), ("1.0.0.1", 80)}
+    assert looked == ["rebinding.test"] * 6, "what was denied is looked up again"
 
 
 @pytest.mark.parametrize(
