@@ -1,11 +1,11 @@
-"""Credentials of every kind go out, and are nowhere to be found afterwards: files, logs, API, command line."""
+"""Credentials of every kind go out, and are nowhere to be found afterwards: files, logs, API, pages, traces, command line."""
 
 import asyncio
 import base64
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,22 @@ from aiohttp.test_utils import TestServer
 
 from stepwell.wire.secrets import reference
 from tests.crash.platform_process import PlatformProcess
-from tests.e2e.ugly import Call, Endpoint, ops, returned
+from tests.e2e.ugly import Call, Endpoint, ops, returned, until
+from tests.telemetry.receivers import Collector, serving
 
 BY_REFERENCE = "ref-5b1d0c77e2a94f"
 OPENAI = "sk-lit-8f2e6d19c3b7"
 GATEWAY = "gw-lit-41aa90de77f2"
 SHELL = "sh-lit-c0ffee12d4e8"
+NPM = "npm-lit-90b1d5e2c7aa"
 SENT = (BY_REFERENCE, OPENAI, GATEWAY, SHELL)
 COOKIE = "ck-lit-77ab03f1d5c9"
 QUERY = "qu-lit-d1ce09b85a3e"
 OWN = [COOKIE, QUERY]
 """Come back from the upstream, in a header and in the URL: the app gets its own results whole, nobody else does."""
-ALL = (*SENT, *OWN)
+ALL = (*SENT, NPM, *OWN)
 APP = Path(__file__).with_name("secrets_app.py")
+PROBE = Path(__file__).with_name("secret_probe.mjs")
 
 
 def spellings(value: str) -> list[bytes]:
@@ -92,8 +95,20 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 @pytest.fixture
-async def process(tmp_path: Path, upstream: Upstream) -> AsyncIterator[PlatformProcess]:
+def collector() -> Iterator[tuple[Collector, str]]:
+    """Of spans, and its address."""
+    found = Collector()
+    with serving(found.handle) as url:
+        yield found, url
+
+
+@pytest.fixture
+async def process(
+    tmp_path: Path, upstream: Upstream, collector: tuple[Collector, str]
+) -> AsyncIterator[PlatformProcess]:
     env = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector[1],
+        "OTEL_BSP_SCHEDULE_DELAY": "50",
         "UPSTREAM": upstream.url,
         "LITERAL_OPENAI": OPENAI,
         "STEPWELL_SECRET_API_KEY": BY_REFERENCE,
@@ -165,7 +180,17 @@ async def pages(process: PlatformProcess, runs: dict[str, dict[str, Any]]) -> di
     return found
 
 
-async def test_no_credential_is_found_anywhere(process: PlatformProcess, upstream: Upstream, tmp_path: Path) -> None:
+async def spans_of(collector: Collector, *functions: str) -> bytes:
+    """All spans, once those of the runs of these functions are there, and of requests that they made."""
+    wanted = {f"run {function}" for function in functions}
+    await until(lambda: wanted <= {span.name for span in collector.spans}, 20)
+    assert any(span.name in ("GET", "POST") and span.kind == 3 for span in collector.spans)
+    return b"".join(span.SerializeToString() for span in collector.spans)
+
+
+async def test_no_credential_is_found_anywhere(
+    process: PlatformProcess, upstream: Upstream, collector: tuple[Collector, str], tmp_path: Path
+) -> None:
     async with typescript_style(upstream).serving() as endpoint:
         await register(process, endpoint)
         gateway, ref, literal, broken = await process.send(
@@ -185,6 +210,8 @@ async def test_no_credential_is_found_anywhere(process: PlatformProcess, upstrea
     for path, page in (await pages(process, runs)).items():
         assert found_in(page) == (OWN if path == f"/v0/runs/{runs[gateway]['run_id']}/actions" else []), path
     assert found_in(printed) == []
+    names = ["bare-f", *(f"credentials-{name}" for name in ("reference", "literal", "broken"))]
+    assert found_in(await spans_of(collector[0], *names)) == []
 
     # all of it did go out, and the runs ended as they should
     assert [run["status"] for run in runs.values()] == ["Completed", "Completed", "Failed", "Completed"]
@@ -208,6 +235,36 @@ async def test_no_credential_is_found_anywhere(process: PlatformProcess, upstrea
     offline = await shell(process, tmp_path, "runs", runs[literal]["run_id"])
     assert b"Completed" in offline or b"completed" in offline
     assert found_in(offline) == []
+    assert found_in_files(tmp_path) == {}
+
+
+@pytest.mark.node
+async def test_no_credential_of_the_npm_sdk_is_found_anywhere(
+    process: PlatformProcess, upstream: Upstream, collector: tuple[Collector, str], tmp_path: Path
+) -> None:
+    env = {**os.environ, "INNGEST_DEV": process.url, "UPSTREAM": upstream.url, "LITERAL_NPM": NPM}
+    node = await asyncio.create_subprocess_exec("node", str(PROBE), env=env, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert node.stdout is not None
+        url = (await asyncio.wait_for(node.stdout.readline(), 30)).decode().strip()
+        async with aiohttp.ClientSession() as session, session.put(url) as synced:
+            assert synced.status == 200, await synced.text()
+        (asked,) = await process.send([{"name": "asks", "data": {}}])
+        await asyncio.wait_for(upstream.asked.wait(), 20)
+        assert found_in_files(tmp_path) == {}  # while the request is under way, its copy is stored
+        upstream.gate.set()
+        run = await wait_for(process, asked)
+    finally:
+        node.terminate()
+        await asyncio.wait_for(node.wait(), 20)
+    assert (run["status"], run["output"]) == ("Completed", [200, 200])
+    assert sum(NPM in seen for seen in upstream.seen) == 4
+    for path, page in (await pages(process, {asked: run})).items():
+        own = [NPM, COOKIE] if path.endswith("/actions") else []  # the URL and a header of its own results
+        assert found_in(page) == own, path
+    assert found_in(await shell(process, tmp_path, "runs", run["run_id"])) == []
+    assert found_in(await spans_of(collector[0], "typescript-asks")) == []
+    await process.kill()
     assert found_in_files(tmp_path) == {}
 
 
