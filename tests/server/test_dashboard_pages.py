@@ -374,6 +374,21 @@ async def test_cancelling_and_running_again(engine: WatchedFake, web: httpx2.Asy
     assert (await web.post(f"/runs/{new_ulid(5)}/cancel", data=form)).status_code == 404
 
 
+async def test_the_function_of_a_run_is_invoked_with_other_data(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
+    page = f"/runs/{engine.add_run(7).run.run_id}"
+    assert "Invoke it" not in (await web.get(page)).text, "there is no such function any more"
+    register(engine)
+    text = (await web.get(page)).text
+    assert "Invoke it with this data" in text
+    assert "&#34;n&#34;: 7" in text.partition("Invoke app-fn")[2].partition("</textarea>")[0]
+    form = {"function": "app-fn", "data": '{"n": 8}', "token": token(text)}
+    made = (await web.post("/functions/invoke", data=form)).headers["location"]
+    body = msgspec.json.decode(engine.events[made.rpartition("/")[2]].body)
+    assert (body["data"]["n"], body["data"]["_inngest"]["fn_id"]) == (8, "app-fn")
+    await engine.pausing.pause("app-fn", cancel_running=False)
+    assert "Invoke it" not in (await web.get(page)).text
+
+
 async def test_many_runs_are_cancelled_or_run_again(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
     views = [engine.add_run(number) for number in range(1, 5)]
     page = (await web.get("/?status=running")).text

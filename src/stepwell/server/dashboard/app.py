@@ -111,6 +111,7 @@ class _Dashboard:
         self.app.router.redirect_slashes = False
 
     def _session(self, request: Request) -> str | None:
+        request.state.public_url = self._settings.public_url
         session = self._sessions.known(request.cookies.get(COOKIE), int(time.time()))
         if session is not None:
             request.state.token = self._sessions.token(session)

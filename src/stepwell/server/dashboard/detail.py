@@ -53,6 +53,8 @@ class Panel:
     answer: Answer | None = None
     curl: str | None = None
     attempts: tuple[Attempt, ...] = ()
+    data: str | None = None
+    """Of the one event of a run: what its function is invoked with once more, or with something else."""
 
 
 def of_run(view: RunView, address: str) -> Panel:
@@ -61,10 +63,11 @@ def of_run(view: RunView, address: str) -> Panel:
     events = [_event(body) for body in view.events]
     inputs = [(str(event.get("name", "event")), Shown("json", _pretty(event), tree(event))) for event in events]
     command = curl.of_event(address, str(events[0].get("name", "")), events[0].get("data", {})) if events else None
+    panel = Panel(None, inputs, curl=command, data=_invoking(events))
     if run.status is RunStatus.FAILED:
-        return Panel(None, inputs, error=parse_error(run.output), curl=command)
+        return replace(panel, error=parse_error(run.output))
     error = ErrorInfo(name="The last call failed", message=run.error) if run.error else None
-    return Panel(None, inputs, None if run.output is None else of_json(run.output), error, curl=command)
+    return replace(panel, output=None if run.output is None else of_json(run.output), error=error)
 
 
 def of_step(step: Step, stored: bytes | None = None, beside: bytes | None = None) -> Panel:
@@ -110,6 +113,15 @@ def _answer(step: Step, masked: msgspec.Raw, stored: bytes | None) -> Answer | N
     body = response.body if ref is None else stored or b""
     hops = [(hop.status, hop.url) for hop in response.history]
     return Answer(response.status, response.url, list(response.headers), hops, of_response(response, body), ref)
+
+
+def _invoking(events: list[dict[str, object]]) -> str | None:
+    """The data of the event, without what the platform put in; None for a batch."""
+    if len(events) != 1:
+        return None
+    data = events[0].get("data")
+    given = cast("dict[str, object]", data) if isinstance(data, dict) else {}
+    return _pretty({name: value for name, value in given.items() if name != "_inngest"})
 
 
 def _event(body: bytes) -> dict[str, object]:

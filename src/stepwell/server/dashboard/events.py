@@ -16,7 +16,7 @@ from stepwell.server.api.problems import Problem
 from stepwell.server.api.queries import ulid_param
 from stepwell.server.dashboard.bodies import of_json
 from stepwell.server.dashboard.curl import of_event
-from stepwell.server.dashboard.pages import page, redirect
+from stepwell.server.dashboard.pages import address, page, redirect
 from stepwell.server.store.base import EventQuery, RunQuery
 from stepwell.wire.events import BadEvents, invoking_event, parse_events
 from stepwell.wire.ids import is_ulid
@@ -50,7 +50,6 @@ class EventsPages:
         if event is None:
             raise Problem(404, f"There is no event {event_id}.")
         body = _masked(event)
-        address = f"{request.url.scheme}://{request.url.netloc}"
         runs = await self._runs(event_id)
         missed = await self._engine.unstarted(event_id)
         values = {
@@ -58,7 +57,7 @@ class EventsPages:
             "body": of_json(msgspec.json.encode(body)),
             "runs": [run for run in runs if run.skipped is None],
             "missed": [(one, why(one.reason)) for one in missed],
-            "curl": of_event(address, event.name, body.get("data", {})),
+            "curl": of_event(address(request), event.name, body.get("data", {})),
             "now": self._now(),
         }
         return page(request, "event", values)

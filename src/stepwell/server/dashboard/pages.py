@@ -1,5 +1,6 @@
 """Templates to responses. All links are relative, so that the pages work behind any path prefix that a proxy takes off."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
@@ -28,6 +29,7 @@ SECURE: Final = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 """Headers of every answer."""
+_HOST = re.compile(r"[\w.\[\]:-]+")
 
 
 @cache
@@ -55,6 +57,21 @@ def root(request: Request) -> str:
     """The way from this page to the first one: ``.``, ``..``, ``../..``."""
     depth = request.url.path.count("/") - request.scope.get("root_path", "").count("/") - 1
     return "/".join([".."] * depth) or "."
+
+
+def address(request: Request) -> str:
+    """Where the platform is, for commands on a page: what its settings say, else where this page was asked for.
+
+    Proxies tell of that in ``x-forwarded-proto`` and ``x-forwarded-host``.
+    """
+    public: str | None = getattr(request.state, "public_url", None)
+    if public:
+        return public.rstrip("/")
+    scheme, host = (
+        request.headers.get(f"x-forwarded-{name}", "").partition(",")[0].strip() for name in ("proto", "host")
+    )
+    scheme = scheme if scheme in ("http", "https") else request.url.scheme
+    return f"{scheme}://{host if _HOST.fullmatch(host) else request.url.netloc}"
 
 
 def page(request: Request, name: str, values: Mapping[str, object], status: int = 200) -> Response:

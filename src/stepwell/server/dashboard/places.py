@@ -11,7 +11,7 @@ from stepwell.core.flow.holding import Holding
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.waits import render_wait
 from stepwell.server.dashboard.limits import key_of, limits_of
-from stepwell.server.dashboard.pages import page
+from stepwell.server.dashboard.pages import address, page
 from stepwell.wire.function_config import FunctionConfig
 
 _NEXT = 3
@@ -44,11 +44,11 @@ class Places:
     async def apps(self, request: Request) -> Response:
         """Every app, and how its last sync went."""
         found = [(app, len(msgspec.json.decode(app.functions, type=list[msgspec.Raw]))) for app in self._engine.apps()]
-        return page(request, "apps", {"apps": found, "now": self._now(), "address": _address(request)})
+        return page(request, "apps", {"apps": found, "now": self._now(), "address": address(request)})
 
     async def start(self, request: Request) -> Response:
         """How to connect an app, with the address at which this page was reached."""
-        return page(request, "start", {"address": _address(request)})
+        return page(request, "start", {"address": address(request)})
 
     async def limits(self, request: Request) -> Response:
         """Who waits for which limit, for whom or what, until when."""
@@ -71,7 +71,3 @@ def _ticks(function: FunctionConfig, now: int) -> list[int]:
     """The next moments at which its schedules start it."""
     found = [tick.fires_at for cron in crons_of(function) for tick in next_runs(cron, now, _NEXT)]
     return found[: _NEXT * 2]
-
-
-def _address(request: Request) -> str:
-    return f"{request.url.scheme}://{request.url.netloc}"

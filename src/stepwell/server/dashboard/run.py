@@ -8,7 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stepwell.core.model import Run, RunView, Step
+from stepwell.core.model import RunView, Step
 from stepwell.core.requestcopies import read_copy
 from stepwell.core.reruns import CannotRerun
 from stepwell.server.api.facade import EngineFacade
@@ -17,10 +17,10 @@ from stepwell.server.api.queries import ulid_param
 from stepwell.server.api.runs import unknown_run
 from stepwell.server.api.waits import render_wait
 from stepwell.server.dashboard.bodies import IMAGES, MAX_SHOWN
+from stepwell.server.dashboard.children import children_of
 from stepwell.server.dashboard.detail import body_ref, of_run, of_step
-from stepwell.server.dashboard.pages import page, redirect
+from stepwell.server.dashboard.pages import address, page, redirect
 from stepwell.server.dashboard.timeline import timeline
-from stepwell.server.store.base import RunQuery
 from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.encodings import CannotDecode, decode
 from stepwell.wire.fetch_headers import find, find_all
@@ -29,7 +29,6 @@ from stepwell.wire.ops import Opcode, opcode
 
 PAGE = 200
 """Steps on a page of the waterfall; the script fetches the next ones when they come into view."""
-_CHILDREN = 500
 _MAX_IMAGE = 4 << 20
 
 
@@ -47,18 +46,17 @@ class RunPage:
         chosen = view.steps.get(request.query_params.get("step", ""))
         first = _first(request, ordered, chosen)
         held = await self._held(view)
-        children = await self._children(view.run, ordered[first : first + PAGE])
+        children = await children_of(self._engine, view.run, ordered[first : first + PAGE])
         made = timeline(view.run, ordered, self._now(), held=held, children=children, first=first, count=PAGE)
         stored = beside = None
         if chosen is not None and (ref := body_ref(chosen)):
             stored = await self._engine.body(ref, 0, MAX_SHOWN)
         if chosen is not None and (copy := read_copy(chosen.info)) and copy.ref:
             beside = await self._engine.body(copy.ref, 0, None)
-        address = f"{request.url.scheme}://{request.url.netloc}"
         values = {
             "run": view.run,
             "timeline": made,
-            "panel": of_run(view, address) if chosen is None else of_step(chosen, stored, beside),
+            "panel": of_run(view, address(request)) if chosen is None else of_step(chosen, stored, beside),
             "chosen": "" if chosen is None else chosen.step_id,
             "total": len(ordered),
             "first": first,
@@ -66,6 +64,7 @@ class RunPage:
             "held": held.get(DISCOVERY, ""),
             "now": self._now(),
             "problem": "",
+            "invokable": self._invokable(view.run.function_id),
         }
         return page(request, "run", values)
 
@@ -109,6 +108,11 @@ class RunPage:
             raise Problem(404, "The response is no picture that is shown.")
         return Response(body, 200, {"Cache-Control": "private, max-age=3600"}, kind)
 
+    def _invokable(self, function_id: str) -> bool:
+        """Whether the function is known, and not paused."""
+        known = any(each.id == function_id for each in self._engine.functions())
+        return known and self._engine.pausing.since(function_id) is None
+
     async def _view(self, request: Request) -> RunView:
         run_id = ulid_param(request, "run_id")
         view = await self._engine.view(run_id)
@@ -124,17 +128,6 @@ class RunPage:
         return {
             key: f"{each['for']}" + (f", until {each['until']}" if each["until"] else "") for key, each in found.items()
         }
-
-    async def _children(self, run: Run, steps: list[Step]) -> dict[str, list[Run]]:
-        """The runs that steps invoked, among the newest runs since this one."""
-        if not any(opcode(step.op) is Opcode.INVOKE for step in steps):
-            return {}
-        found: dict[str, list[Run]] = {}
-        for child in await self._engine.runs(RunQuery(limit=_CHILDREN, after=run.run_id)):
-            parent, _, step_id = (child.parent or "").partition(".")
-            if parent == run.run_id:
-                found.setdefault(step_id, []).insert(0, child)
-        return found
 
 
 def parse_args(text: str) -> list[object] | None:

@@ -15,7 +15,7 @@ from stepwell.core.runfilters import RunFilter
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem
 from stepwell.server.api.search import Found, read_filter, search
-from stepwell.server.dashboard.pages import page, redirect
+from stepwell.server.dashboard.pages import address, page, redirect
 from stepwell.server.store.base import RunQuery
 from stepwell.wire.ids import is_ulid, ulid
 
@@ -86,7 +86,7 @@ class RunsPage:
             "statuses": [status.value for status in RunStatus],
             "spans": SPANS,
             "first": not (found.runs or filters.some or only),
-            "address": _address(request),
+            "address": address(request),
         }
         return page(request, "runs", values, 400 if problem else 200)
 
@@ -138,8 +138,3 @@ async def _found(engine: EngineFacade, filters: Filters, where: RunFilter | None
         function_id=filters.function or None,
     )
     return await search(engine, query, now, filters.q, where)
-
-
-def _address(request: Request) -> str:
-    """Where this page was reached, without a path."""
-    return f"{request.url.scheme}://{request.url.netloc}"

@@ -120,7 +120,7 @@ FIELDS: Final = {
         ),
         Field(
             name="public_url",
-            about="Where upstreams reach the API, for call-backs.",
+            about="Where others reach the platform: upstreams that call back, the commands on the dashboard.",
             default="the address it listens at",
             flags=("--public-url",),
             metavar="URL",
