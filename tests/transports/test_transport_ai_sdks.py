@@ -32,11 +32,24 @@ def claude(api: Any) -> AsyncAnthropic:
     return durable_anthropic(AsyncAnthropic(api_key="sk-test", base_url=api.url))
 
 
-def test_the_copies_have_no_retries_and_keep_the_rest() -> None:
-    made = durable_openai(OpenAI(api_key="sk-test", base_url="http://127.0.0.1:1/v1", timeout=7, max_retries=3))
-    assert isinstance(made, OpenAI)
-    assert (made.max_retries, made.timeout, str(made.base_url)) == (0, 7, "http://127.0.0.1:1/v1/")
-    assert made._client.follow_redirects
+@pytest.mark.parametrize(
+    ("durable", "made"),
+    [
+        (durable_openai, OpenAI),
+        (durable_openai, AsyncOpenAI),
+        (durable_anthropic, Anthropic),
+        (durable_anthropic, AsyncAnthropic),
+    ],
+)
+async def test_the_copies_have_no_retries_and_keep_the_rest(durable: Any, made: Any) -> None:
+    copy = durable(made(api_key="sk-test", base_url="http://127.0.0.1:1/v1", timeout=7, max_retries=3))
+    assert type(copy) is made
+    assert (copy.max_retries, copy.timeout, str(copy.base_url)) == (0, 7, "http://127.0.0.1:1/v1/")
+    assert copy._client.follow_redirects
+    assert getattr(copy, "_platform", "known") is not None, "found out now, not in a thread at the first request"
+
+
+def test_only_a_client_of_the_sdk_has_a_durable_copy() -> None:
     with pytest.raises(TypeError, match="a client of the anthropic SDK is needed, not str"):
         durable_anthropic("sk-test")
 

@@ -227,8 +227,9 @@ async def test_a_sync_client_in_a_sync_function(run: Any, api: Any, lib: Any, re
         charged = http.post(f"{api.url}/charge", content=iter([b"a", b"b"])).json()
         with http.stream("GET", f"{api.url}/exact") as stream:
             size = len(b"".join(stream.iter_bytes()))
-        with pytest.raises(lib.ConnectError):
+        with pytest.raises(lib.ConnectError) as caught:
             http.get(refused, headers={"stepwell-retries": "0"})
+        assert isinstance(caught.value.__cause__, stepwell.FetchError)
         return [landed.text, charged["body"], size, ctx.step.run("plain", plain)]
 
     assert await asyncio.to_thread(plain) == 200

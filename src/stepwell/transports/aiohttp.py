@@ -283,5 +283,7 @@ def _translated(req: aiohttp.ClientRequest, error: FetchError) -> Exception:
             return aiohttp.SocketTimeoutError(text)
         case "read" | "too_large":
             return aiohttp.ClientPayloadError(text)
+        case "protocol":
+            return aiohttp.ClientResponseError(req.request_info, (), status=400, message=text)
         case _:
             return aiohttp.ClientConnectionError(text)
