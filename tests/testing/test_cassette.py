@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 import stepwell
 from stepwell.testing import Cassette, CassetteMiss, arun_function
 from stepwell.testing.tape import Tape, entry, key_of, masked, outcome_of
-from stepwell.wire.fetch import FetchBroken, FetchRequest
+from stepwell.wire.fetch import FetchBroken, FetchRequest, FetchResponse
 
 SECRET = "hunter2"
 
@@ -34,7 +34,11 @@ class Upstream:
         if request.path == "/bytes":
             return web.Response(body=b"\xff\x00")
         if request.path == "/redirect":
-            raise web.HTTPFound("/end")
+            raise web.HTTPFound(f"/end?token={SECRET}&page=3" if request.query else "/end")
+        if request.path == "/garbled":
+            return web.Response(body=b"no gzip", headers={"content-encoding": "gzip"})
+        if request.path == "/secret":
+            return web.Response(text=request.headers["x-key"])
         body = await request.text()
         return web.json_response({"n": len(self.seen), "got": len(body)}, headers=headers)
 
@@ -61,7 +65,8 @@ def fetching(base: str, *calls: tuple[str, dict[str, Any]]) -> stepwell.Function
         for path, arguments in calls:
             try:
                 response = await ctx.step.fetch(f"{base}{path}", retry=2, **arguments)
-                found.append([response.status_code, response.text, str(response.url)])
+                hops = [[hop.status_code, str(hop.url)] for hop in response.history]
+                found.append([response.status_code, response.text, str(response.url), hops])
             except stepwell.FetchError as error:
                 found.append([error.kind, error.attempts])
         return found
@@ -90,6 +95,8 @@ async def test_recorded_once_and_played_back_offline(tmp_path: Path, server: Tes
     assert seen[:4] == ["/flaky", "/flaky", "/same", "/same"]
     assert recorded[3][:2] == [200, "packed"]
     assert recorded[5][2] == f"{base}/end"
+    assert recorded[5][3] == [[302, f"{base}/redirect"]]
+    assert '"text": "packed"' in path.read_text(), "for people to read"
     await server.close()
     assert await outputs(path, base, calls) == recorded
     assert await outputs(path, base, calls, "replay") == recorded
@@ -118,6 +125,7 @@ async def test_no_credential_reaches_the_file(tmp_path: Path, server: TestServer
             },
         ),
         ("/form", {"method": "POST", "data": {"password": SECRET, "user": "ann"}}),
+        (f"/redirect?token={SECRET}", {}),
     ]
     (await arun_function(fetching(base, *calls), http=own)).raise_for_error()
     text = path.read_text()
@@ -125,10 +133,72 @@ async def test_no_credential_reaches_the_file(tmp_path: Path, server: TestServer
     assert "api_key=***&page=2" in text
     assert '\\"max_tokens\\":7' in text
     assert "password=***&user=ann" in text
+    assert f"{base}/end?token=***&page=3" in text
     await server.close()
     again = Cassette(path, "replay", mask=["X-Own", "pin"])
-    (await arun_function(fetching(base, *calls), http=again)).raise_for_error()
+    played = (await arun_function(fetching(base, *calls), http=again)).raise_for_error().output
     assert again.unused == []
+    assert played[0][2] == f"{base}/json?api_key={SECRET}&page=2", "what was asked for now"
+    assert played[2][3] == [[302, f"{base}/redirect?token={SECRET}"]]
+
+
+async def test_the_platforms_secrets_go_out_while_recording_and_not_into_the_file(
+    tmp_path: Path, server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", SECRET)
+    monkeypatch.setenv("STEPWELL_SECRETS_HOSTS", "MY_KEY=127.0.0.1")
+    base, path = str(server.make_url("")).rstrip("/"), tmp_path / "c.json"
+    call = ("/secret", {"headers": {"x-key": f"a {stepwell.secret('MY_KEY')}"}})
+    recorded = await outputs(path, base, [call])
+    assert recorded[0][0] == 200, "the server had the header"
+    assert SECRET not in path.read_text()
+    assert await outputs(path, base, [call], "replay") == recorded
+
+
+async def test_a_recording_is_of_its_method_its_url_and_its_body(tmp_path: Path, server: TestServer) -> None:
+    base, path = str(server.make_url("")).rstrip("/"), tmp_path / "c.json"
+    other: list[tuple[str, dict[str, Any]]] = [
+        ("/a", {"method": "PUT", "content": b"1"}),
+        ("/b", {"method": "POST", "content": b"1"}),
+        ("/a", {"method": "POST", "content": b"2"}),
+    ]
+    await outputs(path, base, [("/a", {"method": "POST", "content": b"1"})])
+    for call in other:
+        with pytest.raises(CassetteMiss, match="has no recording of"):
+            await outputs(path, base, [call])
+
+
+async def test_what_can_not_be_decoded_is_kept_as_it_came(tmp_path: Path, server: TestServer) -> None:
+    cassette = Cassette(tmp_path / "c.json")
+    request = FetchRequest(url=str(server.make_url("/garbled")), rich=True)
+    recorded: Any = await cassette.fetch(request)
+    await cassette.close()
+    await server.close()
+    played: Any = await Cassette(tmp_path / "c.json").fetch(request)
+    assert played.body == recorded.body == b"no gzip"
+    assert played.headers == recorded.headers
+
+
+async def test_a_fetcher_of_ones_own_records(tmp_path: Path) -> None:
+    class Own:
+        async def fetch(self, request: FetchRequest, attempt: int = 0) -> FetchResponse:
+            return FetchResponse(status=418, url=request.url, http_version="1.0")
+
+        async def close(self) -> None:
+            raise AssertionError("it is not the cassette's to close")
+
+    request = FetchRequest(url="http://tea.example/")
+    cassette = Cassette(tmp_path / "c.json", fetcher=Own())
+    await cassette.fetch(request)
+    await cassette.close()
+    played: Any = await Cassette(tmp_path / "c.json", "replay").fetch(request)
+    assert (played.status, played.http_version) == (418, "1.0")
+
+
+async def test_without_a_request_there_is_no_file(tmp_path: Path) -> None:
+    cassette = Cassette(tmp_path / "c.json")
+    await cassette.close()
+    assert not cassette.path.exists()
 
 
 async def test_what_was_not_recorded_is_a_clear_error(tmp_path: Path, server: TestServer) -> None:

@@ -42,6 +42,55 @@ def test_replies(stepwell_http: ScriptedHttp) -> None:
     assert got == [[200, '{"a":1}'], [404, "gone"], [200, "\ufffd"], [200, "\ufffd"]]
 
 
+def test_the_first_rule_that_matches_answers(stepwell_http: ScriptedHttp) -> None:
+    stepwell_http.get("/x", params={"n": "1"}).respond(text="one")
+    stepwell_http.get("/x").respond(text="any")
+    stepwell_http.get("/x").respond(text="never")
+    got = run_function(fetching((f"{URL}?n=1", {}), (f"{URL}?n=2", {})), http=stepwell_http).raise_for_error().output
+    assert got == [[200, "one"], [200, "any"]]
+
+
+def test_what_a_reply_looks_like(stepwell_http: ScriptedHttp) -> None:
+    client = stepwell.Client(app_id="app", is_production=False)
+
+    @client.create_function(fn_id="f", trigger=stepwell.TriggerEvent(event="go"))
+    async def f(ctx: stepwell.Context) -> list[Any]:
+        found = [await ctx.step.fetch(URL) for _ in range(4)]
+        return [sorted(map(list, response.headers.multi_items())) for response in found]
+
+    rule = stepwell_http.get(URL).respond(json=[1]).respond(text="hey")
+    rule.respond(json={}, headers={"Content-Type": "application/problem+json", "Content-Length": "2"})
+    rule.respond(204, headers=[("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")])
+    assert run_function(f, http=stepwell_http).raise_for_error().output == [
+        [["content-length", "3"], ["content-type", "application/json"]],
+        [["content-length", "3"], ["content-type", "text/plain; charset=utf-8"]],
+        [["content-length", "2"], ["content-type", "application/problem+json"]],
+        [["set-cookie", "a=1"], ["set-cookie", "b=2"]],
+    ]
+
+
+@pytest.mark.parametrize(("kind", "attempts"), [("dns", 3), ("connect", 3), ("read", 1), ("timeout", 1)])
+def test_what_left_already_is_not_sent_again_where_that_is_forbidden(
+    kind: str, attempts: int, stepwell_http: ScriptedHttp
+) -> None:
+    stepwell_http.post(URL).fail(kind)
+    call = (URL, {"method": "POST", "retry": 3, "at_most_once": True})
+    assert run_function(fetching(call), http=stepwell_http).raise_for_error().output == [[kind, attempts]]
+
+
+def test_a_failure_says_what_the_test_wants_it_to(stepwell_http: ScriptedHttp) -> None:
+    client = stepwell.Client(app_id="app", is_production=False)
+
+    @client.create_function(fn_id="f", trigger=stepwell.TriggerEvent(event="go"))
+    async def f(ctx: stepwell.Context) -> None:
+        await ctx.step.fetch(URL, retry=1)
+
+    stepwell_http.get(URL).fail("tls", "its certificate is of yesterday")
+    error = run_function(f, http=stepwell_http).error
+    assert error is not None
+    assert "its certificate is of yesterday" in error.message
+
+
 def test_retries_are_the_platforms(stepwell_http: ScriptedHttp) -> None:
     rule = stepwell_http.get(URL).respond_with([503, "timeout", Reply(status=200, json=[1])])
     outcome = run_function(fetching((URL, {})), http=stepwell_http).raise_for_error()
@@ -97,6 +146,7 @@ def test_redirects_are_followed_by_the_rules(stepwell_http: ScriptedHttp) -> Non
     call = (URL, {"method": "POST", "json": {}, "headers": {"authorization": "secret"}})
     outcome = run_function(fetching(call), http=stepwell_http).raise_for_error()
     assert outcome.output == [[200, "there"]]
+    assert [call.header("authorization") for call in stepwell_http.calls] == ["secret", "secret"]
     assert [(each.method, each.url) for each in stepwell_http.calls] == [
         ("POST", URL),
         ("GET", "https://api.example.com/y"),
@@ -139,11 +189,15 @@ def test_the_rest_of_a_match() -> None:
 def test_an_unexpected_request_names_the_nearest_rules(stepwell_http: ScriptedHttp) -> None:
     stepwell_http.get("https://elsewhere.org/completely/different").respond(200)
     stepwell_http.post(URL, json={"a": 2}, headers={"Authorization": "key"}).respond(200)
-    call = (URL, {"method": "POST", "json": {"a": 1}, "headers": {"Authorization": "very-secret"}})
+    url = URL.replace("https://", "https://me:very-secret@")
+    call = (
+        f"{url}?token=very-secret",
+        {"method": "POST", "json": {"a": 1}, "headers": {"Authorization": "very-secret"}},
+    )
     with pytest.raises(UnexpectedRequest) as caught:
         run_function(fetching(call), http=stepwell_http)
     lines = str(caught.value).splitlines()
-    assert lines[0].startswith(f"unexpected request: POST {URL} with the body '{{\"a\":1}}'")
+    assert lines[0].startswith(f"unexpected request: POST {URL}?token=*** with the body '{{\"a\":1}}'")
     assert lines[1] == f"  POST {URL} (headers, json): the header Authorization differs, the JSON is not {{'a': 2}}"
     assert "the method is POST, the URL differs" in lines[2]
     assert "very-secret" not in str(caught.value)

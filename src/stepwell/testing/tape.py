@@ -101,7 +101,9 @@ def entry(request: Request, outcome: FetchOutcome, more: frozenset[str] = frozen
         return Entry(request=request, failure=broken)
     secret = _secret(more)
     headers, content = _plain(outcome)
-    hops = tuple(Hop(hop.status, hop.url, _masked_headers(hop.headers, secret)) for hop in outcome.history)
+    hops = tuple(
+        Hop(hop.status, _masked_url(hop.url, secret), _masked_headers(hop.headers, secret)) for hop in outcome.history
+    )
     response = Response(
         status=outcome.status,
         url=_masked_url(outcome.url, secret),
@@ -114,18 +116,20 @@ def entry(request: Request, outcome: FetchOutcome, more: frozenset[str] = frozen
 
 
 def outcome_of(recorded: Entry, request: FetchRequest) -> FetchOutcome:
-    """The outcome that was written. Where the response's URL is the request's, it is the one asked for now."""
-    failure, response = recorded.failure, recorded.response
+    """The outcome that was written. Where a URL in it is the request's, it is the one asked for now."""
+    failure, response, asked = recorded.failure, recorded.response, recorded.request.url
     if failure is not None:
         return FetchBroken(kind=failure.kind, message=failure.message, sent=failure.sent, final=failure.final)
     if response is None:
         raise ValueError(f"the recording of {recorded.request.method} {recorded.request.url} has no response")
     return FetchResponse(
         status=response.status,
-        url=request.url if response.url == recorded.request.url else response.url,
+        url=request.url if response.url == asked else response.url,
         headers=response.headers,
         body=response.body.content(),
-        history=response.history,
+        history=tuple(
+            Hop(hop.status, request.url if hop.url == asked else hop.url, hop.headers) for hop in response.history
+        ),
         http_version=response.http_version,
     )
 
@@ -135,7 +139,13 @@ def _secret(more: frozenset[str]) -> Callable[[str], bool]:
 
 
 def _masked_headers(headers: tuple[Header, ...], secret: Callable[[str], bool]) -> tuple[Header, ...]:
-    return tuple((name, MASK if secret(name) else value) for name, value in headers)
+    return tuple((name, _masked_value(name, value, secret)) for name, value in headers)
+
+
+def _masked_value(name: str, value: str, secret: Callable[[str], bool]) -> str:
+    if secret(name):
+        return MASK
+    return _masked_url(value, secret) if name.lower() == "location" else value
 
 
 def _masked_url(url: str, secret: Callable[[str], bool]) -> str:
