@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from stepwell.cli.main import run
 from stepwell.cli.server_options import started_settings
-from stepwell.core.model import Run, RunView
+from stepwell.core.cancellations import place
+from stepwell.core.model import Cancellation, Run, RunView
+from stepwell.core.outputs import Commit
 from stepwell.core.reruns import CannotRerun
 from stepwell.server.build import build_engine
 from stepwell.server.clock import SystemClock
@@ -21,7 +23,7 @@ from stepwell.server.store.base import Old, Prune, Pruned, Store, StoreError
 from stepwell.server.store.memory import MemoryStore
 from stepwell.server.store.sealed import SealedStore
 from stepwell.server.store.sqlite import SQLiteStore
-from stepwell.testing.platform.prune_conformance import DAY, NOW, OLD, ended, put, put_large, there
+from stepwell.testing.platform.prune_conformance import DAY, NOW, OLD, a_cancellation, ended, put, put_large, there
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
 from tests.server.test_crons import SetClock
 from tests.server.test_engine import running
@@ -56,9 +58,9 @@ async def test_a_pass_deletes_what_is_old_in_batches() -> None:
     store.batches = []
     await filled(store)
     counts = await retention.prune(store, NOW, KEEP)
-    assert counts == {Old.RUNS: 250, Old.EVENTS: 250, Old.KEYS: 0}
+    assert counts == {Old.RUNS: 250, Old.EVENTS: 250, Old.KEYS: 0, Old.CANCELLATIONS: 0}
     assert max(count for _, count in store.batches) == 100
-    assert [what for what, _ in store.batches] == [Old.RUNS] * 3 + [Old.EVENTS] * 3 + [Old.KEYS]
+    assert [what for what, _ in store.batches] == [Old.RUNS] * 3 + [Old.EVENTS] * 3 + [Old.KEYS, Old.CANCELLATIONS]
     assert len(await there(store)) == 1
 
 
@@ -132,6 +134,22 @@ async def test_a_run_that_was_deleted_meanwhile_is_not_repeated(monkeypatch: pyt
         assert await there(store) == []
 
 
+async def test_a_cancellation_that_has_done_its_work_goes_once_it_is_old() -> None:
+    async with running(returns) as rig:
+        now = rig.engine.now()
+        made = Cancellation(
+            cancellation_id=rig.engine.new_id(), created_at=now, app_id="a", function_id="a-f", started_before=now - DAY
+        )
+        await rig.engine.cancelling.add(made)
+        async with asyncio.timeout(20):
+            while await rig.store.list_items(place(made)):
+                await asyncio.sleep(0.01)
+        for days, count in ((6, 0), (8, 1), (8, 0)):
+            found = await retention.prune(rig.store, now + days * DAY, KEEP)
+            assert found[Old.CANCELLATIONS] == count
+        assert await rig.engine.cancelling.all() == []
+
+
 @pytest.mark.parametrize(
     ("given", "kept"), [("7d", 7 * DAY), ("1d", DAY), ("24h", DAY), ("forever", None), ("Forever", None)]
 )
@@ -168,6 +186,7 @@ async def file_with_runs(path: Path, *runs: Run) -> None:
     store = SealedStore(SQLiteStore(path), KEYS)
     await store.open()
     await put(store, *runs)
+    await store.transact([Commit(now=OLD, cancellations=(a_cancellation(1),))])
     await store.close()
 
 
@@ -179,11 +198,12 @@ def test_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     asyncio.run(file_with_runs(tmp_path / "s.db", ended(1), ended(2), going))
     asked = ["prune", "--db", "sqlite:///s.db", "--keep", "7d"]
     assert run([*asked, "--dry-run"]) == 0
-    assert capsys.readouterr().out == "Would be deleted, at least: 2 runs, 0 events, 0 keys.\n"
+    assert capsys.readouterr().out == "Would be deleted, at least: 2 runs, 0 events, 0 keys, 1 cancellation.\n"
     assert run([*asked, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"dry_run": False, "runs": 2, "events": 2, "keys": 0}
+    gone = {"dry_run": False, "runs": 2, "events": 2, "keys": 0, "cancellations": 1}
+    assert json.loads(capsys.readouterr().out) == gone
     assert run(asked) == 0
-    assert capsys.readouterr().out == "Deleted: 0 runs, 0 events, 0 keys.\n"
+    assert capsys.readouterr().out == "Deleted: 0 runs, 0 events, 0 keys, 0 cancellations.\n"
     for wrong in ("1h", "forever"):
         assert run([*asked[:-1], wrong]) == 2
         assert "a day or longer" in capsys.readouterr().err

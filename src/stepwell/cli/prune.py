@@ -20,7 +20,7 @@ from stepwell.server.store.base import Old
 @click.option("--db", metavar="URL", help="The database; a file only while no platform runs on it.")
 @click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
 def prune(keep: str | None, dry_run: bool, db: str | None, as_json: bool) -> None:
-    """Delete runs that ended long ago, and the events that no run needs any more.
+    """Delete runs that ended long ago, and what no run needs any more: events, keys, cancellations of many runs.
 
     A platform does so by itself (`--keep`). On PostgreSQL this can be run beside it.
     """

@@ -27,6 +27,11 @@ def covers(cancellation: Cancellation, run: Run, event: bytes | None) -> bool:
     return event is not None and program.condition({"event": decode(event)}, now_ms=cancellation.created_at)
 
 
+def over(cancellation: Cancellation, before: int) -> bool:
+    """Whether every run that it may mean was queued before ``before`` (ms). Once its work is done, too, it means nothing."""
+    return max(cancellation.created_at, cancellation.started_before) < before
+
+
 def begin(cancellation: Cancellation) -> Commit:
     """The commit that stores it, and the item that begins the work."""
     now = cancellation.created_at

@@ -69,7 +69,7 @@ async def prune(
     ``told``: of how many so far, in all.
     """
     loop = asyncio.get_running_loop()
-    before = {Old.RUNS: cutoff(now, keep_ms), Old.EVENTS: cutoff(now, keep_ms), Old.KEYS: now}
+    before = dict.fromkeys(Old, cutoff(now, keep_ms)) | {Old.KEYS: now}
     counts = dict.fromkeys(Old, 0)
     for what in Old:
         after: Cursor | None = None
@@ -86,5 +86,5 @@ async def prune(
 
 
 def said(counts: dict[Old, int]) -> str:
-    """In words: ``7 runs, 12 events, 9 keys``."""
+    """In words: ``7 runs, 12 events, 9 keys, 1 cancellation``."""
     return ", ".join(f"{count:,} {what.value if count != 1 else what.value[:-1]}" for what, count in counts.items())

@@ -146,12 +146,14 @@ class Old(StrEnum):
 
     ``RUNS``: those that ended before the time, with their steps and bodies (``core.retention``), the newest first by id;
     ``EVENTS``: those received before it that belong to no stored run and are not on their way, the oldest first; ``KEYS``:
-    those that have expired before it and hold no longer (``core.runs.holds``), the oldest first.
+    those that have expired before it and hold no longer (``core.runs.holds``), the oldest first; ``CANCELLATIONS`` of many
+    runs: those that can mean none queued since (``core.cancellations.over``) and have no work item, the oldest first by id.
     """
 
     RUNS = "runs"
     EVENTS = "events"
     KEYS = "keys"
+    CANCELLATIONS = "cancellations"
 
 
 Cursor = tuple[int | str, ...]

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -29,7 +29,7 @@ from stepwell.server.store.base import (
 )
 from stepwell.server.store.codec import build_view, gone, run_of
 from stepwell.server.store.lists import list_events, list_runs
-from stepwell.server.store.memory_prune import old_events, old_keys, old_runs
+from stepwell.server.store.memory_prune import old_cancellations, old_events, old_keys, old_runs
 from stepwell.server.store.memory_waits import WaitTable
 from stepwell.server.store.memory_workers import WorkerTable
 from stepwell.server.store.pruning import told
@@ -342,9 +342,13 @@ class MemoryStore(WorkerTable):
             seen, keys = old_keys(asked, self._keys.values(), self._runs)
             self._keys = {where: key for where, key in self._keys.items() if asked.dry or where not in keys}
             return told(asked, seen, len(keys))
+        forget: Callable[[str], object]
         if asked.what is Old.RUNS:
             seen, gone = old_runs(asked, self._runs, self._items)
             forget = self._forget_run
+        elif asked.what is Old.CANCELLATIONS:
+            seen, gone = old_cancellations(asked, self._cancellations, self._items)
+            forget = self._cancellations.pop
         else:
             needed = {event_id: [one for one in ids if one in self._runs] for event_id, ids in self._links.items()}
             seen, gone = old_events(asked, self._events.values(), needed, self._items)

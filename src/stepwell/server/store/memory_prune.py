@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from stepwell.core.model import Run, RunKey, StoredEvent
+from stepwell.core.cancellations import over, place
+from stepwell.core.model import Cancellation, Run, RunKey, StoredEvent
 from stepwell.core.retention import removable
 from stepwell.core.runs import holds
 from stepwell.server.store.base import Cursor, Prune
-from stepwell.server.store.pruning import below, beyond
+from stepwell.server.store.pruning import below, beyond, made_before
 
 
 def old_runs(asked: Prune, runs: Mapping[str, Run], busy: Collection[str]) -> tuple[list[Cursor], set[str]]:
@@ -38,6 +39,16 @@ def old_keys(
     found = [key for place, key in places.items() if place in seen]
     gone = [key for key in found if not holds(key, runs.get(key.run_id or ""), asked.before)]
     return seen, {(key.function_id, key.key) for key in gone}
+
+
+def old_cancellations(
+    asked: Prune, known: Mapping[str, Cancellation], busy: Collection[str]
+) -> tuple[list[Cursor], set[str]]:
+    """``known``: by id; ``busy``: ids of work items' runs."""
+    (start,) = beyond(asked, "")
+    seen = [one for one in sorted(known) if str(start) < one < made_before(asked)][: asked.limit]
+    gone = {one for one in seen if over(known[one], asked.before) and place(known[one]) not in busy}
+    return [(one,) for one in seen], gone
 
 
 def _id(run: Run) -> str:

@@ -11,8 +11,11 @@ ENDED = ("cancelled", "completed", "failed", "skipped")
 
 def below(asked: Prune) -> str:
     """Run ids below this one are looked at: a run that ended before a time was queued before it, and has such an id."""
-    if asked.after is not None:
-        return str(asked.after[0])
+    return made_before(asked) if asked.after is None else str(asked.after[0])
+
+
+def made_before(asked: Prune) -> str:
+    """Ids that were made before the time are below this one."""
     return ulid(max(0, asked.before), bytes(10))
 
 

@@ -4,7 +4,20 @@ from collections.abc import AsyncIterator, Sequence
 
 from msgspec.structs import replace
 
-from stepwell.core.model import Body, Item, ItemRef, Run, RunKey, RunStatus, Step, StepStatus, StoredEvent, WorkKind
+from stepwell.core.cancellations import begin, place
+from stepwell.core.model import (
+    Body,
+    Cancellation,
+    Item,
+    ItemRef,
+    Run,
+    RunKey,
+    RunStatus,
+    Step,
+    StepStatus,
+    StoredEvent,
+    WorkKind,
+)
 from stepwell.core.outputs import Commit
 from stepwell.core.runs import KEY_LIFETIME_MS
 from stepwell.server.store.base import PIECE_BYTES, ClaimRequest, EventQuery, Old, Outcome, Prune, RunQuery, Store
@@ -36,6 +49,18 @@ def ended(number: int, **more: object) -> Run:
 def event(internal_id: str, at: int = OLD) -> StoredEvent:
     """An event."""
     return StoredEvent(internal_id=internal_id, event_id=internal_id, name="n", received_at=at, body=b"{}")
+
+
+def a_cancellation(number: int, at: int = OLD, started_before: int = OLD) -> Cancellation:
+    """One of many runs, that was asked for at that time."""
+    return Cancellation(
+        cancellation_id=name(number, at),
+        created_at=at,
+        app_id="app",
+        function_id="fn",
+        started_before=started_before,
+        condition="event.data.x == 1",
+    )
 
 
 def a_step(run_id: str) -> Step:
@@ -211,6 +236,23 @@ class PruneConformance:
         outcomes = (await store.transact([Commit(now=NOW, key=key) for key in tried])).outcomes
         held = [key.key for key, outcome in zip(keys, outcomes, strict=True) if outcome is Outcome.DUPLICATE]
         assert held == [keys[0].key, keys[1].key, keys[4].key, keys[5].key]
+
+    async def test_cancellations_of_many_runs_go_when_they_mean_none(self, store: Store) -> None:
+        """Those that are old, as are the runs that they may mean, and whose work is done."""
+        done = [a_cancellation(n) for n in range(3)]
+        works, later, young = a_cancellation(4), a_cancellation(5, started_before=BEFORE), a_cancellation(6, YOUNG)
+        await store.transact([Commit(now=OLD, cancellations=(*done, later, young)), begin(works)])
+        assert await prune(store, Old.CANCELLATIONS, limit=2, dry=True) == 3
+        assert len(await store.cancellations()) == 6
+        assert await prune(store, Old.CANCELLATIONS, limit=2) == 3
+        await store.close()
+        await store.open()
+        assert await store.cancellations() == [young, later, works]
+        (item,) = (await store.transact([], ClaimRequest("me", 1, NOW))).claimed
+        assert await prune(store, Old.CANCELLATIONS) == 0
+        await store.transact([Commit(now=NOW, done=(ItemRef(place(works), item.key, item.claim),))])
+        assert await prune(store, Old.CANCELLATIONS) == 1
+        assert await store.cancellations() == [young, later]
 
     async def test_a_repetition_needs_the_run_that_it_repeats(self, store: Store) -> None:
         """Also when that is stored by the same transaction; without it nothing is stored."""

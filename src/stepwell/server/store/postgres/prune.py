@@ -4,7 +4,10 @@ A run is locked as whoever writes to it locks it, and only then is it known that
 stored under the same lock (``Commit.needs``). So an event of a stored run is there for as long as that run.
 """
 
-from stepwell.core.model import Run, RunKey
+import msgspec
+
+from stepwell.core.cancellations import over
+from stepwell.core.model import Cancellation, Run, RunKey
 from stepwell.core.retention import removable, starters
 from stepwell.core.runs import holds
 from stepwell.server.store.base import Cursor, Old, Prune, Pruned
@@ -12,7 +15,9 @@ from stepwell.server.store.codec import decode_run
 from stepwell.server.store.postgres.connect import Conn
 from stepwell.server.store.postgres.locks import Kind, lock
 from stepwell.server.store.postgres.queries import SQL, columns
-from stepwell.server.store.pruning import ENDED, below, beyond, first_events, told
+from stepwell.server.store.pruning import ENDED, below, beyond, first_events, made_before, told
+
+_decode_cancellation = msgspec.msgpack.Decoder(Cancellation).decode
 
 
 async def prune(conn: Conn, asked: Prune) -> Pruned:
@@ -24,6 +29,8 @@ async def prune(conn: Conn, asked: Prune) -> Pruned:
             return await _events(conn, asked)
         case Old.KEYS:
             return await _keys(conn, asked)
+        case Old.CANCELLATIONS:
+            return await _cancellations(conn, asked)
 
 
 async def _runs(conn: Conn, asked: Prune) -> Pruned:
@@ -72,3 +79,11 @@ async def _keys(conn: Conn, asked: Prune) -> Pruned:
     if gone and not asked.dry:
         await conn.execute(SQL.forget_keys, *columns(gone))
     return told(asked, seen, len(gone))
+
+
+async def _cancellations(conn: Conn, asked: Prune) -> Pruned:
+    rows = await conn.fetch(SQL.old_cancellations, *beyond(asked, ""), made_before(asked), asked.limit)
+    gone = [one for one, data, busy in rows if not busy and over(_decode_cancellation(data), asked.before)]
+    if gone and not asked.dry:
+        await conn.execute(SQL.drop_cancellations, gone)
+    return told(asked, [(one,) for one, _, _ in rows], len(gone))

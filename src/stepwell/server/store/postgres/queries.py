@@ -69,7 +69,7 @@ class Queries:
     lead: str
     resign: str
     put_app: str
-    drop_cancellation: str
+    drop_cancellations: str
     put_pause: str
     drop_pause: str
     apps: str
@@ -104,6 +104,7 @@ class Queries:
     forget_events: str
     old_keys: str
     forget_keys: str
+    old_cancellations: str
     sealed_rows: str
     sealed_events: str
     reseal_events: str

@@ -312,8 +312,8 @@ DELETE FROM stepwell.leader WHERE owner = $1;
 -- name: put_app
 INSERT INTO stepwell.apps (app_id, data) VALUES ($1, $2) ON CONFLICT (app_id) DO UPDATE SET data = excluded.data;
 
--- name: drop_cancellation
-DELETE FROM stepwell.cancellations WHERE cancellation_id = $1 RETURNING true;
+-- name: drop_cancellations
+DELETE FROM stepwell.cancellations WHERE cancellation_id = ANY($1) RETURNING true;
 
 -- name: put_pause
 INSERT INTO stepwell.pauses (function_id, paused_at) VALUES ($1, $2) ON CONFLICT (function_id) DO NOTHING;
@@ -474,6 +474,10 @@ ORDER BY found.expires_at, found.function_id, found.key LIMIT $5;
 
 -- name: forget_keys
 DELETE FROM stepwell.run_keys WHERE (function_id, key, expires_at) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]));
+
+-- name: old_cancellations
+SELECT cancellation_id, data, EXISTS (SELECT FROM stepwell.items WHERE items.run_id = 'cancellation:' || cancellation_id) AS busy
+FROM stepwell.cancellations WHERE cancellation_id > $1 AND cancellation_id < $2 ORDER BY cancellation_id LIMIT $3;
 
 -- name: sealed_rows
 SELECT (SELECT count(*) FROM stepwell.events) + (SELECT count(*) FROM stepwell.runs) + (SELECT count(*) FROM stepwell.steps)

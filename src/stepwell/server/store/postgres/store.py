@@ -166,7 +166,7 @@ class PostgresStore:
 
     async def drop_cancellation(self, cancellation_id: str) -> bool:
         """See :meth:`Store.drop_cancellation`."""
-        return await self._write(_any, SQL.drop_cancellation, cancellation_id)
+        return await self._write(_any, SQL.drop_cancellations, [cancellation_id])
 
     async def save_pause(self, pause: Pause) -> None:
         """See :meth:`Store.save_pause`."""

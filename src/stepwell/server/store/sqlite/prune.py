@@ -3,14 +3,19 @@
 import json
 import sqlite3
 
-from stepwell.core.model import Run, RunKey
+import msgspec
+
+from stepwell.core.cancellations import over
+from stepwell.core.model import Cancellation, Run, RunKey
 from stepwell.core.retention import removable, starters
 from stepwell.core.runs import holds
 from stepwell.server.store.base import Cursor, Old, Prune, Pruned
 from stepwell.server.store.codec import decode_run
 from stepwell.server.store.ledger import Draft
-from stepwell.server.store.pruning import below, beyond, first_events, told
+from stepwell.server.store.pruning import below, beyond, first_events, made_before, told
 from stepwell.server.store.sqlite.queries import SQL
+
+_decode_cancellation = msgspec.msgpack.Decoder(Cancellation).decode
 
 
 def prune(conn: sqlite3.Connection, draft: Draft, asked: Prune) -> Pruned:
@@ -22,6 +27,8 @@ def prune(conn: sqlite3.Connection, draft: Draft, asked: Prune) -> Pruned:
             return _events(conn, asked)
         case Old.KEYS:
             return _keys(conn, asked)
+        case Old.CANCELLATIONS:
+            return _cancellations(conn, asked)
 
 
 def _runs(conn: sqlite3.Connection, draft: Draft, asked: Prune) -> Pruned:
@@ -69,3 +76,11 @@ def _keys(conn: sqlite3.Connection, asked: Prune) -> Pruned:
     if gone and not asked.dry:
         conn.execute(SQL.forget_keys, (json.dumps(gone),))
     return told(asked, seen, len(gone))
+
+
+def _cancellations(conn: sqlite3.Connection, asked: Prune) -> Pruned:
+    rows = conn.execute(SQL.old_cancellations, (*beyond(asked, ""), made_before(asked), asked.limit)).fetchall()
+    gone = [one for one, data, busy in rows if not busy and over(_decode_cancellation(data), asked.before)]
+    if gone and not asked.dry:
+        conn.execute(SQL.drop_cancellations, (json.dumps(gone),))
+    return told(asked, [(one,) for one, _, _ in rows], len(gone))

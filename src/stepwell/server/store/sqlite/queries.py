@@ -59,7 +59,7 @@ class Queries:
     waiting_names: str
     put_cancellations: str
     cancellations: str
-    drop_cancellation: str
+    drop_cancellations: str
     keys_of: str
     largest_gates: str
     behind_gate: str
@@ -121,6 +121,7 @@ class Queries:
     forget_events: str
     old_keys: str
     forget_keys: str
+    old_cancellations: str
     runs_after: str
     waits_of_run: str
     runs_by_status: str

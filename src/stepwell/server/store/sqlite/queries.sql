@@ -97,8 +97,8 @@ ON CONFLICT (cancellation_id) DO UPDATE SET data = excluded.data;
 -- name: cancellations
 SELECT data FROM cancellations ORDER BY cancellation_id DESC;
 
--- name: drop_cancellation
-DELETE FROM cancellations WHERE cancellation_id = ?;
+-- name: drop_cancellations
+DELETE FROM cancellations WHERE cancellation_id IN (SELECT value FROM json_each(?));
 
 -- name: largest_gates
 SELECT gate, count(*) AS waiting FROM items WHERE gate IS NOT NULL GROUP BY gate ORDER BY waiting DESC, gate LIMIT ?;
@@ -376,6 +376,10 @@ ORDER BY run_keys.expires_at, run_keys.function_id, run_keys.key LIMIT ?;
 
 -- name: forget_keys
 DELETE FROM run_keys WHERE (function_id, key) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?));
+
+-- name: old_cancellations
+SELECT cancellation_id, data, EXISTS (SELECT 1 FROM items WHERE items.run_id = 'cancellation:' || cancellation_id)
+FROM cancellations WHERE cancellation_id > ? AND cancellation_id < ? ORDER BY cancellation_id LIMIT ?;
 
 -- name: runs_after
 SELECT data FROM runs WHERE run_id > ? ORDER BY run_id LIMIT ?;

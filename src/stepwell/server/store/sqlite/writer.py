@@ -156,7 +156,7 @@ class Writer:
     def drop_cancellation(self, cancellation_id: str) -> bool:
         """See :meth:`Store.drop_cancellation`."""
         with self._transaction():
-            return self._conn.execute(SQL.drop_cancellation, (cancellation_id,)).rowcount > 0
+            return self._conn.execute(SQL.drop_cancellations, (json.dumps([cancellation_id]),)).rowcount > 0
 
     def beat(self, worker: WorkerRecord, forget: int) -> None:
         """See :meth:`Store.beat`."""
