@@ -11,6 +11,7 @@ from stepwell.core.model import Attempt, Cancellation, Item, Run, RunStatus, Run
 from stepwell.core.reruns import CannotRerun
 from stepwell.core.unstarted import Unstarted, found
 from stepwell.server.api.app import create_app
+from stepwell.server.runtime.syncs import AppState
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import (
     AppRecord,
@@ -202,6 +203,9 @@ class FakeEngine:
             )
             for app in self.registrations.values()
         ]
+
+    def strangers(self) -> list[AppState]:
+        return []
 
     async def waits(self, run_id: str) -> dict[str, Shut]:
         self.check()

@@ -8,6 +8,7 @@ from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent
 from stepwell.core.unstarted import Unstarted, found, place
 from stepwell.server.clock import SystemClock
 from stepwell.server.realtime.hub import Hub
+from stepwell.server.runtime.syncs import AppState
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, Store, StoreError, WorkerRecord
 from stepwell.server.streams import Streams
 from stepwell.wire.events import IncomingEvent
@@ -156,6 +157,10 @@ class OfflineEngine:
         return []
 
     def apps(self) -> list[AppRecord]:
+        """None."""
+        return []
+
+    def strangers(self) -> list[AppState]:
         """None."""
         return []
 

@@ -3,16 +3,18 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from stepwell.server.runtime.syncs import AppState
 from stepwell.server.settings import Settings
+from stepwell.server.store.base import StoreError
 from stepwell.server.syncing import NotAnApp, Synced, sync_app
 from stepwell.wire.constants import H_SDK, H_SERVER_KIND
-from stepwell.wire.functions import Registration
+from stepwell.wire.functions import BadRegistration, Registration
+from stepwell.wire.masks import mask_text
 
 _log = logging.getLogger("stepwell.discovery")
 
@@ -33,20 +35,6 @@ class Registrar(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class AppState:
-    """What is known of one URL. ``error`` is one sentence while it can not be synced, ``mode`` how it was last."""
-
-    url: str
-    found: bool = False
-    """Whether it was probed for, rather than asked for: such a one is forgotten when it goes away."""
-    connected: bool = False
-    error: str | None = None
-    mode: str | None = None
-    app: str | None = None
-    fingerprint: str | None = None
-
-
 class Discovery:
     """Syncs each app when it appears, changes or comes back. ``states`` says how each URL is doing."""
 
@@ -55,14 +43,16 @@ class Discovery:
         engine: Registrar,
         settings: Settings,
         *,
-        interval_s: float = INTERVAL_S,
+        interval_s: float | None = None,
         probes: Sequence[str] | None = None,
+        states: dict[str, AppState] | None = None,
     ) -> None:
         self._engine = engine
         self._settings = settings
-        self._interval_s = interval_s
+        self._interval_s = INTERVAL_S if interval_s is None else interval_s
         self._probes = tuple(probes) if probes is not None else usual_places(settings.port)
-        self.states: dict[str, AppState] = {url: AppState(url) for url in settings.app_urls}
+        self.states: dict[str, AppState] = {} if states is None else states
+        self.states.update({url: AppState(url) for url in settings.app_urls})
 
     @property
     def probing(self) -> bool:
@@ -88,11 +78,13 @@ class Discovery:
     async def _sync(self, session: aiohttp.ClientSession, state: AppState) -> None:
         try:
             await self._take(state, await sync_app(session, state.url, self._settings, state.mode))
-        except NotAnApp as error:
+        except (NotAnApp, StoreError) as error:
             self._lost(state, str(error))
+        except BadRegistration as error:
+            self._lost(state, f"The app at {state.url} was not accepted: {error}")
         except Exception as error:  # noqa: BLE001 - one app must not keep the others from being synced
             _log.debug("Syncing %s failed", state.url, exc_info=True)
-            self._lost(state, f"{type(error).__name__}: {error}")
+            self._lost(state, f"The app at {state.url} could not be synced: {type(error).__name__}: {error}")
 
     async def _take(self, state: AppState, synced: Synced) -> None:
         changed = synced.modified
@@ -109,9 +101,10 @@ class Discovery:
         state.connected, state.error = True, None
 
     def _lost(self, state: AppState, error: str) -> None:
-        if state.found:
+        error = mask_text(error)
+        if state.found and state.app is None:
             self.states.pop(state.url, None)
-        elif error != state.error:
+        elif error != state.error and not state.found:
             _log.warning("%s It is tried again until that changes.", error)
         state.connected, state.error, state.mode = False, error, None
 

@@ -52,7 +52,7 @@ class Platform:
             await self.engine.close()
             raise
         if listener is not None and (self._settings.app_urls or self._settings.discovery):
-            looking = Discovery(self.engine, self._settings).run()
+            looking = Discovery(self.engine, self._settings, states=self.engine.syncs.states).run()
             self._discovery = asyncio.get_running_loop().create_task(looking, name="stepwell-discovery")
 
     def _observe(self) -> None:

@@ -17,6 +17,22 @@ OUT_OF_BAND = "out_of_band"
 SYNC_TIMEOUT_S = 15.0
 
 
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.ClientConnectorDNSError, "The host of {url} is not known; check its name."),
+    (aiohttp.ClientConnectorCertificateError, "The certificate at {url} is not one that is trusted here."),
+    (aiohttp.ClientConnectorSSLError, "What answers at {url} does not speak TLS; is it http:// there?"),
+    (aiohttp.ClientConnectorError, "Nothing answers at {url} yet; is the app running?"),
+    (TimeoutError, "The app at {url} did not answer within {seconds} s."),
+    (aiohttp.InvalidURL, "{url} is not a URL that an app can have."),
+    (aiohttp.TooManyRedirects, "What answers at {url} redirects again and again; check the path."),
+    (aiohttp.ClientPayloadError, "The answer at {url} broke off."),
+    (aiohttp.ClientResponseError, "What answers at {url} does not speak HTTP; check the port."),
+    (aiohttp.ServerConnectionError, "What answers at {url} hung up without an answer."),
+    (aiohttp.ClientOSError, "What answers at {url} hung up without an answer."),
+)
+"""The first that fits holds: some are special cases of others."""
+
+
 class NotAnApp(Exception):
     """Nothing at the URL can be synced. One sentence: what is there instead, what to do."""
 
@@ -42,6 +58,7 @@ async def sync_app(session: aiohttp.ClientSession, url: str, settings: Settings,
 
     In-band is tried first: it works even where the app has been told nothing about this platform's address.
     """
+    refused = False
     if mode != OUT_OF_BAND:
         reply = await _put(session, url, settings, IN_BAND, settings.signing_key)
         if reply.status == 401 and settings.signing_key_fallback:
@@ -49,7 +66,14 @@ async def sync_app(session: aiohttp.ClientSession, url: str, settings: Settings,
         if reply.status not in (400, 401, 403, 405, 500):
             _check(url, settings, reply)
             return _read(url, reply)
-    return _read(url, await _put(session, url, settings, OUT_OF_BAND, settings.signing_key))
+        refused = reply.status == 401
+    try:
+        return _read(url, await _put(session, url, settings, OUT_OF_BAND, settings.signing_key))
+    except NotAnApp:
+        if not refused:
+            raise
+        words = "could not register by itself either: both sides need the same signing key."
+        raise NotAnApp(f"The app at {url} does not accept our signature (HTTP 401), and {words}") from None
 
 
 async def ask_app(session: aiohttp.ClientSession, url: str, settings: Settings) -> Registration | None:
@@ -76,12 +100,16 @@ async def _put(session: aiohttp.ClientSession, url: str, settings: Settings, mod
             while len(content) <= MAX_ANSWER_BYTES and (more := await response.content.read(MAX_ANSWER_BYTES)):
                 content += more
             return _Reply(response.status, {k.lower(): v for k, v in response.headers.items()}, content)
-    except TimeoutError:
-        raise NotAnApp(f"The app at {url} did not answer within {SYNC_TIMEOUT_S:g} s.") from None
-    except aiohttp.ClientConnectorError:
-        raise NotAnApp(f"Nothing answers at {url} yet; is the app running?") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise NotAnApp(f"The app at {url} can not be reached: {type(error).__name__}.") from None
+        raise NotAnApp(_unreachable(url, error)) from None
+
+
+def _unreachable(url: str, error: Exception) -> str:
+    """Why there was no answer that could be read."""
+    for kind, sentence in _REASONS:
+        if isinstance(error, kind):
+            return sentence.format(url=url, seconds=f"{SYNC_TIMEOUT_S:g}")
+    return f"The app at {url} can not be reached: {error or type(error).__name__}."
 
 
 def _check(url: str, settings: Settings, reply: _Reply) -> None:
@@ -95,7 +123,8 @@ def _read(url: str, reply: _Reply) -> Synced:
     if H_SDK not in reply.headers and H_HANDLED in reply.headers and reply.status == 401:
         raise NotAnApp(f"The app at {url} could not sync (HTTP 401): both sides need the same signing key.")
     if H_SDK not in reply.headers and H_HANDLED not in reply.headers:
-        raise NotAnApp(f"What answers at {url} (HTTP {reply.status}) is not an app; check the path.")
+        page = ", a web page" if reply.headers.get("content-type", "").startswith("text/html") else ""
+        raise NotAnApp(f"What answers at {url} (HTTP {reply.status}{page}) is not an app; check the path.")
     if not 200 <= reply.status < 300:
         raise NotAnApp(f"The app at {url} could not sync (HTTP {reply.status}): {_why(reply.body)}")
     if reply.headers.get(H_SYNC_KIND) == IN_BAND:

@@ -8,6 +8,7 @@ from stepwell.core.flow.holding import Holding
 from stepwell.core.model import Cancellation, Item, Run, RunView, StoredEvent
 from stepwell.core.unstarted import Unstarted
 from stepwell.server.realtime.hub import Hub
+from stepwell.server.runtime.syncs import AppState
 from stepwell.server.store.base import AppRecord, Counts, EventQuery, RunQuery, WorkerRecord
 from stepwell.server.streams import Streams
 from stepwell.wire.events import IncomingEvent
@@ -141,6 +142,10 @@ class EngineFacade(Protocol):
 
     def apps(self) -> list[AppRecord]:
         """Every app that has registered."""
+        ...
+
+    def strangers(self) -> list[AppState]:
+        """Every URL that is to be an app's and is not, with the reason."""
         ...
 
     async def waits(self, run_id: str) -> dict[str, Shut]:

@@ -13,6 +13,7 @@ from stepwell.server.api.waits import render_wait
 from stepwell.server.dashboard.limits import key_of, limits_of
 from stepwell.server.dashboard.pages import address, page
 from stepwell.wire.function_config import FunctionConfig
+from stepwell.wire.masks import mask_url
 
 _NEXT = 3
 _GROUPS, _SHOWN = 50, 20
@@ -42,9 +43,11 @@ class Places:
         return page(request, "functions", values)
 
     async def apps(self, request: Request) -> Response:
-        """Every app, and how its last sync went."""
+        """Every app, and how its last sync went; every URL that is to be one, and is not."""
         found = [(app, len(msgspec.json.decode(app.functions, type=list[msgspec.Raw]))) for app in self._engine.apps()]
-        return page(request, "apps", {"apps": found, "now": self._now(), "address": address(request)})
+        strangers = [(mask_url(one.url), one.error) for one in self._engine.strangers()]
+        values = {"apps": found, "strangers": strangers, "now": self._now(), "address": address(request)}
+        return page(request, "apps", values)
 
     async def start(self, request: Request) -> Response:
         """How to connect an app, with the address at which this page was reached."""

@@ -41,6 +41,7 @@ from stepwell.server.runtime.recent import Recent
 from stepwell.server.runtime.registry import Registry
 from stepwell.server.runtime.retention import Retention
 from stepwell.server.runtime.starter import Starter
+from stepwell.server.runtime.syncs import AppState, Syncs
 from stepwell.server.runtime.waiting import Waiting
 from stepwell.server.runtime.worker import Worker
 from stepwell.server.store.base import (
@@ -98,6 +99,7 @@ class Engine:
         self._fetcher = fetcher
         self._http = http
         self.registry = Registry(http)
+        self.syncs = Syncs()
         self._fresh = Ids(self._clock)
         owner = self.new_id()
         self._waiting = Waiting(store)
@@ -243,8 +245,12 @@ class Engine:
         return self.registry.functions()
 
     def apps(self) -> list[AppRecord]:
-        """Every app."""
-        return self.registry.apps()
+        """Every app, and what keeps it from being synced now, as this process sees it."""
+        return self.syncs.seen(self.registry.apps())
+
+    def strangers(self) -> list[AppState]:
+        """Every URL that is to be an app's and is not, with the reason."""
+        return self.syncs.strangers(self.registry.apps())
 
     # runs
 
