@@ -1,6 +1,8 @@
 """The dashboard in a real browser: what a person does with it, live, by keyboard, on a phone, in the dark."""
 
+import json
 import os
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from aiohttp.test_utils import TestServer
 from axe_core_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
+import stepwell
 from stepwell.embed import Embedded
 from tests.browser.chromium import LAPTOP, PHONE, browsing, opened, shop
 from tests.e2e.ugly import Call, api, bare, ops, platform, returned, step_run, until
@@ -268,6 +271,76 @@ async def test_what_a_person_types_is_not_overwritten_by_what_arrives(tmp_path: 
         await running.send("orders/approved")
         await expect(page.locator("#run-head .status")).to_have_text("completed")
         assert await page.get_by_label("Arguments").input_value() == "[1, 2"
+
+
+NASTY = "it's <b>41</b> & $HOME\n"
+
+
+def posting(url: str) -> stepwell.Client:
+    """A function whose request has a JSON body and a credential."""
+    client = stepwell.Client(app_id="poster")
+
+    @client.create_function(fn_id="post", trigger=stepwell.TriggerEvent(event="post"))
+    async def post(ctx: stepwell.Context) -> int:
+        response = await ctx.step.fetch(
+            url, id="ask", method="POST", json={"note": NASTY}, headers={"Authorization": "Bearer hush"}
+        )
+        return response.status_code
+
+    del post
+    return client
+
+
+async def copy_by(page: Page, label: str) -> list[str]:
+    """The words of the command that is on the clipboard once its Copy was clicked, as a shell takes them."""
+    part = page.locator("copy-text").filter(has=page.get_by_label(label))
+    await part.get_by_role("button", name="Copy").click()
+    await expect(part.get_by_role("button")).to_have_text("Copied")
+    text = await page.evaluate("navigator.clipboard.readText()")
+    assert text == await part.locator("pre").text_content()
+    return shlex.split(text)
+
+
+async def test_a_command_is_copied_and_is_the_request_or_event_that_is_shown(tmp_path: Path) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"lamp": "green"})
+
+    upstream = web.Application()
+    upstream.router.add_post("/lamps", answer)
+    async with TestServer(upstream) as server:
+        url = str(server.make_url("/lamps"))
+        allowed = ["clipboard-read", "clipboard-write"]
+        async with (
+            platform(tmp_path, posting(url)) as running,
+            opened(running.url + ELSEWHERE, permissions=allowed) as page,
+        ):
+            event_id = await running.send("post", {"note": NASTY})
+            await running.wait(event_id)
+            await page.goto(f"{running.url}/events/{event_id}")
+            words = await copy_by(page, "As a curl command")
+            assert words[:4] == ["curl", "-X", "POST", f"{running.url}/e/EVENT_KEY"]
+            assert json.loads(words[-1]) == {"name": "post", "data": {"note": NASTY}}
+            await page.goto(f"{running.url}/runs/{await newest(running, 'poster-post')}")
+            assert (await copy_by(page, "As a curl command"))[-1] == words[-1]
+            await page.get_by_role("link", name="ask").click()
+            await expect(page.locator("#panel h2")).to_have_text("ask")
+            words = await copy_by(page, "As a curl command")
+            assert url in words
+            assert json.loads(words[words.index("--data-raw") + 1]) == {"note": NASTY}
+            assert "hush" not in " ".join(words)
+
+
+async def test_where_the_clipboard_is_closed_the_text_is_selected(tmp_path: Path) -> None:
+    closed = (
+        "Object.defineProperty(navigator, 'clipboard', {value: undefined})"  # as on a page by http of another machine
+    )
+    async with shown(tmp_path, "/start") as (_, page):
+        await page.add_init_script(closed)
+        await page.reload()
+        part = page.locator("copy-text").filter(has_text="stepwell dev app.py")
+        await part.get_by_role("button", name="Copy").click()
+        await expect(part.get_by_role("button")).to_have_text("Selected")
+        assert await page.evaluate("getSelection().toString().trim()") == "stepwell dev app.py"
 
 
 async def test_in_production_a_person_logs_in_and_gets_to_where_they_wanted(tmp_path: Path) -> None:

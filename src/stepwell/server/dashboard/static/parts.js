@@ -33,10 +33,21 @@ class CopyText extends HTMLElement {
   connectedCallback() {
     const button = this.querySelector("button");
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(this.querySelector("pre").textContent);
-      button.textContent = "Copied";
+      button.textContent = await copied(this.querySelector("pre"));
       setTimeout(() => (button.textContent = "Copy"), 1500);
     });
+  }
+}
+
+// Browsers open the clipboard to pages by https or of this machine only, and people may refuse: then the text is selected.
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    return "Copied";
+  } catch {
+    getSelection().selectAllChildren(text);
+    text.focus({ preventScroll: true });
+    return "Selected";
   }
 }
 
