@@ -11,9 +11,11 @@ import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from stepwell.sdk.client import Client
 from stepwell.sdk.drivers.aio import Executor
@@ -366,6 +368,7 @@ def serve_forever(settings: Settings, clients: Sequence[Client]) -> int:
     except HostError as problem:
         print(f"Error: {problem}", file=sys.stderr)
         return 1
+    settings = replace(settings, port=listener.getsockname()[1])  # a free one was chosen where it was 0
     loop = new_loop()
     try:
         code = loop.run_until_complete(_serve(settings, clients, listener))
@@ -385,7 +388,7 @@ async def _serve(settings: Settings, clients: Sequence[Client], listener: "socke
             await platform.start(listener)
             _banner(settings, clients)
             await stop.wait()
-            print("stopping: waiting for what is in flight (again to stop at once)", file=sys.stderr)
+            _tell(settings, "stopping: waiting for what is in flight (again to stop at once)")
             stop.clear()
             stopping = asyncio.ensure_future(platform.stop())
             again = asyncio.ensure_future(stop.wait())
@@ -394,15 +397,36 @@ async def _serve(settings: Settings, clients: Sequence[Client], listener: "socke
             if not stopping.done():
                 return 130
             if not stopping.result():
-                print("some work did not end in time; it goes on at the next start", file=sys.stderr)
+                _tell(settings, "some work did not end in time; it goes on at the next start")
     except StoreError as problem:
         print(f"Error: {problem}", file=sys.stderr)
         return 1
     return 0
 
 
+def _tell(settings: Settings, text: str) -> None:
+    if settings.log_format == "json":
+        logger.info(text)
+    else:
+        print(text, file=sys.stderr)
+
+
 def _banner(settings: Settings, clients: Sequence[Client]) -> None:
+    """What runs where, on standard output: lines for people, or one JSON object."""
     names = [function.id for client in clients for function in client.functions if function.id != FETCH_FUNCTION]
-    print(f"stepwell {settings.kind}: {settings.url}, state in {mask_url(settings.db)}", flush=True)
+    where = f"stepwell {settings.kind}: {settings.url}, state in {mask_url(settings.db)}"
+    if settings.log_format == "json":
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "event": "platform.started",
+            "message": where,
+            "kind": settings.kind,
+            "url": settings.url,
+            "db": mask_url(settings.db),
+            "functions": names,
+        }
+        print(msgspec.json.encode(line).decode(), flush=True)
+        return
+    print(where, flush=True)
     for name in names:
         print(f"  function {name}", flush=True)

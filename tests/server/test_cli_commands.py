@@ -1,5 +1,6 @@
 """The command line as processes see it: quick, and never a traceback."""
 
+import json
 import os
 import signal
 import socket
@@ -153,6 +154,29 @@ def test_dev_runs_a_module_and_stops_on_sigterm(tmp_path: Path) -> None:
     assert "shop-hello" in out
     listed = stepwell("runs", "--port", str(port), cwd=tmp_path)
     assert run_id in listed.stdout
+
+
+@pytest.mark.parametrize("flags", [["--json"], ["--log-format", "json"]])
+def test_dev_for_scripts_says_in_json_where_it_is_and_what_happens(tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "good.py").write_text(GOOD)
+    command = [sys.executable, "-m", "stepwell.cli.main", "dev", "good.py", "--port", "0", "--no-discovery", *flags]
+    child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    try:
+        started = json.loads(child.stdout.readline())
+        assert (started["event"], started["kind"], started["functions"]) == ("platform.started", "dev", ["shop-hello"])
+        assert started["db"].startswith("sqlite:///")
+        port = started["url"].rpartition(":")[2]
+        run_id = json.loads(stepwell("send", "shop/hello", "--json", "--port", port, cwd=tmp_path).stdout)["runs"][0]
+        watched = stepwell("runs", run_id["run_id"], "--watch", "--json", "--port", port, cwd=tmp_path)
+        assert watched.returncode == 0, watched.stderr
+    finally:
+        child.send_signal(signal.SIGTERM)
+        out, err = child.communicate(timeout=20)
+    assert (child.returncode, out) == (0, "")
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert {"run.began", "run.ended"} <= {line.get("event") for line in lines}
+    assert any(line["message"].startswith("stopping") for line in lines)
 
 
 def test_a_database_has_one_owner(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command line against a real platform: fetch, send, runs."""
 
+import base64
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,8 @@ from stepwell.cli.main import run
 from stepwell.cli.rerun import arguments
 from stepwell.server.api import search
 from tests.server.cli_fakes import HUGE, PLAIN, Upstream, free_port, platform, upstream
+
+LARGE = bytes(range(256)) * 4096
 
 
 @pytest.fixture(autouse=True)
@@ -71,11 +75,44 @@ def test_fetch_posts_and_shows_headers(
     assert (method, sent, headers["Content-Type"]) == ("POST", b'{"a":1}', "application/json")
 
 
+def fetched(capfdbinary: pytest.CaptureFixture[bytes], *args: str, code: int = 0) -> dict[str, Any]:
+    """The one JSON object that the command prints."""
+    assert run(["fetch", "-q", *args]) == code
+    lines = capfdbinary.readouterr().out.splitlines()
+    assert len(lines) == 1
+    return json.loads(lines[0])
+
+
+def test_fetch_prints_the_response_as_one_json_object(
+    site: tuple[str, type[Upstream]], port: int, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    url, handler = site
+    where = ("--port", str(port))
+    said = fetched(capfdbinary, "--json", f"{url}/flaky", *where)
+    assert (said["status"], said["body"], said["url"]) == (200, "hello ", f"{url}/flaky")
+    assert [each.get("status") for each in said["attempts"]] == [503, 503, 200]
+    assert said["attempts"][0]["delay_ms"] >= 0
+    assert "first_byte" in said["attempts"][2]["phases"]
+    assert said["started_at"] <= said["attempts"][0]["started_at"] <= said["ended_at"]
+    assert said["duration_ms"] >= sum(each["duration_ms"] for each in said["attempts"])
+    assert ["content-length", "6"] in [[name.lower(), value] for name, value in said["headers"]]
+    assert fetched(capfdbinary, "--json", "--resume", said["run_id"], *where) == said
+    assert fetched(capfdbinary, f"{url}/echo", "--json", '{"a":1}', "--json", *where)["body"] == 'hello {"a":1}'
+    assert handler.calls[-1][2]["Content-Type"] == "application/json"
+    assert base64.b64decode(fetched(capfdbinary, f"{url}/large", "--json", *where)["body_base64"]) == LARGE
+    file = tmp_path / "body"
+    said = fetched(capfdbinary, f"{url}/large", "--json", "-o", str(file), *where)
+    assert (said["file"], "body" in said, "body_base64" in said) == (str(file), False, False)
+    assert file.read_bytes() == LARGE
+    said = fetched(capfdbinary, f"{url}/missing", "--json", *where, code=1)
+    assert (said["status"], said["body"]) == (404, "nothing here")
+
+
 def test_fetch_of_a_large_binary_body(
     site: tuple[str, type[Upstream]], port: int, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     assert run(["fetch", f"{site[0]}/large", "-q", "--port", str(port)]) == 0
-    assert capfdbinary.readouterr().out == bytes(range(256)) * 4096
+    assert capfdbinary.readouterr().out == LARGE
 
 
 def test_a_large_body_is_decoded_on_its_way_to_a_file(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stepwell.cli.clock import duration, span
 from stepwell.cli.errors import CliError, explain, one_line
-from stepwell.cli.fetch_request import build, fingerprint
+from stepwell.cli.fetch_request import build, fingerprint, sorted_out
 from stepwell.cli.group import cli
 from stepwell.cli.receive import _shown
 from stepwell.cli.resume import Bookmark
@@ -212,9 +212,33 @@ def test_the_page_has_every_command_and_all_have_json_but_those_that_it_names() 
     names = cli.list_commands(click.Context(cli))
     assert re.findall(r"^\| `stepwell (\w+)`", page, re.MULTILINE) == names
     commands = {name: cli.get_command(click.Context(cli), name) for name in names}
-    without = {name for name, found in commands.items() if found and "as_json" not in {p.name for p in found.params}}
-    assert without == {"dev", "serve", "fetch", "completion"}
-    assert all(f"`{name}`" in page.partition("**For scripts.**")[2] for name in without)
+    options = {name: {opt for each in found.params for opt in each.opts} for name, found in commands.items() if found}
+    assert [name for name in names if "--json" not in options[name]] == ["completion"]
+    assert "`completion`" in page.partition("**For scripts.**")[2]
+
+
+@pytest.mark.parametrize(
+    ("target", "values", "run_id", "found"),
+    [
+        ("u", (), None, ("u", None, False)),
+        ("u", ("{}",), None, ("u", "{}", False)),
+        ("u", ("",), None, ("u", None, True)),
+        ("u", ("{}", ""), None, ("u", "{}", True)),
+        (None, ("u",), None, ("u", None, True)),
+        (None, ("",), "R", (None, None, True)),
+        (None, (), "R", (None, None, False)),
+    ],
+)
+def test_json_with_data_is_sent_and_without_is_printed(
+    target: str | None, values: tuple[str, ...], run_id: str | None, found: object
+) -> None:
+    assert sorted_out(target, values, run_id) == found
+
+
+@pytest.mark.parametrize(("target", "values", "run_id"), [("u", ("1", "2"), None), (None, ("1",), "R")])
+def test_json_that_has_no_meaning_is_refused(target: str | None, values: tuple[str, ...], run_id: str | None) -> None:
+    with pytest.raises(CliError):
+        sorted_out(target, values, run_id)
 
 
 def test_a_declaration_that_can_not_be_taken_is_told_plainly() -> None:

@@ -8,7 +8,7 @@ import time
 import click
 
 from stepwell.cli.errors import CliError
-from stepwell.cli.fetch_request import build, fingerprint
+from stepwell.cli.fetch_request import build, fingerprint, sorted_out
 from stepwell.cli.options import client_settings, platform_options
 from stepwell.cli.resume import Bookmark
 from stepwell.server.settings import Settings
@@ -22,7 +22,15 @@ Json = dict[str, object]
 @click.option("-X", "--request", "method", metavar="METHOD", help="Method [GET; POST with a body].")
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header; may be repeated.")
 @click.option("-d", "--data", metavar="DATA", help="Body: text, @file, or @- for stdin.")
-@click.option("--json", "json_data", metavar="DATA", help="JSON body; sets Content-Type and Accept.")
+@click.option(
+    "--json",
+    "json_values",
+    metavar="[DATA]",
+    is_flag=False,
+    flag_value="",
+    multiple=True,
+    help="With DATA: a JSON body; sets Content-Type and Accept. Alone: print the response as one JSON object.",
+)
 @click.option("--retries", type=click.IntRange(0, 100), help="Tries after the first one [19].")
 @click.option("--timeout", metavar="DURATION", help="Time for each phase of one attempt, such as 30s.")
 @click.option("--deadline", metavar="DURATION", help="Time for everything, retries included.")
@@ -40,7 +48,7 @@ def fetch(
     method: str | None,
     headers: tuple[str, ...],
     data: str | None,
-    json_data: str | None,
+    json_values: tuple[str, ...],
     retries: int | None,
     timeout: str | None,
     deadline: str | None,
@@ -60,6 +68,7 @@ def fetch(
     The platform that runs on this machine makes it, or else one inside of this command, on the database file. After a
     Ctrl-C run the same command again, or `stepwell fetch --resume RUN_ID`. Exits with 1 for a status of 400 or above.
     """
+    target, json_data, as_json = sorted_out(target, json_values, run_id)
     if (target is None) == (run_id is None):
         raise CliError("Give a URL, or --resume RUN_ID.", 2)
     if run_id is not None and not is_ulid(run_id):
@@ -70,7 +79,7 @@ def fetch(
     if target is not None:
         request = build(target, method, headers, data, json_data) | _policy(retries, timeout, deadline, max_body)
         bookmark = Bookmark(settings, fingerprint(request, url), time.time_ns() // 1_000_000, anew=anew)
-    job = _Job(settings, url, request, bookmark, run_id, file, quiet=quiet, include=include)
+    job = _Job(settings, url, request, bookmark, run_id, file, quiet=quiet, include=include, as_json=as_json)
     raise click.exceptions.Exit(job.perform())
 
 
@@ -107,6 +116,7 @@ class _Job:
         *,
         quiet: bool,
         include: bool,
+        as_json: bool,
     ) -> None:
         self._settings = settings
         self._url = url
@@ -116,6 +126,7 @@ class _Job:
         self._file = file
         self._quiet = quiet
         self._include = include
+        self._as_json = as_json
 
     def perform(self) -> int:
         """The exit code: 0, 1 for an answer of 400 or above, 130 after a Ctrl-C."""
@@ -134,6 +145,7 @@ class _Job:
             raise
 
     async def _work(self) -> int:
+        from stepwell.cli.fetch_json import deliver_json
         from stepwell.cli.local import working
         from stepwell.cli.progress import Progress
         from stepwell.cli.receive import deliver, follow, start
@@ -144,7 +156,10 @@ class _Job:
                 self._run_id = await start(platform, self._request, self._bookmark, progress)
             assert self._run_id is not None
             steps = await follow(platform, self._run_id, progress)
-            code = await deliver(platform, steps, include=self._include, file=self._file)
+            if self._as_json:
+                code = await deliver_json(platform, self._run_id, steps, file=self._file)
+            else:
+                code = await deliver(platform, steps, include=self._include, file=self._file)
         self._forget()
         return code
 

@@ -33,6 +33,24 @@ def build(url: str, method: str | None, headers: tuple[str, ...], data: str | No
     return shape
 
 
+def sorted_out(
+    target: str | None, json_values: tuple[str, ...], run_id: str | None
+) -> tuple[str | None, str | None, bool]:
+    """URL, JSON body, and whether JSON is to be printed: ``--json DATA`` sends it, ``--json`` alone prints. Raises CliError.
+
+    In ``--json URL`` the URL was taken for the data; a request needs one, so that it can not be anything else.
+    """
+    data = [value for value in json_values if value]
+    alone = len(data) < len(json_values)
+    if target is None and run_id is None and len(data) == 1:
+        return data[0], None, True
+    if len(data) > 1:
+        raise CliError("Give one JSON body.", 2)
+    if data and run_id is not None:
+        raise CliError("The request of that run has its body: give --json without one.", 2)
+    return target, data[0] if data else None, alone
+
+
 def fingerprint(request: Json, platform: str | None) -> str:
     """The same for the same request to the same platform; tells nothing about either."""
     text = json.dumps([request, platform], sort_keys=True)

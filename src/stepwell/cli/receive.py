@@ -68,24 +68,32 @@ async def follow(platform: Platform, run_id: str, progress: Progress) -> list[Js
 
 async def deliver(platform: Platform, steps: list[Json], *, include: bool, file: str | None) -> int:
     """Write the answer to ``file``, or stdout. 0, or 1 when its status is 400 or above."""
-    response, ref = parse_memo(msgspec.json.encode({"data": _outputs(steps)[-1]}))
-    parts = await _parts(platform, response, ref, bar := Bar(response.stored or 0, shown=file is not None))
-    with _opened(file) as out, bar:
-        out.write(_head(response) if include else b"")
-        async with aclosing(parts):
-            async for part in parts:
-                out.write(part)
-        out.flush()
+    response = await write(platform, _outputs(steps)[-1], file, sys.stdout.buffer, include=include)
     if response.status >= 400:
         print(f"The server answered {response.status}.", file=sys.stderr)
         return 1
     return 0
 
 
+async def write(
+    platform: Platform, output: object, file: str | None, out: BinaryIO, *, include: bool = False
+) -> FetchResponse:
+    """Write the body in a step's ``output`` to ``file``, or ``out`` where there is none; the response. Raises CliError."""
+    response, ref = parse_memo(msgspec.json.encode({"data": output}))
+    parts = await _parts(platform, response, ref, bar := Bar(response.stored or 0, shown=file is not None))
+    with _opened(file, out) as to, bar:
+        to.write(_head(response) if include else b"")
+        async with aclosing(parts):
+            async for part in parts:
+                to.write(part)
+        to.flush()
+    return response
+
+
 @contextmanager
-def _opened(file: str | None) -> Generator[BinaryIO]:
+def _opened(file: str | None, otherwise: BinaryIO) -> Generator[BinaryIO]:
     if file is None:
-        yield sys.stdout.buffer
+        yield otherwise
         return
     try:
         with Path(file).open("wb") as out:
