@@ -38,10 +38,10 @@ class Cluster:
     async def close(self) -> None:
         await self._http.close()
 
-    async def send(self, events: Sequence[dict[str, object]]) -> None:
-        """To one of the servers, and to another one when that does not answer."""
-        for _ in range(20):
-            server = self._random.choice(self.servers)
+    async def send(self, events: Sequence[dict[str, object]], first: ServeProcess | None = None) -> None:
+        """To one of the servers (``first``: that one), and to another one when that does not answer."""
+        for attempt in range(20):
+            server = first if first is not None and not attempt else self._random.choice(self.servers)
             try:
                 async with self._http.post(f"{server.url}/e/test", json=events) as response:
                     assert response.status == 200, await response.text()
@@ -62,7 +62,14 @@ class Cluster:
 
     async def open_gate(self) -> None:
         """Let the first of the ranked runs end."""
-        async with self._http.get(f"{self._app}/open") as response:
+        await self._tell_app("open")
+
+    async def mend(self) -> None:
+        """Let the host that fails be well again."""
+        await self._tell_app("mend")
+
+    async def _tell_app(self, what: str) -> None:
+        async with self._http.get(f"{self._app}/{what}") as response:
             assert response.status == 200
 
     async def active(self, function: str) -> list[Run]:

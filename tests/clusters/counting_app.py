@@ -1,7 +1,7 @@
 """An app and an upstream in one process that count what they see: ``python -m tests.clusters.counting_app`` and four ports.
 
 These are the app's and the plain upstream's, that of the one with a limit in flight, with a rate, and of the one that says
-429 once. ``GET /seen`` tells all of it, by this process's clock alone.
+429 once, or fails until ``GET /mend``. ``GET /seen`` tells all of it, by this process's clock alone.
 """
 
 import asyncio
@@ -27,6 +27,10 @@ PLAIN, NARROW, PACED, BUSY = sys.argv[1:5] if __name__ == "__main__" else ("1", 
 HOLD_S = 0.3
 BUSY_S = 6
 """For so long the busy host asks to be left alone."""
+FAILURES = 6
+"""So many requests to the host that fails are answered together; each of the others by itself."""
+LATER_S = 3
+"""When it says that each of them shall be sent again."""
 client = stepwell.Client(app_id="counting")
 
 
@@ -121,6 +125,12 @@ async def busy_host(ctx: Context) -> None:
         await ctx.step.fetch(f"http://127.0.0.1:{BUSY}/busy-host/{ctx.run_id}/{part}", id=f"part {part}")
 
 
+@client.create_function(fn_id="broken-host", trigger=TriggerEvent(event="broken-host"))
+async def broken_host(ctx: Context) -> None:
+    """One request, tried again however often it fails."""
+    await ctx.step.fetch(f"http://127.0.0.1:{BUSY}/broken-host/{ctx.run_id}/0", id="part", retry=20)
+
+
 @client.create_function(fn_id="whole-runs", trigger=TriggerEvent(event="whole-runs"), run_concurrency=2)
 async def whole_runs(ctx: Context) -> None:
     await work("whole-runs", ctx, "begin", 0.02)
@@ -159,6 +169,25 @@ async def requested(request: Request) -> Response:
     return Response("ok")
 
 
+TOGETHER, MENDED = asyncio.Event(), asyncio.Event()
+
+
+async def failed(request: Request) -> Response:
+    """An answer of the host that fails, or is well again."""
+    well = MENDED.is_set()
+    async with seen("mended-host" if well else "broken-host", request.path_params["run"], "0"):
+        if sum(found.what == "broken-host" for found in SEEN) >= FAILURES:
+            TOGETHER.set()
+        await asyncio.wait_for(TOGETHER.wait(), 40)
+        await asyncio.sleep(HOLD_S)
+    return Response("ok") if well else Response(status_code=503, headers={"Retry-After": str(LATER_S)})
+
+
+async def mended(_: Request) -> Response:
+    MENDED.set()
+    return Response("ok")
+
+
 async def tell(_: Request) -> Response:
     return Response(msgspec.json.encode(SEEN))
 
@@ -170,7 +199,13 @@ async def opened(_: Request) -> Response:
 
 def main() -> None:
     """Serve on all ports until the process is ended."""
-    routes = [Route("/seen", tell), Route("/open", opened), Route("/{what}/{run}/{key}", requested)]
+    routes = [
+        Route("/seen", tell),
+        Route("/open", opened),
+        Route("/mend", mended),
+        Route("/broken-host/{run}/{key}", failed),
+        Route("/{what}/{run}/{key}", requested),
+    ]
     served = asgi.serve(Starlette(routes=routes), client)
     server = uvicorn.Server(uvicorn.Config(served, log_level="warning", lifespan="off"))
     sockets = [socket.create_server(("127.0.0.1", int(port)), backlog=2048) for port in (PLAIN, NARROW, PACED, BUSY)]
