@@ -136,6 +136,17 @@ async def test_an_event_is_sent_with_the_last_payload_as_a_start(tmp_path: Path)
         await expect(page.locator("#panel .stack")).to_contain_text("send_invoice")
 
 
+async def test_events_that_start_nothing_are_seen_as_they_come(tmp_path: Path) -> None:
+    async with shown(tmp_path, ELSEWHERE) as (running, page):
+        await page.locator("live-page[data-connected]").wait_for()
+        await running.send("nobody/listens", {"id": 1})
+        await expect(page.locator("tbody tr")).to_have_count(1)
+        await expect(page.locator("tbody tr")).to_contain_text("nothing")
+        await running.send("nobody/listens", {"id": 2})
+        await page.get_by_role("button", name="1 new").click()
+        await expect(page.locator("tbody tr")).to_have_count(2)
+
+
 async def test_a_run_is_cancelled(tmp_path: Path) -> None:
     async with shown(tmp_path, ELSEWHERE) as (running, page):
         run_id = await waiting_run(running)

@@ -1,4 +1,7 @@
-"""Which runs changed, for whoever watches: a numbered list in memory, bounded; written on hot paths, so it only notes ids."""
+"""Which runs changed, for whoever watches: a numbered list in memory, bounded; written on hot paths, so it only notes ids.
+
+An event that begins no run is noted by its own id.
+"""
 
 import asyncio
 import contextlib

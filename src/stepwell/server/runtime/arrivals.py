@@ -60,11 +60,17 @@ class Arrivals:
         def applied(outcomes: list[Outcome]) -> None:
             missed.extend(_missed(commits, begun, outcomes))
             self._observers.received(received, missed)
-            for _, one in missed:
+            told: set[str] = set()
+            for event, one in missed:
                 if one.run_id is not None:
                     self._changes.note(one.run_id)
-            known = [view for index, _, view in begun if outcomes[index] is Outcome.APPLIED]
-            started = [view for view in known if view is not None]
+                    told.add(event.internal_id)
+            known = [(event, view) for index, event, view in begun if outcomes[index] is Outcome.APPLIED]
+            started = [view for _, view in known if view is not None]
+            told |= {event.internal_id for event, view in known if view is not None}
+            for event in received:  # of others a run tells
+                if event.internal_id not in told:
+                    self._changes.note(event.internal_id)
             for view in started:
                 self._actors.adopt(view)
             if len(started) == len(begun):  # else the store knows what each came to: nothing, a run that was there

@@ -9,10 +9,12 @@ class LivePage extends HTMLElement {
     this.known = new Map([...this.querySelectorAll("[data-live]")].map((each) => [each.id, each.outerHTML]));
     this.waiting = [];
     this.changed = new Set();
-    this.timer = 0;
+    this.stale = new Set(); // further parts of a long run whose rows may have changed since they were loaded
+    this.timer = this.scrolled = 0;
     this.button = this.querySelector("[data-fresh]");
     this.button?.addEventListener("click", () => this.showWaiting());
     this.addEventListener("input", (event) => event.target.closest("[data-live]")?.setAttribute("data-dirty", ""));
+    window.addEventListener("scroll", () => this.stale.size && (this.scrolled ||= setTimeout(() => this.catchUp(), PAUSE_MS / 2)), { passive: true });
     if (this.hasAttribute("data-over")) return;
     this.connect();
     if (this.dataset.every) setInterval(() => document.hidden || this.soon(), this.dataset.every * 1000);
@@ -41,14 +43,26 @@ class LivePage extends HTMLElement {
     try {
       const page = await parsed(location.href);
       if (page) this.take(page);
-      const more = this.querySelector("[data-more]")?.dataset.last;
-      const last = more && (await parsed(more));
-      if (last) this.take(last);
+      const parts = [...this.querySelectorAll("[data-part]")].map((row) => row.dataset.part);
+      parts.forEach((part) => this.stale.add(part));
+      await this.catchUp(parts.at(-1)); // what is new comes at its end
       await this.takeOthers(page);
     } catch (problem) {
       console.debug("could not refresh", problem); // the next change, or the reconnection, tries again
     } finally {
       this.timer = 0;
+    }
+  }
+
+  // the further parts that are in view, and this one; the others once they are scrolled to
+  async catchUp(also) {
+    this.scrolled = 0;
+    const begins = [...this.querySelectorAll("[data-part]")];
+    const top = (row) => row?.getBoundingClientRect().top ?? Infinity;
+    const seen = begins.filter((row, at) => row.dataset.part === also || (top(row) < innerHeight && top(begins[at + 1]) > 0));
+    for (const url of seen.map((row) => row.dataset.part)) {
+      const page = this.stale.delete(url) && (await parsed(url));
+      if (page) this.take(page);
     }
   }
 
@@ -83,6 +97,7 @@ class LivePage extends HTMLElement {
     const focused = there.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     const made = document.importNode(part, true);
     keepState(there, made);
+    if (there.dataset.part) made.dataset.part = there.dataset.part;
     const tick = made.querySelector("input[type=checkbox]");
     if (tick) tick.checked = there.querySelector("input[type=checkbox]").checked;
     there.replaceWith(made);

@@ -110,8 +110,8 @@ const further = new IntersectionObserver(async ([seen]) => {
   const rows = page?.querySelector("[data-rows]");
   if (!rows) return;
   const fresh = [...rows.children].filter((row) => !document.getElementById(row.id));
+  if (fresh.length) fresh[0].dataset.part = url;
   document.querySelector("ol[data-rows]").append(...fresh.map((row) => document.importNode(row, true)));
-  nav.dataset.last = url;
   nav.querySelector("[rel=next]")?.remove();
   nav.querySelector(".muted").textContent = `Steps up to ${page.querySelector("[data-more] .muted").textContent.split("–")[1]}`;
   nav.dataset.more = page.querySelector("[data-more]").dataset.more;
