@@ -18,17 +18,27 @@ Claim = tuple[str, str, int]
 
 
 class Place(Protocol):
-    """A database. ``rows`` has ``{s}`` in the place of the schema."""
+    """A database. ``rows`` has ``{s}`` in the place of the schema; ``env``: what processes are told of it."""
 
     url: str
     shared: bool
+
+    @property
+    def env(self) -> dict[str, str]: ...
 
     async def rows(self, sql: str) -> list[Any]: ...
 
 
 class Postgres(NamedTuple):
+    """``proxy``: the URL of one through which processes go."""
+
     url: str
     shared: bool = True
+    proxy: str = ""
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"STEPWELL_DB": self.proxy, "STEPWELL_DB_LISTEN": self.url} if self.proxy else {"STEPWELL_DB": self.url}
 
     async def rows(self, sql: str) -> list[Any]:
         conn = await connect(self.url)
@@ -45,6 +55,10 @@ class SQLite(NamedTuple):
     @property
     def url(self) -> str:
         return f"sqlite:///{self.path}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"STEPWELL_DB": self.url}
 
     async def rows(self, sql: str) -> list[Any]:
         connection = sqlite3.connect(self.path)

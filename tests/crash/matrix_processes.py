@@ -93,8 +93,8 @@ class Server(Process):
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self, *more: str, **env: str) -> None:
-        argv = ["serve", "--port", str(self.port), "--db", self._place.url, "--allow", "127.0.0.0/8"]
-        self.begin([*argv, "--retry-interval", "50ms", *more], {**KEYS, **env})
+        argv = ["serve", "--port", str(self.port), "--allow", "127.0.0.0/8", "--retry-interval", "50ms"]
+        self.begin([*argv, *more], {**KEYS, **self._place.env, **env})
 
     async def ready(self) -> None:
         """Wait until it knows the functions."""
