@@ -19,7 +19,8 @@ from stepwell.server.store.postgres import PostgresStore
 from stepwell.server.store.postgres import rekey as rekeying
 from stepwell.server.store.postgres.connect import connect
 from stepwell.server.store.rekeying import Rekeyed, rekey_postgres
-from stepwell.server.store.sealed import KEY_MARK, SealedStore
+from stepwell.server.store.sealed import SealedStore
+from stepwell.server.store.sealed_keys import KEY_MARK
 from stepwell.server.store.sealed_records import piece_place
 from stepwell.testing.platform.body_conformance import append, claimed, keep
 from stepwell.testing.platform.postgres import clean_database

@@ -1,11 +1,20 @@
 """Records as a store keeps them that may not read them: what belongs to the user sealed, each value for its place."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import msgspec
 from msgspec.structs import replace
 
-from stepwell.core.model import Attempt, Item, Run, Step, StoredEvent
+from stepwell.core.model import Attempt, Item, Run, RunView, Step, StoredEvent
 from stepwell.server.crypto.seal import CannotOpen, Sealer
+from stepwell.server.store.base import StoreError
+from stepwell.server.store.codec import build_view
 
+_T = TypeVar("_T")
+
+IN_A_THREAD = 1024 * 1024
+"""Bodies from this size on are sealed and opened in a thread."""
 _EVENT = b"event"
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -21,11 +30,6 @@ def seal_event(keys: Sealer, event: StoredEvent) -> StoredEvent:
 def open_event(keys: Sealer, event: StoredEvent) -> StoredEvent:
     """The event as it was. Raises :class:`CannotOpen`, as all that open do."""
     return replace(event, body=keys.open(event.body, _EVENT))
-
-
-def open_event_body(keys: Sealer, body: bytes) -> bytes:
-    """The same for a body alone."""
-    return keys.open(body, _EVENT)
 
 
 def seal_run(keys: Sealer, run: Run) -> Run:
@@ -69,6 +73,12 @@ def open_step(keys: Sealer, step: Step) -> Step:
     return replace(step, memo=memo, info=info, attempts=attempts)
 
 
+def open_view(keys: Sealer, view: RunView) -> RunView:
+    """The run as it was, with its events and steps."""
+    events = [keys.open(event, _EVENT) for event in view.events]
+    return build_view(open_run(keys, view.run), events, [open_step(keys, step) for step in view.steps.values()])
+
+
 def seal_item(keys: Sealer, item: Item) -> Item:
     """The item, its payload sealed."""
     if item.payload is None:
@@ -86,6 +96,14 @@ def open_item(keys: Sealer, item: Item, *, lenient: bool = False) -> Item:
         if lenient:
             return item
         raise
+
+
+def opening(work: Callable[[], _T]) -> _T:
+    """What ``work`` opens. Raises StoreError where it does not open, or is not what it should be."""
+    try:
+        return work()
+    except (CannotOpen, msgspec.DecodeError) as problem:
+        raise StoreError(f"The database can not be read: {problem}.") from None
 
 
 def piece_place(ref: str, start: int) -> bytes:

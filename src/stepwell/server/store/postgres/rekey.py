@@ -17,7 +17,7 @@ from stepwell.server.store.codec import decode_event, decode_item, decode_run, d
 from stepwell.server.store.postgres.connect import Conn, Pool
 from stepwell.server.store.postgres.failures import TRY_AGAIN, explained
 from stepwell.server.store.postgres.queries import SQL, Row, columns
-from stepwell.server.store.sealed import KEY_MARK
+from stepwell.server.store.sealed_keys import KEY_MARK
 
 _ROWS = 200
 _TRIES = 20

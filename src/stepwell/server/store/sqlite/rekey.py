@@ -15,7 +15,7 @@ from stepwell.server.crypto.seal import CannotOpen, Sealer
 from stepwell.server.store import reseal
 from stepwell.server.store.base import StoreError
 from stepwell.server.store.codec import decode_event, decode_item, decode_run, decode_step, encode
-from stepwell.server.store.sealed import KEY_MARK
+from stepwell.server.store.sealed_keys import KEY_MARK
 from stepwell.server.store.sqlite.bodyfiles import BodyFiles
 from stepwell.server.store.sqlite.connect import connect_writer
 from stepwell.server.store.sqlite.failures import explained
