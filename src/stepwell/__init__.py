@@ -41,7 +41,8 @@ from stepwell.sdk.middleware import (
 )
 from stepwell.sdk.secrets import secret
 from stepwell.sdk.signals import Signal
-from stepwell.sdk.steps import Step, StepSync
+from stepwell.sdk.steps import Step
+from stepwell.sdk.steps_sync import StepSync
 from stepwell.sdk.triggers import TriggerCron, TriggerEvent
 from stepwell.wire.constants import CALLBACK_URL
 

@@ -14,7 +14,8 @@ from stepwell.wire.calls import CallRequest
 if TYPE_CHECKING:
     from stepwell.sdk.functions import Function
     from stepwell.sdk.group import Group, GroupSync
-    from stepwell.sdk.steps import Step, StepSync
+    from stepwell.sdk.steps import Step
+    from stepwell.sdk.steps_sync import StepSync
 
 Logger = logging.LoggerAdapter[logging.Logger]
 

@@ -12,7 +12,8 @@ from stepwell.sdk.generics import D
 if TYPE_CHECKING:
     from stepwell.sdk.context import Context, ContextSync
     from stepwell.sdk.functions import Function
-    from stepwell.sdk.steps import Step, StepSync
+    from stepwell.sdk.steps import Step
+    from stepwell.sdk.steps_sync import StepSync
 
     T = TypeVar("T")
 

@@ -12,7 +12,8 @@ from stepwell.errors import StepUsageError
 
 if TYPE_CHECKING:
     from stepwell.sdk.chain import Chain
-    from stepwell.sdk.steps import Step, StepSync
+    from stepwell.sdk.steps import Step
+    from stepwell.sdk.steps_sync import StepSync
 
 
 class Scope:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from stepwell.errors import StepUsageError
 from stepwell.sdk.scope import SCOPE, RunScope, StepBody
-from stepwell.sdk.steps import Step, StepSync
+from stepwell.sdk.steps import Step
+from stepwell.sdk.steps_sync import StepSync
 
 
 def durable_step(*, plain_allowed: bool) -> Step | StepSync | None:

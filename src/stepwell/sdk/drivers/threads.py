@@ -21,7 +21,7 @@ from stepwell.sdk.drivers.pool import Pool
 from stepwell.sdk.group import GroupSync
 from stepwell.sdk.machine import Machine, StepCall
 from stepwell.sdk.scope import SCOPE, TRACE, RunScope
-from stepwell.sdk.steps import StepSync
+from stepwell.sdk.steps_sync import StepSync
 from stepwell.sdk.stored import LoadBody, loader, parts, whole
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
 from stepwell.wire.constants import REQUEST_VERSION
