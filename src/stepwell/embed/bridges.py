@@ -28,7 +28,7 @@ class Live:
         return self._channel.broken
 
     async def read(self, offset: int) -> bytes:
-        """What there is from ``offset`` on, once there is something; empty at the end."""
+        """The bytes from ``offset`` on, once there are some. Empty: nothing more comes from here."""
         return await self._host.ask(self._channel.read(offset))
 
 

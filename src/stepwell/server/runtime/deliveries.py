@@ -1,4 +1,4 @@
-"""Hands events to what waits for them: work items, so that none is lost, whoever stored it."""
+"""Hands events to what waits for them: work items, so that none is lost, whoever stored it. And signals, at once."""
 
 import asyncio
 import logging
@@ -11,10 +11,11 @@ from msgspec.structs import replace
 from stepwell.core.cel.keys import event_keys
 from stepwell.core.model import Item, ItemRef, StoredEvent, Wait
 from stepwell.core.outputs import Commit
+from stepwell.core.signals import sent
 from stepwell.core.waits import delivered, meets, woken
 from stepwell.server.clock import Clock
 from stepwell.server.runtime.committer import Committer
-from stepwell.server.store.base import Store, StoreError, WaitQuery
+from stepwell.server.store.base import Outcome, Store, StoreError, WaitQuery
 from stepwell.wire.jsons import decode
 
 logger = logging.getLogger("stepwell.engine")
@@ -74,6 +75,14 @@ class Deliveries:
         finally:
             self._running = False
             self.committer.wake()
+
+    async def signal(self, signal: str, data: bytes) -> str | None:
+        """Wake the step that waits for the signal, with JSON data; its run. None where none waits. Raises StoreError."""
+        while (wait := await self._store.find_signal(signal)) is not None:
+            outcomes = await self.committer.write([sent(wait, data, self._clock.now())])
+            if outcomes == [Outcome.APPLIED]:
+                return wait.run_id
+        return None
 
     async def _round(self) -> None:
         batch = self._pending[:_ROUND]

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from stepwell.core.flow.gates import Shut
 from stepwell.core.flow.holding import Holding
 from stepwell.core.flow.hosts import NO_RULES, HostRules
-from stepwell.core.inputs import CalledBack, Cancelled, Checkpointed, Env, Input, Poked
+from stepwell.core.inputs import CalledBack, Env, Poked
 from stepwell.core.model import Item, Run, RunStatus, RunView, StoredEvent
 from stepwell.core.propagation import PassedOn
-from stepwell.core.reruns import CannotRerun
-from stepwell.core.signals import sent
 from stepwell.core.unstarted import Unstarted, found, place
 from stepwell.server.caller.base import Caller
 from stepwell.server.changes import Changes
@@ -26,7 +24,7 @@ from stepwell.server.runtime.afar import Afar
 from stepwell.server.runtime.apps import Apps
 from stepwell.server.runtime.arrivals import Arrivals
 from stepwell.server.runtime.cancelling import Cancelling
-from stepwell.server.runtime.committer import ANSWER_S, Committer, Unstorable, slow
+from stepwell.server.runtime.committer import Committer
 from stepwell.server.runtime.crons import Crons
 from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.runtime.election import Election
@@ -34,7 +32,7 @@ from stepwell.server.runtime.gatherings import Gatherings
 from stepwell.server.runtime.ids import Ids
 from stepwell.server.runtime.leases import Leases
 from stepwell.server.runtime.pausing import Pausing
-from stepwell.server.runtime.peers import Peers, has_call, wait_ended
+from stepwell.server.runtime.peers import Peers, wait_ended
 from stepwell.server.runtime.post import PeerPost
 from stepwell.server.runtime.presence import About, Presence
 from stepwell.server.runtime.recent import Recent
@@ -42,6 +40,7 @@ from stepwell.server.runtime.registry import Registry
 from stepwell.server.runtime.retention import Retention
 from stepwell.server.runtime.starter import Starter
 from stepwell.server.runtime.syncs import AppState, Syncs
+from stepwell.server.runtime.telling import Telling
 from stepwell.server.runtime.waiting import Waiting
 from stepwell.server.runtime.worker import Worker
 from stepwell.server.store.base import (
@@ -51,14 +50,12 @@ from stepwell.server.store.base import (
     AppRecord,
     Counts,
     EventQuery,
-    Outcome,
     RunQuery,
     Store,
     WorkerRecord,
 )
 from stepwell.server.store.carrying import carrier_of
 from stepwell.server.telemetry.observers import Observers
-from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.events import IncomingEvent
 from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.functions import FunctionConfig, Registration
@@ -140,6 +137,7 @@ class Engine:
         )
         self._gatherings = Gatherings(store, self._starter, self._env)
         self.worker.gatherings = self._gatherings
+        self._telling = Telling(store, self._env, self._starter, self._gatherings, self._actors, self._committer)
         self._leases = Leases(store, self._clock, owner, self._committer)
         self._presence = Presence(store, self._clock, owner, self._here)
         self.crons = Crons(self.registry.crons, self._clock, self._arrivals.tick, lambda: self.election.leads)
@@ -269,34 +267,14 @@ class Engine:
 
     async def cancel(self, run_id: str) -> bool:
         """End the run now; False when it is unknown or has ended."""
-        actor = (await self._actors.get([run_id])).get(run_id)
-        gathering = actor is not None and actor.view.run.gathering
-        steps = await self._gatherings.waiting_steps(run_id) if gathering else ()
-        return await self._tell(run_id, Cancelled("cancelled through the API", steps))
+        return await self._telling.cancel(run_id)
 
     async def rerun(
         self, run_id: str, from_step: str | None = None, args: Sequence[object] | None = None
     ) -> str | None:
         """Begin the run anew (``core.reruns``): the new run's id; None when it is unknown. Raises CannotRerun, StoreError."""
         old = await self.view(run_id)
-        if old is None:
-            return None
-        event = await self.store.get_event(old.run.event_ids[0]) if old.run.event_ids else None
-        if event is None:
-            raise CannotRerun(f"The event that started run {run_id} is gone.")
-        view, commit = self._starter.again(self._env(), old, event, from_step, args)
-
-        def applied(outcomes: list[Outcome]) -> None:
-            if outcomes[0] is Outcome.APPLIED:
-                self._actors.adopt(view)
-
-        try:
-            outcomes = await self._committer.write([commit], applied)
-        except Unstorable as problem:
-            raise CannotRerun(f"The run {problem}") from problem
-        if outcomes[0] is Outcome.CONFLICT:
-            raise CannotRerun(f"The run {run_id} is gone: it was older than runs are kept.")
-        return view.run.run_id
+        return None if old is None else await self._telling.rerun(old, from_step, args)
 
     async def jobs(self, run_id: str) -> list[Item]:
         """The work items of a run, by due time."""
@@ -308,33 +286,19 @@ class Engine:
 
     async def poke(self, run_id: str) -> bool:
         """Have the app called for the run: it has found something new on its own."""
-        return await self._tell(run_id, Poked())
+        return await self._telling.tell(run_id, Poked())
 
     async def called_back(self, run_id: str, step_id: str, response: FetchResponse) -> bool:
         """Record the request that a step waits for; False when it came too late."""
-        return await self._tell(run_id, CalledBack(step_id, response))
+        return await self._telling.tell(run_id, CalledBack(step_id, response))
 
     async def signal(self, signal: str, data: bytes) -> str | None:
         """Wake the step that waits for the signal, with JSON data; its run. None where none waits. Raises StoreError."""
-        while (wait := await self.store.find_signal(signal)) is not None:
-            outcomes = await self._committer.write([sent(wait, data, self._clock.now())])
-            if outcomes == [Outcome.APPLIED]:
-                return wait.run_id
-        return None
+        return await self._deliveries.signal(signal, data)
 
     async def checkpoint(self, run_id: str, ops: Sequence[Op], generation: int) -> str:
         """Record steps of a call in flight: "ok", "stale" (another call has taken over) or "unknown"."""
-        actor = (await self._actors.get([run_id])).get(run_id)
-        if actor is None:
-            return "unknown"
-        work = actor.inflight.get(DISCOVERY)
-        if (
-            generation
-            and (work is None or work.item.claim != generation)
-            and not await has_call(self.store, run_id, generation)
-        ):
-            return "stale"
-        return "ok" if await self._tell(run_id, Checkpointed(ops)) else "stale"
+        return await self._telling.checkpoint(run_id, ops, generation)
 
     async def wait_run(self, run_id: str, timeout_s: float) -> RunView | None:
         """The run once it has ended, or as it is when time runs out."""
@@ -384,18 +348,6 @@ class Engine:
     async def counts(self) -> Counts:
         """Figures for health."""
         return await self.store.counts()
-
-    async def _tell(self, run_id: str, given: Input) -> bool:
-        actor = (await self._actors.get([run_id])).get(run_id)
-        if actor is None:
-            return False
-        recorded: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._actors.give(actor, given, recorded)
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                return await recorded
-        except TimeoutError:
-            raise slow() from None
 
     def _ended(self, run: Run) -> None:
         """A run that completed has told the app's side itself by returning."""
