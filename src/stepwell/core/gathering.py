@@ -7,24 +7,13 @@ from stepwell.core.flow.entrance import Entrance
 from stepwell.core.inputs import Env, Ready
 from stepwell.core.model import Item, ItemRef, Run, StoredEvent
 from stepwell.core.outputs import Admission, Batched, Commit, Debounced, Joining, Release, Single
-from stepwell.core.runs import parent_step, rate_limit, run_key, skipped
+from stepwell.core.runs import header, parent_step, rate_limit, run_key, skipped
 
 
 def gather(env: Env, *, run_id: str, app_id: str, function_id: str, event: StoredEvent, enter: Entrance) -> Commit:
     """The commit with which ``event`` joins the run that waits in its debounce or batch, or begins to wait in a new one."""
     bucket = next((found[0] for found in (enter.batch, enter.debounce) if found is not None), "")
-    run = Run(
-        run_id=run_id,
-        function_id=function_id,
-        app_id=app_id,
-        version=1,
-        event_ids=(event.internal_id,),
-        trigger=event.name,
-        gathering=True,
-        queued_at=env.now,
-        buckets=(bucket,),
-        trace=event.trace,
-    )
+    run = replace(header(env, run_id, app_id, function_id, event), gathering=True, buckets=(bucket,))
     key = run_key(env, function_id, event, run_id)
     join = Joining(run, event.internal_id, key, event.ts, len(event.body), parent_step(event))
     if enter.batch is not None:

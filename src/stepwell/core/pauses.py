@@ -2,10 +2,12 @@
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from stepwell.core.inputs import Env
-from stepwell.core.model import Run, RunKey, StoredEvent
+from stepwell.core.model import RunKey, StoredEvent
 from stepwell.core.outputs import Commit
-from stepwell.core.runs import KEY_LIFETIME_MS, not_begun, parent_step
+from stepwell.core.runs import KEY_LIFETIME_MS, header, not_begun, parent_step
 
 REASON: Final = "paused"
 _SKIP: Final = ":paused:"
@@ -14,17 +16,7 @@ _SKIP: Final = ":paused:"
 
 def skip(env: Env, *, run_id: str, app_id: str, function_id: str, event: StoredEvent) -> Commit:
     """The record that ``event`` came while the function was paused: a skipped run. Who invoked the function is told."""
-    run = Run(
-        run_id=run_id,
-        function_id=function_id,
-        app_id=app_id,
-        version=1,
-        event_ids=(event.internal_id,),
-        trigger=event.name,
-        parent=parent_step(event),
-        queued_at=env.now,
-        trace=event.trace,
-    )
+    run = replace(header(env, run_id, app_id, function_id, event), parent=parent_step(event))
     once = RunKey(_SKIP + function_id, event.internal_id, env.now + KEY_LIFETIME_MS)
     made = not_begun(run, env, REASON, "InvokedFunctionPaused", sentence(function_id))
     return Commit(now=env.now, key=once, run=made.run, more=made.more)

@@ -49,7 +49,7 @@ def rerun(
     view.apply(run, steps)
     admit = tuple(_alone(each, run) for each in commit.admit)
     needs = old.run.run_id
-    return view, replace(commit, run=replace(run), key=None, steps=tuple(steps), admit=admit, needs=needs)
+    return view, replace(commit, run=run, key=None, steps=tuple(steps), admit=admit, needs=needs)
 
 
 def find_step(view: RunView, text: str) -> Step:

@@ -34,25 +34,18 @@ def start(
 
     A commit that turns out DUPLICATE means that this event has had its run already; REFUSED, that ``enter`` stops it.
     """
-    run = Run(
-        run_id=run_id,
-        function_id=function_id,
-        app_id=app_id,
-        version=1,
-        event_ids=(event.internal_id,),
+    run = replace(
+        header(env, run_id, app_id, function_id, event),
         limits=rules.limits,
         paces=rules.paces,
         max_attempts=attempts,
-        trigger=event.name,
         parent=parent_step(event),
         discovering=True,
-        queued_at=env.now,
         cancels=len(cancel),
         priority_ms=max(0, rules.priority_ms),
         start_ms=rules.start_ms,
         finish_ms=rules.finish_ms,
         buckets=(enter.single[0],) if enter.single else (),
-        trace=event.trace,
     )
     due_at = start_time(env, event)
     item = Item(
@@ -66,7 +59,7 @@ def start(
     )
     commit = Commit(
         now=env.now,
-        run=replace(run),
+        run=run,
         expected=None,
         key=run_key(env, function_id, event, run_id),
         put=(item, *start_timer(run, max(due_at, item.due_at))),
@@ -74,6 +67,20 @@ def start(
         admit=(*rate_limit(enter, run, env), *singleton(enter, run, env)),
     )
     return RunView(run=run, events=[event.body]), commit
+
+
+def header(env: Env, run_id: str, app_id: str, function_id: str, event: StoredEvent) -> Run:
+    """What every new run has, however it begins."""
+    return Run(
+        run_id=run_id,
+        function_id=function_id,
+        app_id=app_id,
+        version=1,
+        event_ids=(event.internal_id,),
+        trigger=event.name,
+        queued_at=env.now,
+        trace=event.trace,
+    )
 
 
 def holds(key: RunKey, run: Run | None, now: int) -> bool:

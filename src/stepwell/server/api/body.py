@@ -1,11 +1,14 @@
-"""Reading a request body: bounded in size and in time."""
+"""Reading a request body: bounded in size and in time; and the JSON of it."""
 
 import asyncio
-from typing import cast
+from typing import TypeVar, cast
 
 from starlette.types import Receive, Scope
 
 from stepwell.server.api.problems import Problem
+from stepwell.wire.jsons import decode_as
+
+T = TypeVar("T")
 
 READ_TIMEOUT_S = 60.0
 """How long a client may take to send its body, seconds."""
@@ -34,6 +37,14 @@ async def read_body(scope: Scope, receive: Receive, limit: int, timeout_s: float
             return await _collect(receive, limit)
     except TimeoutError:
         raise Problem(408, f"The request body did not arrive within {timeout_s:g} seconds.") from None
+
+
+def parse(body: bytes, kind: type[T], what: str, way_out: str = "") -> T:
+    """The JSON of a body. Raises :class:`Problem` 400 with a sentence: ``what`` (``The pause is``) not understood, and why."""
+    try:
+        return decode_as(body, kind)
+    except ValueError as problem:
+        raise Problem(400, f"{what} not understood: {problem}{way_out}.") from None
 
 
 async def _collect(receive: Receive, limit: int) -> bytes:

@@ -12,7 +12,7 @@ from stepwell.core.cel import compile as compile_expression
 from stepwell.core.model import Cancellation
 from stepwell.core.triggers import EVENT_ONLY
 from stepwell.server.api.auth import require_bearer
-from stepwell.server.api.body import read_body
+from stepwell.server.api.body import parse, read_body
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem, wrapped
 from stepwell.server.api.queries import ulid_param
@@ -98,10 +98,7 @@ class Cancellations:
 
 
 def _read(body: bytes) -> _Wire:
-    try:
-        asked = msgspec.json.decode(body, type=_Wire)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
-        raise Problem(400, f"The cancellation is not understood: {problem}.") from None
+    asked = parse(body, _Wire, "The cancellation is")
     if not asked.app_id or not asked.function_id:
         raise Problem(400, "A cancellation needs app_id and function_id.")
     return asked

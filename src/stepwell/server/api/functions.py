@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stepwell.server.api.auth import require_bearer
-from stepwell.server.api.body import read_body
+from stepwell.server.api.body import parse, read_body
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem, wrapped
 from stepwell.server.api.render import Json, instant
@@ -59,7 +59,7 @@ class Functions:
         """Paused when this answers. 404 for a function that is not known."""
         require_bearer(self._settings, request.scope)
         function_id = str(request.path_params["function_id"])
-        wanted = _read(await read_body(request.scope, request.receive, _MAX_BODY))
+        wanted = _wanted(await read_body(request.scope, request.receive, _MAX_BODY))
         try:
             made = await self._engine.pausing.pause(function_id, cancel_running=wanted.cancel_running)
         except LookupError:
@@ -88,11 +88,6 @@ def unknown_function(function_id: str) -> Problem:
     return Problem(404, f"There is no function {function_id[:80]!r}.", code="function_unknown")
 
 
-def _read(body: bytes) -> _Wanted:
-    if not body.strip():
-        return _Wanted()
-    try:
-        return msgspec.json.decode(body, type=_Wanted)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
-        message = f'The pause is not understood: {problem}; send {{"cancel_running": true}}, or nothing.'
-        raise Problem(400, message) from None
+def _wanted(body: bytes) -> _Wanted:
+    way_out = '; send {"cancel_running": true}, or nothing'
+    return parse(body, _Wanted, "The pause is", way_out) if body.strip() else _Wanted()

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from stepwell.server.api.auth import require_bearer
-from stepwell.server.api.body import READ_TIMEOUT_S, header, read_body
+from stepwell.server.api.body import READ_TIMEOUT_S, header, parse, read_body
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem, bare
 from stepwell.server.realtime.hub import Subscription, closing
@@ -208,10 +208,7 @@ async def _gone(socket: WebSocket) -> None:
 
 
 def _asked(body: bytes) -> list[Topic]:
-    try:
-        topics = msgspec.json.decode(body, type=list[Topic])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
-        raise Problem(400, f"The topics are not understood: {problem}.") from None
+    topics = parse(body, list[Topic], "The topics are")
     if not topics or len(topics) > _MAX_TOPICS or not all(topic.channel and topic.name for topic in topics):
         raise Problem(400, f"Name 1 to {_MAX_TOPICS} topics, each with its `channel` and its `name`.")
     return topics

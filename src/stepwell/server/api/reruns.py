@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from stepwell.core.reruns import CannotRerun
 from stepwell.server.api.auth import require_bearer
-from stepwell.server.api.body import read_body
+from stepwell.server.api.body import parse, read_body
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem, wrapped
 from stepwell.server.api.queries import ulid_param
@@ -50,10 +50,5 @@ class Reruns:
 
 def parse_wanted(body: bytes) -> Wanted:
     """Read the body. Raises :class:`Problem` 400."""
-    if not body.strip():
-        return Wanted()
-    try:
-        return msgspec.json.decode(body, type=Wanted)
-    except (msgspec.MsgspecError, ValueError) as error:
-        message = f'The re-run is not understood: {error}; send {{"from_step": "id", "input": [...]}}, or nothing.'
-        raise Problem(400, message) from None
+    way_out = '; send {"from_step": "id", "input": [...]}, or nothing'
+    return parse(body, Wanted, "The re-run is", way_out) if body.strip() else Wanted()

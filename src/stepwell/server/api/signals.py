@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stepwell.server.api.auth import require_bearer
-from stepwell.server.api.body import read_body
+from stepwell.server.api.body import parse, read_body
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem, wrapped
 from stepwell.server.settings import Settings
@@ -42,11 +42,8 @@ class Signals:
 
 
 def _read(body: bytes) -> _Wire:
-    try:
-        asked = msgspec.json.decode(body, type=_Wire)
-        msgspec.json.decode(asked.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
-        raise Problem(400, f"The signal is not understood: {problem}.") from None
+    asked = parse(body, _Wire, "The signal is")
+    parse(bytes(asked.data), object, "The signal is")
     if not asked.signal:
         raise Problem(400, "The signal has no name: give it as `signal`.")
     if len(bytes(asked.data)) > MAX_STEP_OUTPUT:
