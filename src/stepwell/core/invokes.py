@@ -9,8 +9,6 @@ from stepwell.core.outputs import Commit, SystemEvent
 from stepwell.wire.errors import ErrorInfo, parse_error
 from stepwell.wire.events import INVOKED
 
-_YEAR_MS = 365 * 24 * 3600 * 1000
-
 
 class BadInvoke(ValueError):
     """The step does not say what to invoke."""

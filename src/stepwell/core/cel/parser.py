@@ -32,7 +32,6 @@ _POWER: Final = (
     | {"+": 4, "-": 4, "*": 5, "/": 5, "%": 5}
 )
 _WORDS: Final = {"true": True, "false": False, "null": None}
-_UNARY_POWER: Final = 6
 
 
 def parse(text: str, variables: frozenset[str]) -> Node:

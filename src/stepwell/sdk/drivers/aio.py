@@ -1,7 +1,6 @@
 """The driver for a user's event loop: call requests in, answers out, suspended executions kept in between."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context, copy_context
 from typing import Any, cast
@@ -29,8 +28,6 @@ from stepwell.sdk.stored import LoadBody
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
 from stepwell.wire.constants import REQUEST_VERSION
 from stepwell.wire.ops import Opcode
-
-_log = logging.getLogger("stepwell")
 
 
 class Executor:

@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope
 
 from stepwell.server.api.auth import require_bearer
 from stepwell.server.api.body import read_body
-from stepwell.server.api.facade import CHECKPOINT_STALE, CHECKPOINT_UNKNOWN, EngineFacade
+from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem
 from stepwell.server.settings import Settings
 from stepwell.wire.answers import parse_ops
@@ -51,9 +51,9 @@ class Checkpoint:
             raise Problem(400, f"{run_id!r} is not a run id.")
         report = parse_report(await read_body(scope, receive, MAX_REQUEST_BYTES), run_id)
         said = await self._engine.checkpoint(run_id, report.steps, report.generation)
-        if said == CHECKPOINT_UNKNOWN:
+        if said == "unknown":
             raise Problem(404, f"There is no run {run_id}.", code="run_unknown")
-        if said == CHECKPOINT_STALE:
+        if said == "stale":
             raise Problem(409, f"Another call of run {run_id} has taken over.", code="stale")
 
 

@@ -16,10 +16,6 @@ from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.functions import FunctionConfig, Registration
 from stepwell.wire.ops import Op
 
-CHECKPOINT_OK = "ok"
-CHECKPOINT_STALE = "stale"
-CHECKPOINT_UNKNOWN = "unknown"
-
 
 class CancellationsFacade(Protocol):
     """Many runs ended at once."""

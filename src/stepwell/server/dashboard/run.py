@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from typing import cast
-from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -143,11 +142,6 @@ def parse_args(text: str) -> list[object] | None:
     if not isinstance(found, list):
         raise Problem(400, 'The input has to be an array of arguments, such as [{"id": 7}].')
     return cast("list[object]", found)
-
-
-def step_url(run_id: str, step_id: str) -> str:
-    """The way to a step from the first page."""
-    return f"runs/{run_id}?step={quote(step_id)}"
 
 
 def _first(request: Request, ordered: list[Step], chosen: Step | None) -> int:
