@@ -29,11 +29,7 @@ def fetched(draft: Draft, given: Fetched) -> None:
         return
     request = request_of(item)
     env = draft.env
-    paced = next((pace for pace in item.paces if pace.slows or pace.breaker is not None), None)
-    if paced is not None and not _expired(item, given.started_at):
-        seen = observed(paced, given.outcome, asked_delay(given.outcome, env.now), given.started_at)
-        if seen is not None:
-            draft.observe(seen)
+    _observe(draft, given)
     if isinstance(given.outcome, FetchResponse) and given.outcome.onward:
         _hop(draft, step, given, hop_to(request, given.outcome))
         return
@@ -48,12 +44,7 @@ def fetched(draft: Draft, given: Fetched) -> None:
         env.flat_retry_ms,
     )
     if isinstance(verdict, FetchRetry):
-        step = _attempted(step, given, env.now, verdict.delay_ms, verdict.reason)
-        due = env.now + verdict.delay_ms
-        draft.save(replace(step, status=StepStatus.RETRYING, due_at=due))
-        limits, paces = env.hosts.admission(draft.run.limits, draft.run.paces, host_of(request.url))
-        again = replace(item, attempt=item.attempt + 1, due_at=due, claim=0, rescues=0, limits=limits, paces=paces)
-        draft.put(again)
+        _retry(draft, _attempted(step, given, env.now, verdict.delay_ms, verdict.reason), item, request, verdict)
         return
     asked = step.attempt + 1 - item.attempt
     sent_at = given.started_at if step.started_at is None else step.started_at
@@ -67,6 +58,23 @@ def fetched(draft: Draft, given: Fetched) -> None:
         _await_callback(draft, step, item, until)
         return
     _end(draft, step, item.attempt + 1, request, poll or verdict.outcome, item)
+
+
+def _observe(draft: Draft, given: Fetched) -> None:
+    """What the host's pace learns from the attempt; nothing from one that was only told of its deadline."""
+    paced = next((pace for pace in given.item.paces if pace.slows or pace.breaker is not None), None)
+    if paced is None or _expired(given.item, given.started_at):
+        return
+    seen = observed(paced, given.outcome, asked_delay(given.outcome, draft.env.now), given.started_at)
+    if seen is not None:
+        draft.observe(seen)
+
+
+def _retry(draft: Draft, step: Step, item: Item, request: FetchRequest, verdict: FetchRetry) -> None:
+    due = draft.env.now + verdict.delay_ms
+    draft.save(replace(step, status=StepStatus.RETRYING, due_at=due))
+    limits, paces = draft.env.hosts.admission(draft.run.limits, draft.run.paces, host_of(request.url))
+    draft.put(replace(item, attempt=item.attempt + 1, due_at=due, claim=0, rescues=0, limits=limits, paces=paces))
 
 
 def _hop(draft: Draft, step: Step, given: Fetched, following: FetchRequest | FetchBroken) -> None:
