@@ -222,7 +222,11 @@ class Draft:
             f"the function returned {len(output)} bytes, more than the {MAX_STEP_OUTPUT} that it may return: "
             "store the data elsewhere and return a reference to it"
         )
-        self.finish(RunStatus.FAILED, msgspec.json.encode(ErrorInfo(name="OutputTooLarge", message=message)))
+        self.fail("OutputTooLarge", message)
+
+    def fail(self, name: str, message: str) -> None:
+        """End the run with an error of the platform's own."""
+        self.finish(RunStatus.FAILED, msgspec.json.encode(ErrorInfo(name=name, message=message)))
 
     def finish(self, status: RunStatus, output: bytes) -> None:
         """End the run, and drop whatever it still had to do."""

@@ -67,7 +67,7 @@ def _bound(draft: Draft) -> None:
             f"the results of the run's steps have {size} bytes, more than the {MAX_RUN_BYTES} that a run may keep: store "
             "large data elsewhere and return references to it, or split the work over several runs"
         )
-        draft.finish(RunStatus.FAILED, msgspec.json.encode(ErrorInfo(name="StateTooLarge", message=message)))
+        draft.fail("StateTooLarge", message)
 
 
 def _take(draft: Draft, given: Input) -> None:
@@ -112,7 +112,7 @@ def _broken(draft: Draft, given: Broken) -> None:
         return
     if given.item is not None and given.item.kind is WorkKind.START:
         draft.header(parents=waiting_steps_of(given.item))
-    draft.finish(RunStatus.FAILED, msgspec.json.encode(ErrorInfo(name=given.name, message=given.message)))
+    draft.fail(given.name, given.message)
 
 
 def _poked(draft: Draft) -> None:

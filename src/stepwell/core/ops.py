@@ -10,8 +10,8 @@ from stepwell.core.draft import Draft
 from stepwell.core.fetches import prepare
 from stepwell.core.flow.hosts import host_of
 from stepwell.core.groups import completed, joins_group, open_group
-from stepwell.core.invokes import invoke
-from stepwell.core.model import Body, Item, RunStatus, Step, StepStatus, WorkKind
+from stepwell.core.invokes import failure, invoke
+from stepwell.core.model import Body, Item, Step, StepStatus, WorkKind
 from stepwell.core.requestcopies import copied
 from stepwell.core.signals import begun, wait_for_signal
 from stepwell.core.stepcalls import step_failed
@@ -19,7 +19,6 @@ from stepwell.core.waits import hopeless, wait_for_event
 from stepwell.wire.ai import AI_ERROR, parse_ai_gateway
 from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_STEPS, MAX_WAIT_MS
 from stepwell.wire.durations import parse_duration_or_date
-from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.fetch import FetchRequest
 from stepwell.wire.gateway import BadGateway, parse_gateway
 from stepwell.wire.ops import Op, Opcode, opcode
@@ -91,7 +90,7 @@ def _too_many(draft: Draft, reports: list[tuple[Opcode, Op]]) -> bool:
     if draft.run.steps + new <= MAX_STEPS:
         return False
     message = f"the run has more than {MAX_STEPS} steps: split the work over several runs"
-    draft.finish(RunStatus.FAILED, msgspec.json.encode(ErrorInfo(name="TooManySteps", message=message)))
+    draft.fail("TooManySteps", message)
     return True
 
 
@@ -131,8 +130,7 @@ def _completed(draft: Draft, step: Step, op: Op) -> None:
             f"step {step.name!r} returned {len(data)} bytes, more than the {MAX_STEP_OUTPUT} that a step may return: "
             "store the data elsewhere and return a reference to it"
         )
-        error = msgspec.json.encode(ErrorInfo(name="OutputTooLarge", message=message))
-        completed(draft, draft.end_step(step, b'{"error":' + error + b"}", StepStatus.FAILED))
+        _refuse(draft, step, "OutputTooLarge", message)
         return
     memo = data if opcode(op.op) is Opcode.STEP else b'{"data":' + data + b"}"
     completed(draft, draft.end_step(step, memo, StepStatus.COMPLETED))
@@ -207,7 +205,7 @@ def _wait(draft: Draft, step: Step, op: Op) -> None:
         return
     if delay > 0 and not hopeless(wait):
         draft.wait(wait)
-    draft.work_on(step, WorkKind.TIMER, draft.env.now + min(max(0, delay), MAX_WAIT_MS))
+    _time_out(draft, step, delay)
 
 
 def _signal(draft: Draft, step: Step, op: Op) -> None:
@@ -219,7 +217,7 @@ def _signal(draft: Draft, step: Step, op: Op) -> None:
         return
     if delay > 0:
         draft.follow(begun(wait, step.name, draft.env.now))
-    draft.work_on(step, WorkKind.TIMER, draft.env.now + min(max(0, delay), MAX_WAIT_MS))
+    _time_out(draft, step, delay)
 
 
 def _invoke(draft: Draft, step: Step, op: Op) -> None:
@@ -230,12 +228,16 @@ def _invoke(draft: Draft, step: Step, op: Op) -> None:
         _refuse(draft, step, "InvalidInvoke", str(problem))
         return
     draft.emit(event)
+    _time_out(draft, step, delay)
+
+
+def _time_out(draft: Draft, step: Step, delay: int) -> None:
+    """A timer ends the step's waiting after ``delay`` ms, a year at the most."""
     draft.work_on(step, WorkKind.TIMER, draft.env.now + min(max(0, delay), MAX_WAIT_MS))
 
 
 def _refuse(draft: Draft, step: Step, name: str, message: str) -> None:
-    error = msgspec.json.encode(ErrorInfo(name=name, message=message))
-    completed(draft, draft.end_step(step, b'{"error":' + error + b"}", StepStatus.FAILED))
+    completed(draft, draft.end_step(step, failure(name, message), StepStatus.FAILED))
 
 
 def _raw(value: msgspec.Raw | None) -> bytes:
