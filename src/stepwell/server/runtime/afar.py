@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 import msgspec
 
 from stepwell.server.post import Post
+from stepwell.server.runtime.loops import end
 from stepwell.server.store.base import StoreError
 from stepwell.server.streams import Channel, Key, Streams
 from stepwell.wire.fetch import FetchResponse
@@ -66,11 +67,7 @@ class Afar:
 
     async def stop(self) -> None:
         """Send nothing more."""
-        tasks = list(self._sending.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=5)
+        await end(list(self._sending.values()))
 
     def tidy(self) -> None:
         """Bodies of processes that are gone break off."""

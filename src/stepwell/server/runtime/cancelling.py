@@ -1,8 +1,5 @@
 """Ends many runs at once: stored first, then gone through in pages, each a work item; and looked at before each call."""
 
-import asyncio
-import logging
-
 from stepwell.core.cancellations import (
     PAGE,
     begin,
@@ -16,11 +13,8 @@ from stepwell.core.model import Cancellation, Item, ItemRef, Run, RunView
 from stepwell.core.outputs import Commit
 from stepwell.server.clock import Clock
 from stepwell.server.runtime.committer import Committer
-from stepwell.server.store.base import RunQuery, Store, StoreError
-
-logger = logging.getLogger("stepwell.engine")
-
-_RETRY_S = 1.0
+from stepwell.server.runtime.loops import until_done
+from stepwell.server.store.base import RunQuery, Store
 
 
 class Cancelling:
@@ -63,16 +57,14 @@ class Cancelling:
 
     async def work(self, item: Item) -> None:
         """One page."""
-        while True:
-            try:
-                commit = await self._page(item)
-                await self.committer.write([commit])
-                break
-            except StoreError as problem:
-                logger.error("%s", problem)
-            await asyncio.sleep(_RETRY_S)
+        commit = await until_done(lambda: self._written(item))
         if not commit.put:
             self._forget(cancellation_of(item.run_id) or "")
+
+    async def _written(self, item: Item) -> Commit:
+        commit = await self._page(item)
+        await self.committer.write([commit])
+        return commit
 
     async def _page(self, item: Item) -> Commit:
         found = [

@@ -1,15 +1,12 @@
 """Starts runs at the times of their crons, in the process that leads; the key of a tick lets it have one, whoever else does."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from stepwell.core.cron import LATE_MS, Agenda, Cron, Tick
 from stepwell.server.clock import Clock
-from stepwell.server.store.base import StoreError
-
-logger = logging.getLogger("stepwell.engine")
+from stepwell.server.runtime.loops import end, survived
 
 _LOOK_S = 10.0
 """The clock is looked at this often: it may be set, and stands still in a sleeping machine for the timers of a loop."""
@@ -47,8 +44,7 @@ class Crons:
     async def stop(self) -> None:
         """End the loop."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=5)
+            await end([self._task])
 
     def refresh(self) -> None:
         """The functions have changed, or the clock, or this process leads now."""
@@ -56,13 +52,9 @@ class Crons:
 
     async def _run(self) -> None:
         while True:
-            try:
+            with survived("crons could not be started"):
                 await self._cycle()
                 continue
-            except StoreError as problem:
-                logger.error("%s", problem)
-            except Exception:
-                logger.exception("crons could not be started")
             await asyncio.sleep(_RETRY_S)
 
     async def _cycle(self) -> None:

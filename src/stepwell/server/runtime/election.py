@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 
 from stepwell.server.clock import Clock
+from stepwell.server.runtime.loops import end, survived
 from stepwell.server.store.base import Store, StoreError
 
 logger = logging.getLogger("stepwell.engine")
@@ -47,8 +48,7 @@ class Election:
         """Lead no longer: another one may at once."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task], timeout=5)
+            await end([task])
         if self._until:
             self._until = 0
             try:
@@ -70,9 +70,5 @@ class Election:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(BEAT_S)
-            try:
+            with survived("the lead could not be asked for"):
                 await self._ask()
-            except StoreError as problem:
-                logger.error("%s", problem)
-            except Exception:
-                logger.exception("the lead could not be asked for")

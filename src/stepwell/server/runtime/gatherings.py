@@ -1,18 +1,14 @@
 """Begins the runs that have waited for more events: debounced and batched ones."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from stepwell.core.flow.admission import Gathered, gathered_of, waiting_steps_of
 from stepwell.core.inputs import Broken, Env, Fired, Ready
 from stepwell.core.model import Item, RunView, StoredEvent, WorkKind
+from stepwell.server.runtime.loops import until_done
 from stepwell.server.runtime.starter import Starter
-from stepwell.server.store.base import Store, StoreError
-
-logger = logging.getLogger("stepwell.engine")
-
-_RETRY_S = 1.0
+from stepwell.server.store.base import Store
 
 
 class Gatherings:
@@ -38,12 +34,7 @@ class Gatherings:
 
     async def cancelled(self, item: Item) -> Fired:
         """The input that ends a run which has not begun, with the steps that wait for it."""
-        while True:
-            try:
-                return Fired(item, await self.waiting_steps(item.run_id))
-            except StoreError as problem:
-                logger.error("%s", problem)
-                await asyncio.sleep(_RETRY_S)
+        return Fired(item, await until_done(lambda: self.waiting_steps(item.run_id)))
 
     async def waiting_steps(self, run_id: str) -> tuple[str, ...]:
         """The steps that wait for a run that has not begun. Raises StoreError."""
@@ -51,11 +42,5 @@ class Gatherings:
         return tuple(step for item in items if item.kind is WorkKind.START for step in waiting_steps_of(item))
 
     async def _events(self, gathered: Gathered) -> list[StoredEvent]:
-        while True:
-            try:
-                found = await asyncio.gather(*map(self._store.get_event, gathered.events))
-            except StoreError as problem:
-                logger.error("%s", problem)
-                await asyncio.sleep(_RETRY_S)
-            else:
-                return [event for event in found if event is not None]
+        found = await until_done(lambda: asyncio.gather(*map(self._store.get_event, gathered.events)))
+        return [event for event in found if event is not None]

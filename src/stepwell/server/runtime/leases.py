@@ -5,6 +5,7 @@ import logging
 
 from stepwell.server.clock import Clock
 from stepwell.server.runtime.committer import Committer
+from stepwell.server.runtime.loops import end, survived
 from stepwell.server.store.base import Store, StoreError
 
 logger = logging.getLogger("stepwell.engine")
@@ -35,8 +36,7 @@ class Leases:
         """End the loop, and the lease with it: claims that are still held can be rescued at once."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.wait([self._task], timeout=5)
+        await end([self._task])
         try:
             await self._store.heartbeat(self._owner, 0)
         except StoreError as problem:
@@ -49,11 +49,7 @@ class Leases:
         while True:
             await asyncio.sleep(BEAT_S)
             now = self._clock.now()  # one time for both: who stalls in between must not find its own lease ended
-            try:
+            with survived("a heartbeat failed"):
                 await self._beat(now)
                 if await self._store.rescue(now):
                     self._committer.wake()
-            except StoreError as problem:
-                logger.error("%s", problem)
-            except Exception:
-                logger.exception("a heartbeat failed")

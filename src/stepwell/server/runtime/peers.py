@@ -4,16 +4,14 @@ The store tells of it; what it tells may be lost, so all of it is looked at from
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from stepwell.core.model import RunView
 from stepwell.server.runtime.actors import Actor
 from stepwell.server.runtime.committer import Committer
-from stepwell.server.store.base import WORK, Store, StoreError, Watched
+from stepwell.server.runtime.loops import end, survived
+from stepwell.server.store.base import WORK, Store, Watched
 from stepwell.wire.constants import DISCOVERY
-
-logger = logging.getLogger("stepwell.engine")
 
 WORK_S = 2.0
 OTHERS_S = 10.0
@@ -46,8 +44,7 @@ class Peers:
         """End."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task], timeout=5)
+            await end([task])
 
     def _hear(self, topic: str) -> None:
         if topic == WORK:
@@ -77,12 +74,8 @@ class Peers:
         reload = self._reload.get(topic)
         if reload is None:
             return
-        try:
+        with survived("what other processes stored could not be read"):
             await reload()
-        except StoreError as problem:
-            logger.error("%s", problem)
-        except Exception:
-            logger.exception("what other processes stored could not be read")
 
 
 async def has_call(store: Store, run_id: str, generation: int) -> bool:

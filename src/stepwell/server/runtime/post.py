@@ -9,6 +9,7 @@ import msgspec
 
 from stepwell.server.clock import Clock
 from stepwell.server.post import Post
+from stepwell.server.runtime.loops import end
 from stepwell.server.store.base import StoreError
 from stepwell.server.store.carrying import Carrier, Parcel
 
@@ -63,10 +64,7 @@ class PeerPost(Post):
     async def stop(self) -> None:
         """End. Others forget by themselves what this process listened to."""
         tasks, self._tasks, self._carrier = self._tasks, [], None
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=5)
+        await end(tasks)
 
     # hearing
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from stepwell.server.clock import Clock
+from stepwell.server.runtime.loops import end, survived
 from stepwell.server.store.base import Store, StoreError, WorkerRecord
 from stepwell.wire.constants import VERSION
 
@@ -51,8 +52,7 @@ class Presence:
         task, self._task = self._task, None
         if task is None:
             return
-        task.cancel()
-        await asyncio.wait([task], timeout=5)
+        await end([task])
         try:
             await self._store.drop_worker(self._worker_id)
         except StoreError as problem:
@@ -74,9 +74,5 @@ class Presence:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(BEAT_S)
-            try:
+            with survived("this process could not be written down"):
                 await self._beat()
-            except StoreError as problem:
-                logger.error("%s", problem)
-            except Exception:
-                logger.exception("this process could not be written down")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from stepwell.core.retention import cutoff
 from stepwell.server.clock import Clock
-from stepwell.server.store.base import Cursor, Old, Prune, Store, StoreError
+from stepwell.server.runtime.loops import end, survived
+from stepwell.server.store.base import Cursor, Old, Prune, Store
 
 logger = logging.getLogger("stepwell.engine")
 
@@ -38,20 +39,15 @@ class Retention:
         """End; a batch that is under way is stored or not."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task], timeout=5)
+            await end([task])
 
     async def _run(self, keep_ms: int) -> None:
         while True:
-            try:
+            with survived("what is old could not be deleted"):
                 if self._leads():
                     found = await prune(self._store, self._clock.now(), keep_ms, go_on=self._leads)
                     if any(found.values()):
                         logger.info("deleted what was old: %s", said(found))
-            except StoreError as problem:
-                logger.error("%s", problem)
-            except Exception:
-                logger.exception("what is old could not be deleted")
             await asyncio.sleep(EVERY_S)
 
 

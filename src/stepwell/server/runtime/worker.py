@@ -21,6 +21,7 @@ from stepwell.server.runtime.cancelling import Cancelling
 from stepwell.server.runtime.committer import Committer
 from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.runtime.gatherings import Gatherings
+from stepwell.server.runtime.loops import end
 from stepwell.server.runtime.spill import AT_ONCE, Spill
 from stepwell.server.store.base import Store, StoreError
 from stepwell.server.streams import Streams
@@ -119,11 +120,7 @@ class Worker:
     async def abort(self) -> list[ItemRef]:
         """Stop everything in flight; the claims that are still held."""
         refs = [ItemRef(item.run_id, item.key, item.claim) for item in self._tasks.values()]
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=5)
+        await end(list(self._tasks))
         return refs
 
     def _deliver(self, item: Item) -> None:
