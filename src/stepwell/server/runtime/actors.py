@@ -123,10 +123,6 @@ class Actors:
     def __len__(self) -> int:
         return len(self._actors)
 
-    def all(self) -> list[Actor]:
-        """Every actor in memory."""
-        return list(self._actors.values())
-
     def carried(self, view: RunView) -> int:
         """How many entries of the stack the run's call in flight names: all, where it looks for no steps.
 

@@ -86,10 +86,6 @@ class Worker:
         """How many items are being worked on."""
         return self._capacity - self.room()
 
-    def inflight(self) -> list[Item]:
-        """The items that are being worked on."""
-        return list(self._tasks.values())
-
     def take(self, items: list[Item]) -> None:
         """Begin with items that were just claimed."""
         cold: list[Item] = []
@@ -117,11 +113,9 @@ class Worker:
             await asyncio.wait(self._tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         return True
 
-    async def abort(self) -> list[ItemRef]:
-        """Stop everything in flight; the claims that are still held."""
-        refs = [ItemRef(item.run_id, item.key, item.claim) for item in self._tasks.values()]
+    async def abort(self) -> None:
+        """Stop everything in flight."""
         await end(list(self._tasks))
-        return refs
 
     def _deliver(self, item: Item) -> None:
         if self._deliveries.take(item):
