@@ -8,6 +8,7 @@ from stepwell.errors import StepError
 from stepwell.sdk import values
 from stepwell.wire.errors import MAX_CAUSES, parse_error
 
+_NULL = b"null"
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -29,6 +30,15 @@ def value(memo: bytes, kind: Any = None) -> Any:
     if error is not None:
         raise step_error(error)
     return values.decode(data, kind)
+
+
+def waited_for(memo: bytes) -> bytes | None:
+    """What a step waited for, as JSON; None when it did not come in time. Raises ``StepError`` when it could not wait."""
+    data, error = split(memo)
+    if error is not None:
+        raise step_error(error)
+    found = bytes(data)
+    return None if found == _NULL else found
 
 
 def step_error(raw: msgspec.Raw, depth: int = 0) -> StepError:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from stepwell.sdk.machine import Machine, StepCall
 
 OnConflict = Literal["fail", "replace"]
-_NULL = b"null"
 
 
 class Signal(msgspec.Struct, frozen=True):
@@ -40,10 +39,8 @@ def signal_call(machine: Machine, step_id: str, signal: str, timeout: Timeout, o
 
 def came(memo: bytes) -> Signal | None:
     """The signal that came, or None. Raises ``StepError`` when the platform refused to wait."""
-    data, error = memos.split(memo)
-    if error is not None:
-        raise memos.step_error(error)
-    return None if bytes(data) == _NULL else msgspec.json.decode(data, type=Signal)
+    found = memos.waited_for(memo)
+    return None if found is None else msgspec.json.decode(found, type=Signal)
 
 
 def encode_signal(signal: str, data: Any) -> bytes:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from stepwell.errors import StepError
 from stepwell.sdk import memos
 from stepwell.sdk.events import Event, EventType, fit, read_event
 from stepwell.sdk.invoking import Timeout, timeout_text
@@ -14,8 +13,6 @@ from stepwell.wire.ops import Opcode
 
 if TYPE_CHECKING:
     from stepwell.sdk.machine import Machine, StepCall
-
-_NULL = b"null"
 
 
 def wait_call(
@@ -37,11 +34,8 @@ def wait_call(
 
 def met(memo: bytes, schema: Any) -> Event[Any] | None:
     """The event that came, or None. Raises ``StepError`` when the platform refused to wait, ``EventDataError``."""
-    data, error = memos.split(memo)
-    if error is not None:
-        problem: StepError = memos.step_error(error)
-        raise problem
-    if bytes(data) == _NULL:
+    found = memos.waited_for(memo)
+    if found is None:
         return None
-    event = read_event(bytes(data))
+    event = read_event(found)
     return event if schema is None else fit(event, schema)

@@ -253,9 +253,8 @@ class Execution(RunScope):
     async def feed(self, request: CallRequest) -> Wait:
         """Settle, then feed the completions that are new, one at a time, settling after each; why it stopped."""
         assert self.root is not None
-        if (
-            self.preview is not None and len(self.fed) < request.current
-        ):  # what was read along comes next: all else waits
+        if self.preview is not None and len(self.fed) < request.current:
+            # What was read along comes next: all else waits.
             self.fed.append(request.stack[len(self.fed)])
             self._feed(self.fed[-1], request.steps.get(self.fed[-1], b"null"))
         self.replaying = len(self.fed) < request.current
