@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 import click
 
 from stepwell.cli.errors import CliError
-from stepwell.cli.options import client_settings, platform_options
+from stepwell.cli.options import check_run_id, client_settings, platform_options
 from stepwell.server.settings import Settings
-from stepwell.wire.ids import is_ulid
 
 Json = dict[str, object]
 
@@ -53,8 +52,7 @@ def cancel(
 
 def _one_by_one(settings: Settings, url: str | None, run_ids: tuple[str, ...], as_json: bool) -> None:
     for run_id in run_ids:
-        if not is_ulid(run_id):
-            raise CliError(f"{run_id!r} is not a run id; `stepwell runs` lists them.", 2)
+        check_run_id(run_id)
     asyncio.run(_each(settings, url, run_ids))
     if as_json:
         print(json.dumps({"cancelled": run_ids}))

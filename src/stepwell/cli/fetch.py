@@ -9,10 +9,9 @@ import click
 
 from stepwell.cli.errors import CliError
 from stepwell.cli.fetch_request import build, fingerprint, sorted_out
-from stepwell.cli.options import client_settings, platform_options
+from stepwell.cli.options import check_run_id, client_settings, platform_options
 from stepwell.cli.resume import Bookmark
 from stepwell.server.settings import Settings
-from stepwell.wire.ids import is_ulid
 
 Json = dict[str, object]
 
@@ -71,8 +70,8 @@ def fetch(
     target, json_data, as_json = sorted_out(target, json_values, run_id)
     if (target is None) == (run_id is None):
         raise CliError("Give a URL, or --resume RUN_ID.", 2)
-    if run_id is not None and not is_ulid(run_id):
-        raise CliError(f"{run_id!r} is not a run id; `stepwell runs` lists them.", 2)
+    if run_id is not None:
+        check_run_id(run_id)
     settings, url = client_settings(platform, port, db)
     bookmark: Bookmark | None = None
     request: Json = {}

@@ -6,7 +6,9 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from stepwell.cli.errors import CliError
 from stepwell.server.settings import DEFAULT_FILE, Settings, load
+from stepwell.wire.ids import is_ulid
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,6 +29,12 @@ def client_settings(platform: str | None, port: int | None, db: str | None) -> t
     """The settings, and the address of the platform when one was named."""
     settings = load({"port": port, "db": db}, os.environ, default_file=DEFAULT_FILE).settings
     return settings, platform or (None if port else _named(os.environ))
+
+
+def check_run_id(text: str) -> None:
+    """Raises CliError for what is no run id."""
+    if not is_ulid(text):
+        raise CliError(f"{text!r} is not a run id; `stepwell runs` lists them.", 2)
 
 
 def _named(env: Mapping[str, str]) -> str | None:

@@ -8,7 +8,7 @@ from typing import cast
 import click
 
 from stepwell.cli.errors import CliError
-from stepwell.cli.options import client_settings, platform_options
+from stepwell.cli.options import check_run_id, client_settings, platform_options
 from stepwell.cli.platform import Json
 from stepwell.server.settings import Settings
 
@@ -29,10 +29,7 @@ def rerun(
     db: str | None,
 ) -> None:
     """Run RUN_ID again, from its start or from a step; prints the new run's id. The old run stays as it is."""
-    from stepwell.wire.ids import is_ulid
-
-    if not is_ulid(run_id):
-        raise CliError(f"{run_id!r} is not a run id; `stepwell runs` lists them.", 2)
+    check_run_id(run_id)
     if text is not None and from_step is None:
         raise CliError("--input belongs to a step: say which one with --from.", 2)
     wanted: Json = {"from_step": from_step} if from_step else {}

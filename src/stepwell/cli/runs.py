@@ -8,7 +8,7 @@ import click
 
 from stepwell.cli.clock import duration, local_time, span
 from stepwell.cli.errors import CliError
-from stepwell.cli.options import client_settings, platform_options
+from stepwell.cli.options import check_run_id, client_settings, platform_options
 from stepwell.cli.paint import paint
 from stepwell.cli.watch import EVERY_S
 from stepwell.server.settings import Settings
@@ -56,10 +56,7 @@ def runs(
     """List runs, newest first; with RUN_ID show that one as a timed tree of its steps."""
     settings, url = client_settings(platform, port, db)
     if run_id:
-        from stepwell.wire.ids import is_ulid
-
-        if not is_ulid(run_id):
-            raise CliError(f"{run_id!r} is not a run id; `stepwell runs` lists them.", 2)
+        check_run_id(run_id)
         if watch:
             asyncio.run(_watch_one(settings, url, run_id, as_json))
             return
