@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+
+from tests.server.listening import listening
 
 Script = bytes | Callable[["Exchange"], Awaitable[None]]
 
@@ -69,32 +71,16 @@ def redirect(location: str, status: str = "302 Found") -> bytes:
 async def hostile(*scripts: Script, read_body: bool = True) -> AsyncIterator[Server]:
     """Serve: the n-th request gets the n-th script, the last one again and again."""
     server = Server()
-    tasks: set[asyncio.Task[None]] = set()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.connections += 1
         try:
-            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                await _serve(server, scripts, reader, writer, read_body)
+            await _serve(server, scripts, reader, writer, read_body)
         finally:
             server.gone.set()
-            writer.close()
-            with suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
 
-    listener = await asyncio.start_server(connected, "127.0.0.1", 0)
-    server.port = listener.sockets[0].getsockname()[1]
-    try:
+    async with listening(talk) as server.port:
         yield server
-    finally:
-        listener.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await listener.wait_closed()
 
 
 async def _serve(

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.server.listening import listening
+
 
 @dataclass
 class Proxy:
@@ -31,30 +33,12 @@ class Proxy:
 async def proxy(to: int, answer: bytes = b"", silent: bool = False) -> AsyncIterator[Proxy]:
     """A proxy all of whose connections go to the port ``to`` of this machine."""
     made = Proxy(to, answer)
-    tasks: set[asyncio.Task[None]] = set()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                await _serve(made, reader, writer, silent)
-        finally:
-            writer.close()
-            with suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _serve(made, reader, writer, silent)
 
-    listener = await asyncio.start_server(connected, "127.0.0.1", 0)
-    made.port = listener.sockets[0].getsockname()[1]
-    try:
+    async with listening(talk) as made.port:
         yield made
-    finally:
-        listener.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await listener.wait_closed()
 
 
 async def _serve(made: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silent: bool) -> None:

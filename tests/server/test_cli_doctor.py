@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,15 +19,9 @@ from stepwell.server.settings.shown import misspelt, show
 from tests.e2e.ugly import sdk_app
 from tests.server.cli_fakes import free_port, platform
 
+pytestmark = pytest.mark.usefixtures("own_folder")
+
 KEY = "signkey-prod-" + "ab" * 32
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith(("STEPWELL_", "INNGEST_")):
-            monkeypatch.delenv(name)
 
 
 def doctor(capfd: pytest.CaptureFixture[str], *args: str) -> tuple[int, dict[str, Any]]:

@@ -5,19 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stepwell.wire.ids import is_ulid
-from tests.server.cli_fakes import Upstream, free_port, upstream
-
-
-@pytest.fixture
-def site() -> Iterator[tuple[str, type[Upstream]]]:
-    with upstream() as made:
-        yield made
+from tests.server.cli_fakes import Upstream, free_port
 
 
 class Shell:

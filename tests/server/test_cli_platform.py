@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +16,11 @@ import pytest
 from stepwell.cli.main import run
 from stepwell.cli.rerun import arguments
 from stepwell.server.api import search
-from tests.server.cli_fakes import HUGE, PLAIN, Upstream, free_port, platform, upstream
+from tests.server.cli_fakes import HUGE, PLAIN, Upstream, free_port, platform
+
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 LARGE = bytes(range(256)) * 4096
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith(("STEPWELL_", "INNGEST_")):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def site() -> Iterator[tuple[str, type[Upstream]]]:
-    with upstream() as made:
-        yield made
-
-
-@pytest.fixture
-def port() -> Iterator[int]:
-    with platform() as number:
-        yield number
 
 
 def test_fetch_writes_the_body_and_tells_of_retries(

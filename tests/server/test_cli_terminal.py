@@ -10,15 +10,9 @@ from pathlib import Path
 import pytest
 
 from stepwell.cli.main import run
-from tests.server.cli_fakes import Upstream, platform, upstream
+from tests.server.cli_fakes import Upstream, platform
 
 COLOUR = b"\x1b[3"
-
-
-@pytest.fixture
-def site() -> Iterator[tuple[str, type[Upstream]]]:
-    with upstream() as made:
-        yield made
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,10 @@ from stepwell.cli.platform import Platform, remote
 from stepwell.cli.tail import line, wanted
 from stepwell.cli.watch import News, news
 from stepwell.server.settings import Settings
-from tests.server.cli_fakes import Upstream, platform, upstream
+from tests.server.cli_fakes import Upstream
 
 COMMAND = [sys.executable, "-m", "stepwell.cli.main"]
 FETCH = "stepwell-cli-fetch"
-
-
-@pytest.fixture
-def site() -> Iterator[tuple[str, type[Upstream]]]:
-    with upstream() as made:
-        yield made
-
-
-@pytest.fixture
-def port() -> Iterator[int]:
-    with platform() as number:
-        yield number
 
 
 @asynccontextmanager

@@ -42,6 +42,11 @@ async def fill(folder: Path, *keys: str) -> str:
     """A database with something in every place; gives the ref of the body in pieces."""
     store = sealed(folder, *keys)
     await store.open()
+    return await filled(store)
+
+
+async def filled(store: SealedStore) -> str:
+    """Something in every place of a store that is open, which is closed then; the ref of the body in pieces."""
     claim = await claimed(store)
     await append(store, claim, *(LARGE[at : at + PIECE_BYTES] for at in range(0, len(LARGE), PIECE_BYTES)))
     await keep(store, claim)

@@ -14,7 +14,7 @@ from stepwell.core.outputs import Commit
 from stepwell.server.crypto import pieces
 from stepwell.server.crypto.keys import key_id, parse_key
 from stepwell.server.crypto.seal import Sealer
-from stepwell.server.store.base import PIECE_BYTES, Outcome, StoreError, WaitQuery
+from stepwell.server.store.base import Outcome, StoreError, WaitQuery
 from stepwell.server.store.postgres import PostgresStore
 from stepwell.server.store.postgres import rekey as rekeying
 from stepwell.server.store.postgres.connect import connect
@@ -22,10 +22,9 @@ from stepwell.server.store.rekeying import Rekeyed, rekey_postgres
 from stepwell.server.store.sealed import SealedStore
 from stepwell.server.store.sealed_keys import KEY_MARK
 from stepwell.server.store.sealed_records import piece_place
-from stepwell.testing.platform.body_conformance import append, claimed, keep
 from stepwell.testing.platform.postgres import clean_database
 from stepwell.testing.platform.store_conformance import a_run, a_step
-from tests.server.test_rekey import LARGE, MANY, NEW, OLD, SECRET, everything
+from tests.server.test_rekey import LARGE, MANY, NEW, OLD, SECRET, everything, filled
 
 COLUMNS = """SELECT table_name, column_name FROM information_schema.columns
     WHERE table_schema = 'stepwell' AND data_type = 'bytea' AND table_name <> 'parcels'"""
@@ -39,13 +38,7 @@ async def opened(url: str, *keys: str) -> SealedStore:
 
 async def fill(url: str) -> str:
     """Something in every place; gives the ref of a body in pieces."""
-    store = await opened(url, OLD)
-    claim = await claimed(store)
-    await append(store, claim, *(LARGE[at : at + PIECE_BYTES] for at in range(0, len(LARGE), PIECE_BYTES)))
-    await keep(store, claim)
-    await store.transact([everything(number) for number in range(MANY)])
-    await store.close()
-    return claim.body
+    return await filled(await opened(url, OLD))
 
 
 async def left(url: str, key: str) -> set[str]:

@@ -1,19 +1,16 @@
 """Events through memory and SQLite side by side: the same answers, and the laws of flow control hold in both."""
 
-import asyncio
 import itertools
 import os
-import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import invariant, rule
 
 from stepwell.core.flow.admission import gathered_of
 from stepwell.core.inputs import Answered, Env, Fired, Input
@@ -24,13 +21,12 @@ from stepwell.server.runtime.gatherings import Gatherings
 from stepwell.server.runtime.registry import Registry
 from stepwell.server.runtime.starter import Starter
 from stepwell.server.runtime.waiting import Waiting
-from stepwell.server.store.base import AppRecord, ClaimRequest, Outcome, RunQuery, Store
-from stepwell.server.store.memory import MemoryStore
+from stepwell.server.store.base import AppRecord, ClaimRequest, Outcome, RunQuery
 from stepwell.server.store.sealed import SealedStore
 from stepwell.server.store.sqlite import SQLiteStore
 from stepwell.wire.calls import Answer, AnswerKind
+from tests.conformance.store.pair import Pair
 
-_T = TypeVar("_T")
 _KEY = "event.data.k"
 _RULES: dict[str, dict[str, object]] = {
     "rate": {"rateLimit": {"limit": 3, "period": "60ms", "key": _KEY}},
@@ -75,14 +71,11 @@ class Sent:
     now: int = field(default=0)
 
 
-class Desk(RuleBasedStateMachine):
+class Desk(Pair):
     """Two stores, one history. Commits pile up and are sent together, as the committer does with what comes at once."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.Runner()
-        self.folder = tempfile.TemporaryDirectory()
-        self.memory = MemoryStore()
         sqlite = SQLiteStore(Path(self.folder.name) / "stepwell.db")
         self.sqlite = sqlite
         self.disk = SealedStore(sqlite, ["ab" * 32])
@@ -95,19 +88,6 @@ class Desk(RuleBasedStateMachine):
         self.asked: dict[int, Sent] = {}
         self.sent: list[Sent] = []
         self.held: list[Item] = []
-
-    def teardown(self) -> None:
-        self.loop.run(self.disk.close())
-        self.loop.close()
-        self.folder.cleanup()
-
-    def both(self, verb: Callable[[Store], Awaitable[_T]]) -> _T:
-        async def ask() -> tuple[_T, _T]:
-            return await verb(self.memory), await verb(self.disk)
-
-        expected, found = self.loop.run(ask())
-        assert found == expected
-        return expected
 
     @rule(
         names=st.lists(st.sampled_from(sorted(_RULES)), min_size=1, max_size=6),

@@ -1,27 +1,22 @@
 """Memory and SQLite driven side by side with whatever Hypothesis thinks of: every answer must be the same."""
 
-import asyncio
 import os
-import tempfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import invariant, rule
 from msgspec.structs import replace
 
 from stepwell.core.model import Breaker, Item, ItemRef, Limit, Pace, RunKey, RunStatus, StoredEvent
 from stepwell.core.outputs import Commit, Observed
 from stepwell.server.store.base import ClaimRequest, EventQuery, RunQuery, Store, Transacted
-from stepwell.server.store.memory import MemoryStore
 from stepwell.server.store.postgres import PostgresStore
 from stepwell.server.store.sqlite import SQLiteStore
 from stepwell.testing.platform.postgres import clean_database
 from stepwell.testing.platform.store_conformance import a_run, a_step, an_event, an_item, ref
+from tests.conformance.store.pair import Pair
 
-_T = TypeVar("_T")
 _RUNS = ("R1", "R2", "R3")
 _OWNERS = ("anna", "ben")
 _KEYS = ("a", "b", "c", "d")
@@ -43,14 +38,11 @@ paces = st.just(()) | st.lists(st.sampled_from(_PACES), max_size=2, unique_by=la
 ends = st.none() | st.none() | st.integers(0, 15)
 
 
-class SideBySide(RuleBasedStateMachine):
+class SideBySide(Pair):
     """Two stores, one history. Claims are remembered when they have ended too, so that stale ones are tried."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.Runner()
-        self.folder = tempfile.TemporaryDirectory()
-        self.memory = MemoryStore()
         self.disk = self.loop.run(self.made())
         self.loop.run(self.disk.open())
         self.now = 100
@@ -60,19 +52,6 @@ class SideBySide(RuleBasedStateMachine):
 
     async def made(self) -> Store:
         return SQLiteStore(Path(self.folder.name) / "stepwell.db")
-
-    def teardown(self) -> None:
-        self.loop.run(self.disk.close())
-        self.loop.close()
-        self.folder.cleanup()
-
-    def both(self, verb: Callable[[Store], Awaitable[_T]]) -> _T:
-        async def ask() -> tuple[_T, _T]:
-            return await verb(self.memory), await verb(self.disk)
-
-        expected, found = self.loop.run(ask())
-        assert found == expected
-        return expected
 
     def ended(self, data: st.DataObject) -> tuple[ItemRef, ...]:
         """Mostly claims that are held, else any that ever was."""
