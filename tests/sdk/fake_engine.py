@@ -12,7 +12,8 @@ from stepwell.sdk.drivers.settle import Patience
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
 from stepwell.wire.durations import parse_duration
 from stepwell.wire.fetch import FetchResponse
-from stepwell.wire.gateway import memo, parse_gateway
+from stepwell.wire.gateway import parse_gateway
+from stepwell.wire.memos import memo
 from stepwell.wire.ops import Op
 
 QUICK = Patience(unknown=0.01, library=1.0, real=5.0, spinning=0.05, idle=0.3)

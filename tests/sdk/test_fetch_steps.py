@@ -13,8 +13,9 @@ import pytest
 import stepwell
 from stepwell import FetchError, Retry, StepUsageError
 from stepwell.wire.fetch import FetchBroken, FetchResponse, Hop
-from stepwell.wire.gateway import error_memo, memo, parse_gateway
+from stepwell.wire.gateway import parse_gateway
 from stepwell.wire.ids import step_hash
+from stepwell.wire.memos import error_memo, memo
 from tests.sdk.fake_engine import Engine, Failed
 
 

@@ -16,7 +16,7 @@ from stepwell.server.api.app import create_app
 from stepwell.server.settings import Settings
 from stepwell.server.streams import WINDOW_BYTES, WINDOWS_BYTES, Channel, Streams
 from stepwell.wire.fetch import FetchResponse
-from stepwell.wire.gateway import memo
+from stepwell.wire.memos import memo
 from tests.server.api_fakes import NOW, FakeEngine, attempt, finished_step, new_ulid
 
 HEAD = FetchResponse(status=200, url="http://up/x", headers=(("Content-Type", "text/plain"), ("Set-Cookie", "a=b")))

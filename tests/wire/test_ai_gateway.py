@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from stepwell.wire.ai import ai_error, ai_memo, parse_ai_gateway, parse_ai_memo
 from stepwell.wire.constants import MAX_STEP_OUTPUT
 from stepwell.wire.fetch import FetchBroken, FetchRequest, FetchResponse
-from stepwell.wire.gateway import BadGateway, BadMemo
+from stepwell.wire.gateway import BadGateway
+from stepwell.wire.memos import BadMemo
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_TEXT_BODY
 from stepwell.wire.fetch import FetchBroken, FetchResponse, Hop
-from stepwell.wire.gateway import BadMemo, error_memo, is_error, memo, parse_memo
+from stepwell.wire.memos import BadMemo, error_memo, is_error, memo, parse_memo
 
 GZIP = (("Content-Encoding", "gzip"), ("Content-Type", "text/plain"))
 latin = st.text(st.characters(max_codepoint=255), max_size=12)

@@ -20,7 +20,7 @@ from stepwell.wire.constants import MAX_FETCH_BODY
 from stepwell.wire.encodings import CannotDecode, decode
 from stepwell.wire.fetch import FetchResponse
 from stepwell.wire.fetch_headers import find_all
-from stepwell.wire.gateway import parse_memo
+from stepwell.wire.memos import parse_memo
 
 Json = dict[str, object]
 LOOK_S = 0.5

@@ -3,7 +3,7 @@
 import math
 import traceback
 from collections.abc import Awaitable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from stepwell.errors import FetchError, NonRetriableError, RetryAfterError, StepError
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.constants import REQUEST_VERSION
+from stepwell.wire.dates import rfc3339
 from stepwell.wire.errors import MAX_CAUSES, ErrorInfo
 
 _MAX_STACK = 32_000
@@ -75,7 +76,7 @@ def retry_after(error: BaseException) -> str | None:
         return None
     when = error.retry_after
     if isinstance(when, datetime):
-        return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return rfc3339(when)
     seconds = when.total_seconds() if isinstance(when, timedelta) else when / 1000
     return str(max(0, math.ceil(seconds)))
 

@@ -14,7 +14,8 @@ from stepwell.wire.durations import to_ms
 from stepwell.wire.errors import parse_error
 from stepwell.wire.fetch import FetchPolicy, FetchRequest, FetchResponse, Header, Timeouts
 from stepwell.wire.fetch_urls import becomes_get
-from stepwell.wire.gateway import BadMemo, parse_memo, render_gateway
+from stepwell.wire.gateway import render_gateway
+from stepwell.wire.memos import BadMemo, parse_memo
 from stepwell.wire.sizes import parse_size
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from stepwell.wire.dates import rfc3339
 from stepwell.wire.durations import format_duration, to_ms
 from stepwell.wire.ops import Opcode
 
@@ -34,7 +35,7 @@ def _instant(moment: datetime) -> str:
         raise TypeError(f"sleep_until takes a datetime with its zone, such as datetime.now(UTC), not {moment!r:.60}")
     if moment.tzinfo is None:
         raise ValueError(f"{moment.isoformat()} has no zone: say which with tzinfo=, such as datetime.now(UTC)")
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(moment)
 
 
 def _ms(duration: int | timedelta | str) -> int:

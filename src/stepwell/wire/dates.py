@@ -1,4 +1,4 @@
-"""Dates as HTTP and JSON write them, read to milliseconds since the epoch. No clock: a date is a date."""
+"""Dates as HTTP and JSON write them, and read to milliseconds since the epoch. No clock: a date is a date."""
 
 import re
 from datetime import UTC, datetime
@@ -23,6 +23,11 @@ def http_date_ms(text: str, now_ms: int) -> int | None:
         if match := form.fullmatch(text.strip()):
             return _moment(match.groupdict(), now_ms)
     return None
+
+
+def rfc3339(moment: datetime) -> str:
+    """A moment with a zone as RFC 3339 writes it: in UTC, with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def rfc3339_ms(text: str) -> int | None:

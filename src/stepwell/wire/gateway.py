@@ -15,18 +15,6 @@ from stepwell.wire.fetch import FetchPolicy, FetchRequest, Header
 from stepwell.wire.fetch_headers import clean_headers, find
 from stepwell.wire.fetch_policy import check_policy, split_policy
 from stepwell.wire.fetch_urls import clean_url
-from stepwell.wire.memos import BadMemo, error_memo, is_error, memo, parse_memo
-
-__all__ = [
-    "BadGateway",
-    "BadMemo",
-    "error_memo",
-    "is_error",
-    "memo",
-    "parse_gateway",
-    "parse_memo",
-    "render_gateway",
-]
 
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,40}")
 _NO_BODY = (

@@ -8,6 +8,7 @@ from stepwell.core.model import Attempt, Item, Run, Step, StepStatus, StoredEven
 from stepwell.core.requestcopies import read_copy
 from stepwell.server.api.masks import mask_event, mask_gateway
 from stepwell.server.store.base import AppRecord
+from stepwell.wire.dates import rfc3339
 from stepwell.wire.ids import ZERO_UUID, stable_uuid
 from stepwell.wire.ops import Opcode, opcode
 
@@ -28,7 +29,7 @@ def instant(millis: int | None) -> str | None:
     """RFC 3339 in UTC with milliseconds."""
     if millis is None:
         return None
-    return datetime.fromtimestamp(millis / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(datetime.fromtimestamp(millis / 1000, UTC))
 
 
 def render_run(run: Run) -> Json:

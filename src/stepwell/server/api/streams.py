@@ -21,7 +21,7 @@ from stepwell.server.store.base import StoreError
 from stepwell.server.streams import Channel, Key
 from stepwell.wire.ai import parse_ai_memo
 from stepwell.wire.fetch import FetchResponse
-from stepwell.wire.gateway import BadMemo, parse_memo
+from stepwell.wire.memos import BadMemo, parse_memo
 from stepwell.wire.ops import Opcode
 
 HEARTBEAT_S = 15.0

@@ -13,8 +13,8 @@ from stepwell.server.dashboard import curl
 from stepwell.server.dashboard.bodies import Shown, of_body, of_json, of_response, tree
 from stepwell.wire.errors import ErrorInfo, parse_error
 from stepwell.wire.fetch_headers import find
-from stepwell.wire.gateway import BadMemo, parse_memo
 from stepwell.wire.masks import mask_url
+from stepwell.wire.memos import BadMemo, parse_memo
 from stepwell.wire.ops import Opcode, opcode
 
 

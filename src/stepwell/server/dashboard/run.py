@@ -23,7 +23,7 @@ from stepwell.server.dashboard.timeline import timeline
 from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.encodings import CannotDecode, decode
 from stepwell.wire.fetch_headers import find, find_all
-from stepwell.wire.gateway import BadMemo, parse_memo
+from stepwell.wire.memos import BadMemo, parse_memo
 from stepwell.wire.ops import Opcode, opcode
 
 PAGE = 200

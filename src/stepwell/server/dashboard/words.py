@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+from stepwell.wire.dates import rfc3339
+
 _UNITS = ((86_400_000, "d", 3_600_000, "h"), (3_600_000, "h", 60_000, "m"), (60_000, "m", 1_000, "s"))
 
 
@@ -22,9 +24,7 @@ def duration(millis: float | None) -> str:
 
 def iso(millis: int | None) -> str:
     """RFC 3339 in UTC with milliseconds; empty for None."""
-    if millis is None:
-        return ""
-    return _moment(millis).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return "" if millis is None else rfc3339(_moment(millis))
 
 
 def clock(millis: int | None) -> str:
