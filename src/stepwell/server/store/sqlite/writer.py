@@ -89,21 +89,17 @@ class Writer:
 
     def waits(self, run_id: str, now: int) -> dict[str, Shut]:
         """See :meth:`Store.waits`."""
-        ledger = self._ledger
         items = [stored_item(*row) for row in self._conn.execute(SQL.due_of_run, (run_id, now))]
-        held = ledger.holds.get(run_id, ())
-        found = ((item.key, shut_by(item, ledger.used.__getitem__, ledger.flows.get, now, held)) for item in items)
+        found = ((item.key, self._shut(item, now)) for item in items)
         return {key: shut for key, shut in found if shut is not None}
 
     def held(self, groups: Sequence[Behind], now: int, limit: int) -> list[Holding]:
         """See :meth:`Store.held`."""
+        return holdings(groups, lambda item: self._shut(item, now), limit)
+
+    def _shut(self, item: Item, now: int) -> Shut | None:
         ledger = self._ledger
-
-        def shut(item: Item) -> Shut | None:
-            held = ledger.holds.get(item.run_id, ())
-            return shut_by(item, ledger.used.__getitem__, ledger.flows.get, now, held)
-
-        return holdings(groups, shut, limit)
+        return shut_by(item, ledger.used.__getitem__, ledger.flows.get, now, ledger.holds.get(item.run_id, ()))
 
     def heartbeat(self, owner: str, expires_at: int) -> None:
         """See :meth:`Store.heartbeat`."""
