@@ -82,7 +82,7 @@ def of_step(step: Step, stored: bytes | None = None, beside: bytes | None = None
     if name == "error" or step.status is StepStatus.FAILED:
         return replace(panel, error=parse_error(value))
     if opcode(step.op) is Opcode.GATEWAY:
-        answer = _answer(step, value, stored)
+        answer = _answer(value, stored)
         if answer is not None:
             return replace(panel, answer=answer)
     return replace(panel, output=of_json(bytes(value)))
@@ -105,7 +105,7 @@ def body_ref(step: Step) -> str | None:
         return None
 
 
-def _answer(step: Step, masked: msgspec.Raw, stored: bytes | None) -> Answer | None:
+def _answer(masked: msgspec.Raw, stored: bytes | None) -> Answer | None:
     try:
         response, ref = parse_memo(b'{"data":' + bytes(mask_gateway(masked)) + b"}")
     except BadMemo:
