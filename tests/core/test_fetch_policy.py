@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepwell.core.backoff import full_jitter
-from stepwell.core.fetches import FetchEnd, FetchRetry, after, narrowed, prepare
+from stepwell.core.fetches import FetchEnd, FetchRetry, after, narrowed, prepare, streamable
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchPolicy, FetchRequest, FetchResponse
 from stepwell.wire.fetch_headers import find
 
@@ -192,3 +192,23 @@ def test_other_sdks_get_the_headers_of_a_plain_fetch() -> None:
     assert (find(sent, "accept-encoding") or "").startswith("gzip, deflate")
     own = FetchRequest(url="http://h/", headers=(("ACCEPT", "a/b"), ("Accept-Encoding", "identity")))
     assert prepare(own, "r", "s") == own
+
+
+@pytest.mark.parametrize(
+    ("request_", "head", "shown"),
+    [
+        (FetchRequest(url="u"), answer(200), True),
+        (FetchRequest(url="u"), answer(404), True),
+        (FetchRequest(url="u"), answer(503), False),
+        (FetchRequest(url="u", policy=FetchPolicy(retry_on=(404,))), answer(404), False),
+        (FetchRequest(url="u", policy=FetchPolicy(retry_on=(404,))), answer(503), True),
+        (FetchRequest(url="u", policy=FetchPolicy(poll=True)), answer(200), False),
+        (FetchRequest(url="u", policy=FetchPolicy(callback=True)), answer(200), False),
+        (FetchRequest(url="u"), answer(200, content_encoding="gzip"), False),
+        (FetchRequest(url="u", rich=True), answer(200, content_encoding="gzip"), True),
+    ],
+)
+def test_only_what_will_be_the_record_is_shown_while_it_arrives(
+    request_: FetchRequest, head: FetchResponse, shown: bool
+) -> None:
+    assert streamable(request_, head) is shown

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepwell.core.model import RunStatus, StepStatus
+from stepwell.server.api import streams as api_streams
 from stepwell.server.api.app import create_app
+from stepwell.server.api.streams import CHUNK
 from stepwell.server.settings import Settings
 from stepwell.server.streams import WINDOW_BYTES, WINDOWS_BYTES, Channel, Streams
 from stepwell.wire.fetch import FetchResponse
@@ -194,6 +196,54 @@ async def test_resuming_by_event_id(stand: Stand) -> None:
     assert [name for name, _, _ in await stand.events(**{"last-event-id": "0-0"})] == ["head", "chunk", "end"]
 
 
+class Asked(Channel):
+    """Counts how often it was read."""
+
+    count = 0
+
+    async def read(self, offset: int, seconds: float | None = None) -> bytes:
+        self.count += 1
+        return await super().read(offset, seconds)
+
+    async def times(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while self.count < count:
+                await asyncio.sleep(0.001)
+
+
+async def test_who_has_bytes_of_an_earlier_attempt_is_told_to_begin_anew(stand: Stand) -> None:
+    stand.engine.streams.open((RUN, STEP), Channel(7, HEAD))
+    ((name, at, data),) = await stand.events(**{"last-event-id": "3-4"})
+    assert (name, at, data["again"], data["attempt"]) == ("error", "0-0", True, 7)
+
+
+async def test_events_are_of_bounded_size(stand: Stand) -> None:
+    body = b"x" * (2 * CHUNK + 10)
+    channel = Asked(7, HEAD)
+    stand.engine.streams.open((RUN, STEP), channel)
+    channel.write(body)
+    reading = asyncio.ensure_future(stand.events())
+    await channel.times(3)
+    channel.end()
+    stand.record(body)
+    for events in (await reading, await stand.events()):
+        sizes = [len(data["text"]) for name, _, data in events if name == "chunk"]
+        assert sizes == [CHUNK, CHUNK, 10]
+
+
+async def test_a_silence_is_filled_with_comments(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_streams, "HEARTBEAT_S", 0.001)
+    channel = Asked(7, HEAD)
+    stand.engine.streams.open((RUN, STEP), channel)
+    reading = asyncio.ensure_future(stand.ask())
+    await channel.times(4)
+    channel.write(b"one")
+    channel.end()
+    stand.record(b"one")
+    before = (await reading).text.partition("event: end")[0]
+    assert before.count(": still here\n\n") > 1
+
+
 async def test_a_broken_attempt_says_so(stand: Stand) -> None:
     channel = Channel(7, HEAD)
     stand.engine.streams.open((RUN, STEP), channel)
@@ -233,6 +283,7 @@ async def test_what_can_not_be_streamed(stand: Stand, path: str, status: int) ->
     stand.view.steps[f"{1:040x}"] = finished_step(RUN, 1)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(stand.app), base_url="http://s") as client:
         assert (await client.get(f"/v1/runs/{RUN}/{path}")).status_code == status
+    assert (await stand.ask(**{"last-event-id": "of another stream"})).status_code == 400
 
 
 async def test_needs_the_signing_key_in_production(stand: Stand) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,15 @@ async def works(ctx: stepwell.Context) -> None:
     await ctx.step.fetch(f"{ctx.event.data['url']}/known", id="known")
     await ctx.step.fetch(f"{ctx.event.data['other']}/other", id="other")
     await ctx.step.sleep("nap", "10ms")
+
+
+@client.create_function(fn_id="lost", trigger=stepwell.TriggerEvent(event="counted/lost"))
+async def lost(ctx: stepwell.Context) -> str:
+    try:
+        await ctx.step.fetch(ctx.event.data["url"], retry=1)
+    except stepwell.FetchError as error:
+        return error.kind
+    return ""
 
 
 @client.create_function(fn_id="fails", trigger=stepwell.TriggerEvent(event="counted/works"), retries=0)
@@ -86,6 +96,25 @@ async def test_the_figures_are_those_of_the_work(tmp_path: Path) -> None:
     assert found["stepwell_store_commits_total",] >= 6
     assert found["stepwell_store_transaction_duration_seconds_count",] > 0
     assert found["process_resident_memory_bytes",] > 0
+
+
+async def test_requests_without_a_response_and_the_phases_of_those_with_one_in_seconds(tmp_path: Path) -> None:
+    with serving(Flaky().handle) as url:
+        hosts = {url.removeprefix("http://"): {"concurrency": 5}}
+        began = time.monotonic()
+        running = embedded(client, db=f"sqlite:///{tmp_path}/m.db", port=free_port(), retry_interval=0.01, hosts=hosts)
+        async with running as platform:
+            await platform.send_and_wait("counted/works", {"url": url, "other": url})
+            (run,) = await platform.send_and_wait("counted/lost", {"url": f"http://127.0.0.1:{free_port()}/"})
+            async with httpx2.AsyncClient() as http:
+                found = samples((await http.get(f"{platform.url}/metrics")).text)
+        taken = time.monotonic() - began
+    known = url.removeprefix("http://")
+    assert run.output == "connect"
+    assert found["stepwell_fetch_attempts_total", OTHER, "error"] == 1
+    phases = {name[2] for name in found if name[:2] == ("stepwell_fetch_phase_duration_seconds_count", known)}
+    assert phases == {"connect", "first_byte", "transfer", "total"}
+    assert 0 < found["stepwell_fetch_phase_duration_seconds_sum", known, "total"] <= taken
 
 
 async def test_in_production_they_are_for_who_has_the_key() -> None:
