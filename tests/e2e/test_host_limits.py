@@ -1,6 +1,7 @@
 """Limits of hosts, seen by an upstream that counts: concurrency, rate, slow-down, breaker, over runs and restarts."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -129,6 +130,32 @@ async def test_a_run_says_what_it_waits_for(tmp_path: Path) -> None:
             shown = (await api(platform, "GET", f"/v1/runs/{run_id}/steps"))[2]
             text = "\n".join(render(shown["metadata"]["run"], shown["data"]))
             assert f"waiting for the rate limit of host {up.host} until" in text
+
+
+@pytest.mark.parametrize(
+    ("rule", "replies", "words"),
+    [
+        ({"concurrency": 1}, [], "concurrency limit"),
+        ({"rate": "5/s"}, [], "rate limit"),
+        ({"concurrency": 1}, [(429, {"retry-after": "1"})], "slow-down"),
+        ({"concurrency": 1, "breaker": {"min_requests": 1, "open": "300ms"}}, [(500, {})], "circuit breaker"),
+    ],
+)
+async def test_an_attempt_says_what_it_had_waited_for(
+    tmp_path: Path, rule: dict[str, Any], replies: list[tuple[int, dict[str, str]]], words: str
+) -> None:
+    async with Upstream(hold=0.05).serving() as up:
+        up.replies += replies
+        rules = parse_hosts({up.host: rule})
+        async with running(tmp_path, fetching(up, 3), hosts=rules) as platform:
+            await platform.wait(await platform.send("go"), 30)
+            (run,) = (await api(platform, "GET", "/v1/runs"))[2]["data"]
+            shown = (await api(platform, "GET", f"/v1/runs/{run['run_id']}/steps"))[2]
+            held = [attempt for step in shown["data"] for attempt in step["attempts"] if "held_by" in attempt]
+            assert any(one.startswith(f"{words} of host {up.host}") for attempt in held for one in attempt["held_by"])
+            assert all(attempt["held_ms"] >= 0 for attempt in held)
+            text = "\n".join(render(shown["metadata"]["run"], shown["data"]))
+            assert re.search(rf"waited [^ ]+ m?s for the .*{words} of host {up.host}.*, then  HTTP 200", text)
 
 
 async def test_a_breaker_stops_asking_and_comes_back(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import httpx2
 import msgspec
 import pytest
 
-from stepwell.core.flow.gates import Reason, Shut
+from stepwell.core.flow.gates import Shut
 from stepwell.core.flow.keys import limits_for
-from stepwell.core.model import Limit, Pace, RunStatus, RunView, StepStatus, StoredEvent
+from stepwell.core.model import Limit, Pace, Passed, Reason, RunStatus, RunView, StepStatus, StoredEvent
 from stepwell.core.requestcopies import RequestCopy, copied
 from stepwell.server.api import search
 from stepwell.server.api.app import create_app
@@ -164,7 +164,7 @@ async def test_a_run_with_its_waterfall_and_the_panel_of_a_step(engine: WatchedF
     view = engine.add_run(status=RunStatus.COMPLETED, output=b'{"n":41}', started_at=NOW + 1, ended_at=NOW + 900)
     tries = (
         attempt(0, status=503, delay_ms=100, reason="status 503"),
-        attempt(1, status=200, phases={"dns": 3.0}, size=4_200),
+        attempt(1, status=200, phases={"dns": 3.0}, size=4_200, passed=(Passed("host:h", Reason.RATE),), held_ms=40),
     )
     add(view, finished_step(view.run.run_id, 0, op="Gateway", memo=gateway(b'{"lamp":"green"}'), attempts=tries))
     text = (await web.get(f"/runs/{view.run.run_id}")).text
@@ -176,6 +176,7 @@ async def test_a_run_with_its_waterfall_and_the_panel_of_a_step(engine: WatchedF
     assert "status 503" in panel
     assert "dns 3 ms" in panel
     assert "4.1 KiB" in panel
+    assert "waited 40 ms for the rate limit of host h" in panel
 
 
 async def test_the_request_of_a_step_is_shown_and_copied(engine: WatchedFake, web: httpx2.AsyncClient) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell.core.model import Attempt, Run, RunStatus, Step, StepStatus
+from stepwell.core.model import Attempt, Passed, Reason, Run, RunStatus, Step, StepStatus
 from stepwell.server.dashboard.timeline import Bar, Kind, Timeline, timeline
 
 NOW = 10_000
@@ -77,6 +77,25 @@ def test_bars_say_what_came_of_an_attempt_and_what_was_waited_for() -> None:
         (Kind.DELAY, asked),
         (Kind.FAILED, "read: the connection broke off"),
     ]
+
+
+def test_what_held_an_attempt_back_is_a_bar_of_its_own() -> None:
+    breaker, rate = Passed("host:h", Reason.BREAKER), Passed("host:h", Reason.RATE)
+    attempts = (
+        Attempt(number=0, started_at=2_100, ended_at=2_200, status=500, delay_ms=300, passed=(rate,), held_ms=100),
+        Attempt(number=1, started_at=4_000, ended_at=4_100, status=200, passed=(breaker,), held_ms=1_500),
+    )
+    step = a_step(status=StepStatus.COMPLETED, attempts=attempts, position=0, ended_at=4_100)
+    row = timeline(a_run(), [step], NOW).rows[1]
+    assert [(bar.kind, bar.start, bar.end) for bar in row.bars] == [
+        (Kind.HELD, 2_000, 2_100),
+        (Kind.FAILED, 2_100, 2_200),
+        (Kind.DELAY, 2_200, 2_500),
+        (Kind.HELD, 2_500, 4_000),
+        (Kind.RUN, 4_000, 4_100),
+    ]
+    assert row.bars[0].note == "rate limit of host h"
+    assert row.bars[3].note == "circuit breaker of host h (too many of its answers were failures)"
 
 
 def test_phases_follow_each_other_within_their_attempt() -> None:

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from stepwell.core.flow.breaker import Circuit
-from stepwell.core.flow.gates import FlowState, Reason, shut_by
+from stepwell.core.flow.gates import FlowState, shut_by
 from stepwell.core.flow.holding import Behind, holdings
 from stepwell.core.flow.slowdown import begin
-from stepwell.core.model import Breaker, Item, Limit, Pace, WorkKind
+from stepwell.core.model import Breaker, Item, Limit, Pace, Reason, WorkKind
 from stepwell.server.api.waits import render_wait
 from stepwell.server.dashboard.limits import key_of
 from tests.server.test_flow_control import function, n, running, seen

@@ -20,6 +20,7 @@ _MARKS = {
     "Queued": ("…", "queued"),
 }
 _MAX_OUTPUT = 2000
+_WORTH_A_LINE = ("error", "delay_ms", "phases", "held_by")
 
 
 def render(run: Json, steps: list[Json], *, unicode: bool = True) -> list[str]:
@@ -87,7 +88,7 @@ def _kind(step: Json) -> str:
 
 def _attempts(step: Json, art: dict[str, str]) -> list[str]:
     attempts = cast("list[Json]", step.get("attempts") or [])
-    if len(attempts) < 2 and not any(a.get("error") or a.get("delay_ms") or a.get("phases") for a in attempts):
+    if len(attempts) < 2 and not any(a.get(name) for a in attempts for name in _WORTH_A_LINE):
         return []
     lines: list[str] = []
     for index, attempt in enumerate(attempts):
@@ -96,8 +97,11 @@ def _attempts(step: Json, art: dict[str, str]) -> list[str]:
 
 
 def attempt_line(attempt: Json) -> str:
-    """One attempt: number, status or error, size, time, phases, and what was waited for afterwards."""
+    """One attempt: number, what it had waited for, status or error, size, time, phases, what was waited for afterwards."""
     parts = [f"attempt {cast('int', attempt['number']) + 1}"]
+    if attempt.get("held_by"):
+        held_by = " and the ".join(cast("list[str]", attempt["held_by"]))
+        parts.append(f"waited {duration(cast('float', attempt.get('held_ms') or 0))} for the {held_by}, then")
     if attempt.get("status") is not None:
         parts.append(f"HTTP {attempt['status']}")
     if attempt.get("error"):

@@ -118,7 +118,7 @@ class Draft:
 
     def put(self, item: Item) -> None:
         """A new item, or the next attempt of an old one."""
-        self._put[item.key] = item
+        self._put[item.key] = replace(item, passed=()) if item.passed else item
 
     def will_do(self, key: str) -> bool:
         """Whether this transition puts an item of that key."""

@@ -161,6 +161,8 @@ def _attempted(step: Step, given: Fetched, now: int, delay: int | None, reason: 
         reason=reason,
         phases={name: value for name, value in phases.items() if value is not None} or None,
         size=None if broken or outcome.onward else outcome.stored if outcome.stored is not None else len(outcome.body),
+        passed=given.item.passed,
+        held_ms=given.started_at - max(given.item.due_at, step.created_at) if given.item.passed else None,
     )
     return replace(
         step,

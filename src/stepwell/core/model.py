@@ -55,6 +55,15 @@ class WorkKind(StrEnum):
     CANCEL_RUNS = "cancel_runs"
 
 
+class Reason(StrEnum):
+    """What holds an item back."""
+
+    CONCURRENCY = "concurrency"
+    RATE = "rate"
+    SLOW_DOWN = "slow_down"
+    BREAKER = "breaker"
+
+
 class Limit(msgspec.Struct, frozen=True, gc=False):
     """At most ``limit`` claimed items at once in ``bucket``, over all runs and processes."""
 
@@ -85,9 +94,17 @@ class Pace(msgspec.Struct, frozen=True, omit_defaults=True):
     breaker: Breaker | None = None
 
 
+class Passed(msgspec.Struct, frozen=True, gc=False):
+    """A bucket that held an item back until it was claimed, and for what."""
+
+    bucket: str
+    reason: Reason
+
+
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One attempt of a step. ``status`` is the HTTP status of a fetch, ``size`` the bytes of the response's body as it came;
-    ``delay_ms`` what was waited for afterwards."""
+    ``delay_ms`` what was waited for afterwards. ``passed``: the limits and paces that had held it back before it began, for
+    ``held_ms``."""
 
     number: int
     started_at: int
@@ -98,6 +115,8 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     reason: str | None = None
     phases: dict[str, float] | None = None
     size: int | None = None
+    passed: tuple[Passed, ...] = ()
+    held_ms: int | None = None
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
@@ -242,6 +261,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     claim: int = 0
     rescues: int = 0
     """How often the item was taken from an owner that died with it: its work may have been done in part."""
+    passed: tuple[Passed, ...] = ()
+    """What had held the item back, as of the claim; not stored with it."""
 
     @property
     def is_discovery(self) -> bool:

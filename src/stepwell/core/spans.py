@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from stepwell.core.flow.words import passed
 from stepwell.core.inputs import Answered
 from stepwell.core.model import Attempt, Run, RunStatus, Step, StepStatus, StoredEvent
 from stepwell.core.unstarted import Unstarted
@@ -179,6 +180,9 @@ def _attempt(run: Run, step: Step, attempt: Attempt, above: TraceContext) -> Spa
     attributes |= {"stepwell.run.id": run.run_id, "stepwell.step.id": step.step_id}
     if attempt.size is not None:
         attributes["http.response.body.size"] = attempt.size
+    if attempt.held_ms is not None:
+        attributes["stepwell.attempt.held_ms"] = attempt.held_ms
+        attributes["stepwell.attempt.held_by"] = passed(attempt)
     for phase, taken in (attempt.phases or {}).items():
         attributes[f"stepwell.fetch.{phase}_us"] = round(taken * 1000)
     return Span(

@@ -1,14 +1,13 @@
 """What holds an item back, and until when; what its passing changes. Stores call this in the claiming transaction. Pure."""
 
 from collections.abc import Callable, Collection
-from enum import StrEnum
 
 import msgspec
 
 from stepwell.core.flow.breaker import Circuit, observed, probed
 from stepwell.core.flow.pace import given_back, interval_us, opens_at, passed
 from stepwell.core.flow.slowdown import SlowDown, again, begin, rate_at, recovered
-from stepwell.core.model import Item, Limit, Pace
+from stepwell.core.model import Item, Limit, Pace, Passed, Reason
 from stepwell.core.outputs import Observed
 
 WAKE_MS = 10
@@ -17,15 +16,6 @@ WAKE_MS = 10
 
 _HOUR_MS = 3600 * 1000
 _DAY_MS = 24 * 3600 * 1000
-
-
-class Reason(StrEnum):
-    """What holds an item back."""
-
-    CONCURRENCY = "concurrency"
-    RATE = "rate"
-    SLOW_DOWN = "slow_down"
-    BREAKER = "breaker"
 
 
 class FlowState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -91,8 +81,8 @@ def wanted(item: Item, held: Collection[str]) -> list[Limit]:
 
 
 def opening(pace: Pace, state: FlowState | None, now: int) -> tuple[int, Reason]:
-    """When a pace opens (ms; not after ``now``: it is open), and what keeps it shut longest."""
-    found = (0, Reason.RATE)
+    """When a pace opens, or opened (ms; not after ``now``: it is open), and what keeps it shut longest."""
+    found = (0, Reason.RATE if pace.limit else Reason.SLOW_DOWN)
     if state is None:
         return found
     if pace.limit:
@@ -100,7 +90,7 @@ def opening(pace: Pace, state: FlowState | None, now: int) -> tuple[int, Reason]
     if pace.slows and state.slow is not None and not recovered(state.slow, now):
         slow = state.slow
         until = max(slow.until, opens_at(slow.tat, 0, 0)) if now >= slow.until else slow.until
-        found = max(found, (until, Reason.SLOW_DOWN))
+        found = max(found, (until, Reason.BREAKER if slow.unasked else Reason.SLOW_DOWN))
     if pace.breaker is not None and state.circuit.is_open:
         found = max(found, (state.circuit.opens_at, Reason.BREAKER))
     return found
@@ -109,6 +99,19 @@ def opening(pace: Pace, state: FlowState | None, now: int) -> tuple[int, Reason]
 def gate_opens(gate: Gate, flow: Flow, now: int) -> int:
     """When the last of a gate's paces opens (ms)."""
     return max((opening(pace, flow(pace.bucket), now)[0] for pace in gate.paces), default=0)
+
+
+def passing(gate: Gate, flow: Flow, now: int) -> tuple[Passed, ...]:
+    """What an item behind the gate has been held back by, as it is claimed: of each pace what opened last."""
+    return (
+        *(Passed(limit.bucket, Reason.CONCURRENCY) for limit in gate.limits),
+        *(Passed(pace.bucket, opening(pace, flow(pace.bucket), now)[1]) for pace in gate.paces),
+    )
+
+
+def is_open(gate: Gate, used: Used, flow: Flow, now: int) -> bool:
+    """Whether nothing of a gate holds anything back."""
+    return has_room(gate, used) and (not gate.paces or gate_opens(gate, flow, now) <= now)
 
 
 def has_room(gate: Gate, used: Used) -> bool:
@@ -146,7 +149,8 @@ def observe(state: FlowState | None, seen: Observed, now: int) -> FlowState | No
         was_open = circuit.is_open
         circuit = observed(pace.breaker, circuit, seen.failed, seen.started_at, now)
         if was_open and not circuit.is_open and pace.slows and slow is None:
-            slow = begin(now, now, _known(pace))  # a host that has just come back is not met by all who waited
+            # a host that has just come back is not met by all who waited
+            slow = msgspec.structs.replace(begin(now, now, _known(pace)), unasked=True)
     return _state(pace, state.tat, slow, circuit)
 
 

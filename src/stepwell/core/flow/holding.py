@@ -6,8 +6,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from stepwell.core.flow.gates import Reason, Shut
-from stepwell.core.model import Item
+from stepwell.core.flow.gates import Shut
+from stepwell.core.model import Item, Reason
 
 GATES = 200
 """So many groups of work that is held back alike are looked at: the largest."""

@@ -22,7 +22,8 @@ class SlowDown(msgspec.Struct, frozen=True, omit_defaults=True):
     """A host's slow-down: nothing before ``until`` (ms), then ``rate`` a second, growing by ``growth`` a second.
 
     ``growth`` 0 means that nothing is known, and doubling each second.
-    ``hit_at``: when the host complained. ``tat``: as in GCRA, microseconds.
+    ``hit_at``: when the host complained. ``tat``: as in GCRA, microseconds. ``unasked``: it did not complain, its breaker has
+    just closed.
     """
 
     hit_at: int
@@ -31,6 +32,7 @@ class SlowDown(msgspec.Struct, frozen=True, omit_defaults=True):
     growth: float
     ceiling: float
     tat: int
+    unasked: bool = False
 
 
 def begin(until: int, now: int, known: float | None) -> SlowDown:
@@ -45,7 +47,7 @@ def again(slow: SlowDown, until: int, started_at: int, now: int) -> SlowDown:
     """Another complaint, about a request that was sent at ``started_at``."""
     until = max(slow.until, until)
     if started_at <= slow.hit_at:
-        return replace(slow, until=until, tat=max(slow.tat, until * 1000))
+        return replace(slow, until=until, tat=max(slow.tat, until * 1000), unasked=False)
     pace = rate_at(slow, now)
     low = max(pace / 2, LEAST_RATE)
     return SlowDown(now, until, low, pace / 2 / _SECONDS_BACK, slow.ceiling, until * 1000)

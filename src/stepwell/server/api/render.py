@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from stepwell.core.flow.words import passed_words
 from stepwell.core.model import Attempt, Item, Run, Step, StepStatus, StoredEvent
 from stepwell.core.requestcopies import read_copy
 from stepwell.server.api.masks import mask_event, mask_gateway
@@ -123,8 +124,9 @@ def _attempt(attempt: Attempt) -> Json:
         "ended_at": instant(attempt.ended_at),
         "duration_ms": attempt.ended_at - attempt.started_at,
     }
-    rest = ("status", "error", "delay_ms", "reason", "phases", "size")
-    return shape | {key: value for key in rest if (value := getattr(attempt, key)) is not None}
+    rest = ("status", "error", "delay_ms", "reason", "phases", "size", "held_ms")
+    shape |= {key: value for key in rest if (value := getattr(attempt, key)) is not None}
+    return shape | ({"held_by": passed_words(attempt)} if attempt.passed else {})
 
 
 def memo_value(step: Step) -> tuple[str, msgspec.Raw]:

@@ -11,6 +11,7 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import Response
 
+from stepwell.core.flow.words import passed
 from stepwell.server.dashboard import words
 
 _FOLDER = files(__package__ or "")
@@ -48,6 +49,7 @@ def environment() -> jinja2.Environment:
         "clock": words.clock,
         "size": words.size,
         "kind": words.kind,
+        "passed": passed,
         "capitalize_first": words.capitalised,
     }
     return made

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from stepwell.core.flow.words import passed
 from stepwell.core.model import Attempt, Run, RunStatus, Step, StepStatus
 from stepwell.wire.ops import Opcode, opcode
 
@@ -139,8 +140,7 @@ def _of_step(step: Step, over: int | None, *, held: bool) -> Iterable[Bar]:
         return
     reason = ""
     for attempt in step.attempts:
-        if attempt.started_at > at:
-            yield Bar(Kind.DELAY if attempt.number else Kind.QUEUE, at, attempt.started_at, note=reason)
+        yield from _before(attempt, at, reason)
         reason = attempt.reason or ""
         last = attempt is step.attempts[-1]
         yield from _of_attempt(attempt, failed=not last or _went_wrong(step, attempt))
@@ -149,6 +149,15 @@ def _of_step(step: Step, over: int | None, *, held: bool) -> Iterable[Bar]:
         yield Bar(_going_on(step, held), at, end)
     elif end is not None and end > at and code is Opcode.GATEWAY and step.callback is not None:
         yield Bar(Kind.WAIT, at, end)
+
+
+def _before(attempt: Attempt, at: int, reason: str) -> Iterable[Bar]:
+    """From the end of the attempt before, which said ``reason``, or from the beginning: its delay, and what held it back."""
+    due = attempt.started_at - (attempt.held_ms or 0)
+    if due > at:
+        yield Bar(Kind.DELAY if attempt.number else Kind.QUEUE, at, due, note=reason)
+    if attempt.started_at > max(due, at):
+        yield Bar(Kind.HELD, max(due, at), attempt.started_at, note=passed(attempt))
 
 
 def _plain(step: Step, end: int | None) -> Iterable[Bar]:

@@ -8,7 +8,19 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from stepwell.core.flow.admission import State, idle_at, judge
-from stepwell.core.flow.gates import WAKE_MS, FlowState, Shut, observe, opening, shut_by, taken, wanted
+from stepwell.core.flow.gates import (
+    WAKE_MS,
+    FlowState,
+    Gate,
+    Shut,
+    is_open,
+    observe,
+    opening,
+    passing,
+    shut_by,
+    taken,
+    wanted,
+)
 from stepwell.core.flow.holding import Behind, Holding, holdings
 from stepwell.core.model import Cancellation, Item, ItemRef, Pause, Run, RunKey, RunView, Step, StoredEvent, Wait
 from stepwell.core.outputs import Commit
@@ -39,11 +51,13 @@ _Place = tuple[int, int, str, str]
 
 @dataclass(slots=True)
 class _Entry:
-    """A stored item. ``seq`` is its place among items due at the same time; ``owner`` is who claimed it."""
+    """A stored item. ``seq`` is its place among items due at the same time; ``owner`` is who claimed it; ``gate``: all that
+    has held it back so far."""
 
     item: Item
     seq: int
     owner: str | None = None
+    gate: Gate | None = None
 
     @property
     def place(self) -> _Place:
@@ -242,21 +256,33 @@ class MemoryStore(WorkerTable):
             self._arriving.pop(ItemRef(entry.item.run_id, entry.item.key, entry.item.claim), None)
 
     def _claim_items(self, request: ClaimRequest) -> list[Item]:
-        claimed: list[_Entry] = []
+        claimed: list[tuple[_Entry, Item]] = []
         for due_at, _, run_id, key in self._waiting:
             if due_at > request.now or len(claimed) >= request.limit:
                 break
             entry = self._items[run_id][key]
-            if self._shut(entry.item, request.now) is None:
+            if self._passes(entry, request.now):
+                passed = () if entry.gate is None else passing(entry.gate, self._flows.get, request.now)
                 self._pass(entry.item, request.now)
                 self._claim += 1
-                entry.item = replace(entry.item, claim=self._claim)
+                entry.item, entry.gate = replace(entry.item, claim=self._claim), None
                 self._used.update(entry.buckets)
-                claimed.append(entry)
-        for entry in claimed:
+                claimed.append((entry, replace(entry.item, passed=passed)))
+        for entry, _ in claimed:
             self._forget(entry)
             entry.owner = request.owner
-        return [entry.item for entry in claimed]
+        return [item for _, item in claimed]
+
+    def _passes(self, entry: _Entry, now: int) -> bool:
+        """Whether nothing holds it back. Behind a gate it is not looked at until all of that is open, or it expires."""
+        expires, gate = entry.item.expires_at, entry.gate
+        behind = gate is not None and not is_open(gate, self._used.__getitem__, self._flows.get, now)
+        if behind and (expires is None or expires > now):
+            return False
+        shut = self._shut(entry.item, now)
+        if shut is not None:
+            entry.gate = (entry.gate or Gate()).joined(shut)
+        return shut is None
 
     def _shut(self, item: Item, now: int) -> Shut | None:
         return shut_by(item, self._used.__getitem__, self._flows.get, now, self._holds.get(item.run_id, ()))

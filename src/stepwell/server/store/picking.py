@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from stepwell.core.flow.gates import Gate, Shut, gate_opens, has_room, shut_by, taken, wanted
+from stepwell.core.flow.gates import Gate, Shut, is_open, passing, shut_by, taken, wanted
 from stepwell.core.model import Item
 from stepwell.server.store.base import ClaimRequest
 from stepwell.server.store.ledger import Held, ItemKey, buckets_of, gate_text
@@ -62,8 +62,7 @@ class Picker:
 
     def is_open(self, gate: Gate) -> bool:
         """Whether nothing of a gate holds anything back."""
-        draft, now = self._draft, self._request.now
-        return has_room(gate, draft.used) and (not gate.paces or gate_opens(gate, draft.flow, now) <= now)
+        return is_open(gate, self._draft.used, self._draft.flow, self._request.now)
 
     def _park(self, found: Candidate, shut: Shut) -> None:
         gate = (found.gate or Gate()).joined(shut)
@@ -84,6 +83,7 @@ class Picker:
             taking = {limit.bucket for limit in wanted(found.item, self._draft.held_by(found.item.run_id))}
             self._draft.hold(found.item.run_id, taking)
         now = self._request.now
+        passed = () if found.gate is None else passing(found.gate, self._draft.flow, now)
         if found.item.paces and (found.item.expires_at is None or found.item.expires_at > now):
             for pace in found.item.paces:
                 self._draft.set_flow(pace.bucket, taken(pace, self._draft.flow(pace.bucket), now))
@@ -93,6 +93,6 @@ class Picker:
         else:
             self._plan.claimed.append((found.seq, number))
             found.gate = None
-        item = replace(found.item, claim=number)
+        item = replace(found.item, claim=number, passed=passed)
         self._draft.take(where, Held(found.seq, number, owner, buckets_of(item.limits)))
         self.claimed.append(item)

@@ -1,8 +1,7 @@
 """What every store must say of work that is held back. Part of the suite in ``store_conformance``."""
 
-from stepwell.core.flow.gates import Reason
 from stepwell.core.flow.holding import Waiter
-from stepwell.core.model import Item, Limit, Pace, Run, WorkKind
+from stepwell.core.model import Item, Limit, Pace, Reason, Run, WorkKind
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import ClaimRequest, Store
 

@@ -2,8 +2,7 @@
 
 from msgspec.structs import replace
 
-from stepwell.core.flow.gates import Reason
-from stepwell.core.model import Item, ItemRef, Limit, Pace, Run, RunStatus, WorkKind
+from stepwell.core.model import Item, ItemRef, Limit, Pace, Reason, Run, RunStatus, WorkKind
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import ClaimRequest, Store, Transacted
 

@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
-from stepwell.core.flow.gates import WAKE_MS, Reason
-from stepwell.core.model import Breaker, Item, ItemRef, Limit, Pace
+from stepwell.core.flow.gates import WAKE_MS
+from stepwell.core.model import Breaker, Item, ItemRef, Limit, Pace, Passed, Reason
 from stepwell.core.model import WorkKind as Kind
 from stepwell.core.outputs import Commit, Observed
 from stepwell.server.store.base import ClaimRequest, Store, Transacted
@@ -147,6 +147,42 @@ class PaceConformance:
             None,
         )
         assert await store.waits("R9", 1_000) == {}
+
+    async def test_a_claim_says_what_had_held_the_item_back(self, store: Store) -> None:
+        """Each limit and pace, with the reason that ended last; nothing for what was claimed at once."""
+        full = Limit("b", 1)
+        first = await _claim(store, 1_000, _put(a_paced("a", _TEN, limits=(full,)), a_paced("b", _TEN, limits=(full,))))
+        assert [item.passed for item in first.claimed] == [()]
+        opened = await _claim(store, 1_010, _done(first.claimed[0]))
+        assert opened.claimed == []
+        (second,) = (await _claim(store, 1_110)).claimed
+        assert second.passed == (Passed("b", Reason.CONCURRENCY), Passed("host:a", Reason.RATE))
+        again = replace(second, claim=0, passed=())
+        (third,) = (await _claim(store, 2_000, _done(second), _put(again))).claimed
+        assert third.passed == ()
+
+    async def test_a_claim_after_a_slow_down_and_one_after_a_breaker_say_so(self, store: Store) -> None:
+        """Whoever comes after the probe had waited for the breaker too, not for a host that asked for fewer requests."""
+        slow = Commit(now=1_000, observed=(Observed(_HOST, 900, wait_ms=500),))
+        await _claim(store, 1_000, slow, _put(a_paced("slow", _HOST)))
+        (item,) = (await _claim(store, 1_500)).claimed
+        assert item.passed == (Passed("host:a", Reason.SLOW_DOWN),)
+        guarded = Pace("host:g", slows=True, breaker=Breaker(0.5, 1_000, 2, 500))
+        bad = Commit(now=1_000, observed=(Observed(guarded, 900, failed=True),) * 2)
+        await _claim(store, 1_000, bad, _put(*(a_paced(key, guarded) for key in "abc")))
+        claimed = (await _claim(store, 1_500)).claimed
+        good = Commit(now=1_600, observed=(Observed(guarded, 1_500),))
+        claimed += (await _claim(store, 1_600, good)).claimed
+        claimed += [item for now in range(1_610, 3_000, 10) for item in (await _claim(store, now)).claimed]
+        assert [item.key for item in claimed] == ["a", "b", "c"]
+        assert {item.passed for item in claimed} == {(Passed("host:g", Reason.BREAKER),)}
+
+    async def test_one_that_expired_says_what_it_had_waited_for(self, store: Store) -> None:
+        """It was held back all the same."""
+        shut = replace(_TEN, limit=1, period_ms=60_000)
+        await _claim(store, 1_000, _put(a_paced("a", shut), replace(a_paced("p", shut), expires_at=2_000)))
+        (item,) = (await _claim(store, 2_000)).claimed
+        assert (item.key, item.passed) == ("p", (Passed("host:a", Reason.RATE),))
 
     async def test_a_fast_pace_comes_in_groups(self, store: Store) -> None:
         """Nobody is woken for each item of a fast pace."""

@@ -164,6 +164,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
         reason=TEXT,
         phases={"type": "object", "additionalProperties": {"type": "number"}},
         size=WHOLE,
+        held_ms=WHOLE,
+        held_by=array(TEXT),
     ),
     "Job": obj(
         "JobID at position kind attempt Raw",

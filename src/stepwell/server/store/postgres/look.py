@@ -19,8 +19,8 @@ from stepwell.server.store.postgres.queries import SQL, columns, texts
 from stepwell.server.store.postgres.session import Session
 from stepwell.server.store.wait_plan import WaitPlan
 
-Ready = tuple[int, str, str, int, int, int, int, bytes]
-"""Of an item: seq, run_id, key, due_at, claim, attempt, rescues, data."""
+Ready = tuple[int, str, str, int, int, int, int, bytes, str | None]
+"""Of an item: seq, run_id, key, due_at, claim, attempt, rescues, data, gate."""
 
 
 @dataclass(slots=True)

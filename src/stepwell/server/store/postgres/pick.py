@@ -63,11 +63,12 @@ class _Source:
         """A page that was read for ``size`` rows."""
         walk = self._walk
         self._more = len(rows) == size
-        for seq, run_id, key, due_at, claim, attempt, rescues, data in rows:
+        for seq, run_id, key, due_at, claim, attempt, rescues, data, gate in rows:
             self._last = (due_at, seq)
             if not walk.plan.replaces((run_id, key)):
                 item = stored_item(data, claim, walk.plan.attempt_of((run_id, key), attempt), rescues)
-                self._page.append(Candidate(due_at, seq, item, None, self._gate))
+                behind = gate_of(gate) if self._gate is None and gate is not None else self._gate
+                self._page.append(Candidate(due_at, seq, item, None, behind))
         await walk.session.know([found.item for found in self._page])
 
 

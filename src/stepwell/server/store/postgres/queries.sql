@@ -67,7 +67,7 @@ SELECT
         CROSS JOIN LATERAL (SELECT FROM stepwell.waits WHERE waits.name = asked.name ORDER BY path, value, seq LIMIT 1) AS found
     ) AS waited,
     ARRAY(
-        SELECT (seq, run_id, key, due_at, claim, attempt, rescues, data) FROM ready
+        SELECT (seq, run_id, key, due_at, claim, attempt, rescues, data, NULL) FROM ready
     ) AS ready,
     ARRAY(SELECT (run_id, version) FROM stepwell.runs WHERE run_id = ANY (ARRAY(SELECT run_id FROM ready))) AS ready_versions,
     (SELECT count(*) FROM (
@@ -131,7 +131,7 @@ ON CONFLICT (run_id, step_id) DO UPDATE SET seq = excluded.seq, name = excluded.
 DELETE FROM stepwell.waits WHERE (run_id, step_id) IN (SELECT * FROM unnest($1::text[], $2::text[]));
 
 -- name: ready_items
-SELECT seq, run_id, key, due_at, claim, attempt, rescues, data FROM stepwell.items
+SELECT seq, run_id, key, due_at, claim, attempt, rescues, data, gate FROM stepwell.items
 WHERE owner IS NULL AND gate IS NULL AND due_at <= $1 AND (due_at, seq) > ($2, $3)
 ORDER BY due_at, seq LIMIT $4 FOR UPDATE SKIP LOCKED;
 
@@ -178,12 +178,12 @@ SELECT bucket, data FROM stepwell.flows WHERE bucket = ANY ($1::text[]);
 SELECT gate FROM stepwell.gates WHERE opens_at <= $1 OR buckets && $2::text[] ORDER BY gate;
 
 -- name: parked_items
-SELECT seq, run_id, key, due_at, claim, attempt, rescues, data FROM stepwell.items
+SELECT seq, run_id, key, due_at, claim, attempt, rescues, data, gate FROM stepwell.items
 WHERE gate IS NOT NULL AND md5(gate) = md5($1) AND (due_at, seq) > ($2, $3)
 ORDER BY due_at, seq LIMIT $4 FOR UPDATE SKIP LOCKED;
 
 -- name: expired_items
-SELECT seq, run_id, key, due_at, claim, attempt, rescues, data FROM stepwell.items
+SELECT seq, run_id, key, due_at, claim, attempt, rescues, data, gate FROM stepwell.items
 WHERE gate IS NOT NULL AND expires_at <= $1 AND (due_at, seq) > ($2, $3)
 ORDER BY due_at, seq LIMIT $4 FOR UPDATE SKIP LOCKED;
 

@@ -14,7 +14,7 @@ from stepwell.core.flow.gates import Gate
 from stepwell.core.model import Item
 from stepwell.server.store.base import ClaimRequest
 from stepwell.server.store.codec import stored_item
-from stepwell.server.store.ledger import ItemKey, gate_text
+from stepwell.server.store.ledger import ItemKey, gate_of, gate_text
 from stepwell.server.store.picking import Candidate, Picker
 from stepwell.server.store.plan import Plan
 from stepwell.server.store.sqlite.queries import SQL
@@ -75,11 +75,11 @@ class _Walk:
 
     def _stored(self, sql: str, value: str | int, behind: Gate | None = None) -> _Candidates:
         with closing(self._conn.execute(sql, (value,))) as cursor:
-            for seq, run_id, key, due_at, claim, attempt, rescues, _, data in cursor:
+            for seq, run_id, key, due_at, claim, attempt, rescues, gate, data in cursor:
                 where: ItemKey = (run_id, key)
                 if not self._plan.replaces(where):
                     item = stored_item(data, claim, self._plan.attempt_of(where, attempt), rescues)
-                    yield Candidate(due_at, seq, item, None, behind)
+                    yield Candidate(due_at, seq, item, None, behind or (None if gate is None else gate_of(gate)))
 
     def _behind(self, gate: Gate) -> _Candidates:
         """Items parked behind a gate, until it shuts again; when none is left, the gate is forgotten."""
