@@ -150,7 +150,7 @@ def test_a_host_that_fails_is_left_alone_and_comes_back_slowly() -> None:
     assert opening(HOST, state, 601) == (1_100, Reason.BREAKER), "one probe, not two"
     state = observe(state, Observed(HOST, 600), 700)
     assert opening(HOST, state, 700)[0] <= 700
-    assert opening(HOST, taken(HOST, state, 700), 701)[1] is Reason.SLOW_DOWN
+    assert opening(HOST, taken(HOST, state, 700), 701)[1] is Reason.BREAKER
 
 
 def test_a_pace_without_a_rule_remembers_nothing() -> None:

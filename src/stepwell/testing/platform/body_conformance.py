@@ -69,6 +69,17 @@ class BodyConformance:
             assert await store.load_body(claim.body, start, end) == whole[start:end]
         assert not await store.append_body(claim, len(whole), b"more")
 
+    async def test_a_body_outlives_a_reopening_with_its_claim(self, store: Store) -> None:
+        """Who holds the claim then goes on with it, and keeps all of it."""
+        claim = await claimed(store)
+        parts = a_body(100)
+        await append(store, claim, *parts[:2])
+        await store.close()
+        await store.open()
+        assert await store.append_body(claim, 2 * PIECE_BYTES, parts[2])
+        assert await keep(store, claim) == [Outcome.APPLIED]
+        assert await store.load_body(claim.body) == b"".join(parts)
+
     async def test_a_body_may_end_with_a_whole_piece(self, store: Store) -> None:
         """And then has nothing behind it."""
         claim = await claimed(store)

@@ -40,7 +40,7 @@ class _Arriving:
 class BodyFiles:
     """The folder ``NAME-bodies`` beside the database ``NAME``. ``max_bytes`` caps each file, as a full disk would.
 
-    ``begin``, ``settle`` and ``forget`` belong to the thread that writes the database; they only take note.
+    ``begin``, ``recall``, ``settle`` and ``forget`` belong to the thread that writes the database; they only take note.
     """
 
     def __init__(self, db: Path, max_bytes: int | None = None) -> None:
@@ -57,8 +57,13 @@ class BodyFiles:
         """The database knows now that this body arrives."""
         self._arriving.setdefault(ref, _Arriving())
 
+    def recall(self, ref: str) -> None:
+        """A body whose claim was there at the opening: as much of it as its file holds."""
+        with suppress(OSError):
+            self._arriving[ref] = _Arriving(self.path(ref).stat().st_size)
+
     def size(self, ref: str) -> int | None:
-        """How much of an arriving body is stored; None when this process knows of none."""
+        """How much of an arriving body is stored; None where nothing is."""
         body = self._arriving.get(ref)
         return None if body is None else body.size
 

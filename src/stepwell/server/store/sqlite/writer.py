@@ -33,6 +33,8 @@ class Writer:
             conn.execute(SQL.forget_leases)
             conn.execute(SQL.forget_leader)
         self._ledger = read_ledger(conn)
+        for claim in self._ledger.arriving:
+            files.recall(claim.body)
         files.settle((), tuple(self._ledger.stale))
 
     @contextmanager
