@@ -208,14 +208,17 @@ def _inside(there: str) -> str:
 
 async def _failed(request: Request, error: Exception) -> Response:
     """The error as a page, with one sentence."""
+    headers: Mapping[str, str] = {}
+    if isinstance(error, StoreError):
+        error = unavailable(error)
     if isinstance(error, Problem):
-        status, message = error.status, error.message
-    elif isinstance(error, StoreError):
-        status, message = 503, unavailable(error).message
+        status, message, headers = error.status, error.message, error.headers
     elif isinstance(error, HTTPException):
         status = error.status_code
         message = f"There is nothing at {request.url.path}." if status == 404 else error.detail
     else:
         _log.exception("The page %s failed", request.url.path, exc_info=error)
         status, message = 500, "This page failed; the platform's log says why."
-    return page(request, "problem", {"status": status, "message": message}, status)
+    shown = page(request, "problem", {"status": status, "message": message}, status)
+    shown.headers.update(headers)
+    return shown
