@@ -6,26 +6,28 @@
 import asyncio
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
-from stepwell.core.model import RunStatus
+from stepwell.core.model import RunStatus, StepStatus
 from stepwell.embed import Embedded
 from stepwell.server.build import open_store
 from stepwell.server.clock import SystemClock
 from stepwell.server.settings import Settings
-from stepwell.server.store.base import RunQuery, Store
+from stepwell.server.store.base import RunQuery
 from stepwell.server.store.migrate import load_migrations
 from stepwell.server.store.postgres.connect import connect
 from stepwell.server.store.postgres.schema import migrate
 from stepwell.server.store.sqlite.connect import APPLICATION_ID, connect_writer
 from stepwell.testing.platform.postgres import make_database
 from stepwell.wire.ids import ulid_millis
-from tests.upgrade.app import EVENTS, OUTPUTS, client
+from tests.upgrade.app import EVENTS, LATE_PORT, OUTPUTS, client
 from tests.upgrade.make import SEAL
 
 LATER_MS = 600_000
@@ -74,21 +76,47 @@ async def migrated(db: str) -> None:
         assert (await migrate(db))[1] == len(load_migrations("stepwell.server.store.postgres"))
 
 
-async def _recorded(store: Store) -> dict[tuple[str, str], bytes]:
-    """Every result, by run and step."""
-    runs = [run.run_id for run in await store.list_runs(RunQuery(limit=100))]
-    steps = [step for view in await store.load_runs(runs) for step in view.steps.values() if step.ended]
-    return {(step.run_id, step.step_id): step.memo or b"" for step in steps}
+class _Found(msgspec.Struct):
+    """What is in a database. ``recorded``: every result, by run and step; ``retrying``: names of steps between two attempts;
+    ``queued_at``: of the newest run, ms."""
+
+    recorded: dict[tuple[str, str], bytes]
+    retrying: list[str]
+    statuses: list[RunStatus]
+    queued_at: int
 
 
-async def _look(db: str) -> tuple[dict[tuple[str, str], bytes], list[str], int]:
-    """What is on record, how runs stand, and when the newest one was queued."""
+async def _look(db: str) -> _Found:
     store = open_store(db, keys=[SEAL])
     await store.open()
     runs = await store.list_runs(RunQuery(limit=100))
-    found = await _recorded(store)
+    views = await store.load_runs([run.run_id for run in runs])
     await store.close()
-    return found, [run.status.value for run in runs], max(ulid_millis(run.run_id) for run in runs)
+    steps = [step for view in views for step in view.steps.values()]
+    return _Found(
+        {(step.run_id, step.step_id): step.memo or b"" for step in steps if step.ended},
+        [step.name for step in steps if step.status is StepStatus.RETRYING],
+        [run.status for run in runs],
+        max(ulid_millis(run.run_id) for run in runs),
+    )
+
+
+@asynccontextmanager
+async def _upstream() -> AsyncIterator[None]:
+    """What the request of the older version waits for. Several tests may be it at once."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="late")
+
+    app = web.Application()
+    app.router.add_get("/late", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", LATE_PORT, reuse_port=True).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
 
 
 def _later(monkeypatch: pytest.MonkeyPatch, moment: int) -> None:
@@ -110,24 +138,25 @@ async def _until_over(platform: Embedded) -> list[Any]:
 
 async def runs_go_on(db: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run that is in flight in a migrated database ends as it should. Clocks say that it is ten minutes later."""
-    before, statuses, queued_at = await _look(db)
-    assert len(statuses) == len(EVENTS), "a run for each event; of those that are gathered one, and a child"
-    assert not {status for status in statuses if RunStatus(status).ended}, "all of them are in flight"
-    assert before
-    _later(monkeypatch, queued_at + LATER_MS)
+    before = await _look(db)
+    assert len(before.statuses) == len(EVENTS), "a run for each event; of those that are gathered one, and a child"
+    assert not [status for status in before.statuses if status.ended], "all of them are in flight"
+    assert before.recorded
+    assert before.retrying == ["get"]
+    _later(monkeypatch, before.queued_at + LATER_MS)
     platform = Embedded(
         Settings(db=db, encryption_keys=(SEAL,), port=0, discovery=False, retry_interval_ms=20), [client]
     )
-    await platform.start()
-    for order in (7, 8):
-        await platform.send("go", {"order": order})
-    runs = await _until_over(platform)
-    await platform.stop()
-    after, _, _ = await _look(db)
-    assert before.items() <= after.items(), "a recorded result changed"
+    async with _upstream():
+        await platform.start()
+        for order in (7, 8):
+            await platform.send("go", {"order": order})
+        runs = await _until_over(platform)
+        await platform.stop()
+    after = await _look(db)
+    assert before.recorded.items() <= after.recorded.items(), "a recorded result changed"
+    assert {run.status for run in runs} == {RunStatus.COMPLETED}
     outputs: dict[str, list[object]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run.run_id):
-        if run.status is RunStatus.COMPLETED:
-            outputs[run.function_id].append(msgspec.json.decode(run.output))
+        outputs[run.function_id].append(msgspec.json.decode(run.output))
     assert {function: sorted(found, key=str) for function, found in outputs.items()} == OUTPUTS
-    assert [run.function_id for run in runs if run.status is not RunStatus.COMPLETED] == ["old-fetch"]
