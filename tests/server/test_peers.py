@@ -127,11 +127,15 @@ async def test_steps_of_a_call_are_taken_by_the_process_that_did_not_make_it(eng
     assert [step.name for step in view.steps.values()] == ["early"]
 
 
-async def test_a_cancellation_at_the_other_is_looked_at_before_a_call(engines: list[Engine]) -> None:
+async def test_a_cancellation_at_the_other_is_looked_at_before_a_call_until_it_is_dropped(
+    engines: list[Engine],
+) -> None:
     one = Cancellation(cancellation_id="C1", created_at=1, app_id="bare", function_id="bare-f", started_before=2**50)
     only(engines, 2)  # nobody works on it
     await engines[0].cancelling.add(one)
     await until(lambda: "bare-f" in engines[1].cancelling._fresh)  # pyright: ignore[reportPrivateUsage]
+    assert await engines[0].cancelling.drop("C1")
+    await until(lambda: "bare-f" not in engines[1].cancelling._fresh)  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_a_function_that_is_paused_at_one_is_paused_at_the_other(engines: list[Engine]) -> None:

@@ -11,6 +11,7 @@ from stepwell.core.model import Cancellation, Item, ItemRef, Pause, Run, RunView
 from stepwell.core.outputs import Commit
 from stepwell.server.store.base import (
     APPS,
+    CANCELLATIONS,
     PAUSES,
     AppRecord,
     ClaimRequest,
@@ -166,7 +167,7 @@ class PostgresStore:
 
     async def drop_cancellation(self, cancellation_id: str) -> bool:
         """See :meth:`Store.drop_cancellation`."""
-        return await self._write(_any, SQL.drop_cancellations, [cancellation_id])
+        return await self._write(_drop_cancellation, cancellation_id)
 
     async def save_pause(self, pause: Pause) -> None:
         """See :meth:`Store.save_pause`."""
@@ -270,6 +271,12 @@ async def _beat(conn: Conn, worker: WorkerRecord, forget: int) -> None:
 async def _save_pause(conn: Conn, pause: Pause) -> None:
     await conn.execute(SQL.put_pause, pause.function_id, pause.paused_at)
     await conn.execute(SQL.notify, PAUSES)
+
+
+async def _drop_cancellation(conn: Conn, cancellation_id: str) -> bool:
+    dropped = await _any(conn, SQL.drop_cancellations, [cancellation_id])
+    await conn.execute(SQL.notify, CANCELLATIONS)
+    return dropped
 
 
 async def _drop_pause(conn: Conn, function_id: str) -> bool:
