@@ -79,6 +79,12 @@ async def test_a_run_its_steps_its_attempts_and_its_child_are_one_trace(collecto
     assert event.parent_span_id == b""
     assert (run.parent_span_id, run.kind) == (event.span_id, CONSUMER)
     assert members(run.attributes)["stepwell.run.id"] == result.run_id
+    message = {"messaging.system": "stepwell", "messaging.destination.name": "traced/parent"}
+    for span, what, name in ((event, "send", "send"), (run, "process", "run")):
+        said = members(span.attributes)
+        assert message.items() <= said.items()
+        assert (said["messaging.operation.type"], said["messaging.operation.name"]) == (what, name)
+        assert said["messaging.message.id"] == members(event.attributes)["stepwell.event.id"]
 
     get = collector.named("step get")
     assert get.parent_span_id == run.span_id

@@ -91,7 +91,11 @@ def event_span(event: StoredEvent, missed: Sequence[Unstarted] = ()) -> Span:
         kind=SpanKind.PRODUCER,
         start=event.received_at,
         end=event.received_at,
-        attributes={"stepwell.event.id": event.internal_id, "stepwell.event.name": event.name},
+        attributes={
+            "stepwell.event.id": event.internal_id,
+            "stepwell.event.name": event.name,
+            **_message("send", event.name, event.internal_id),
+        },
         notes=tuple({"stepwell.function.id": one.function_id, "stepwell.reason": one.reason} for one in missed),
     )
 
@@ -106,6 +110,8 @@ def run_span(run: Run) -> Span:
         "stepwell.app.id": run.app_id,
         "stepwell.event.name": run.trigger,
     }
+    if run.trigger:
+        attributes |= _message("process", run.trigger, *run.event_ids[:1])
     if run.started_at is not None:
         attributes["stepwell.run.queue_delay_ms"] = run.started_at - run.queued_at
     failed = run.status is RunStatus.FAILED
@@ -195,6 +201,14 @@ def _attempt(run: Run, step: Step, attempt: Attempt, above: TraceContext) -> Spa
         attributes=attributes,
         error=error,
     )
+
+
+def _message(what: str, name: str, event_id: str = "") -> dict[str, Value]:
+    """Attributes of a span that sends an event or processes it."""
+    operation = {"send": "send", "process": "run"}[what]
+    attributes: dict[str, Value] = {"messaging.system": "stepwell", "messaging.destination.name": name}
+    attributes |= {"messaging.operation.type": what, "messaging.operation.name": operation}
+    return {**attributes, "messaging.message.id": event_id} if event_id else attributes
 
 
 class _Info(msgspec.Struct):
