@@ -9,6 +9,7 @@ from aiohttp import web
 
 from stepwell.core.model import Cancellation, RunStatus
 from stepwell.server.build import build_engine
+from stepwell.server.runtime import peers
 from stepwell.server.runtime.engine import Engine
 from stepwell.server.settings import Settings
 from stepwell.testing.platform.postgres import clean_database
@@ -128,8 +129,9 @@ async def test_steps_of_a_call_are_taken_by_the_process_that_did_not_make_it(eng
 
 
 async def test_a_cancellation_at_the_other_is_looked_at_before_a_call_until_it_is_dropped(
-    engines: list[Engine],
+    engines: list[Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(peers, "OTHERS_S", 3_600)  # who is not told does not look by itself
     one = Cancellation(cancellation_id="C1", created_at=1, app_id="bare", function_id="bare-f", started_before=2**50)
     only(engines, 2)  # nobody works on it
     await engines[0].cancelling.add(one)
