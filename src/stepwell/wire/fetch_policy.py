@@ -46,8 +46,13 @@ def split_policy(headers: Iterable[Header], policy: FetchPolicy) -> tuple[tuple[
     return tuple(kept), policy
 
 
+_USUAL = FetchPolicy()
+
+
 def check_policy(policy: FetchPolicy) -> None:
     """Raise :class:`BadPolicy` for values outside their range; our own SDK sends a policy as data."""
+    if policy == _USUAL:
+        return
     if policy.attempts is not None and not 1 <= policy.attempts <= MAX_ATTEMPTS:
         raise BadPolicy(f"a request takes 1 to {MAX_ATTEMPTS} attempts, not {policy.attempts}")
     if policy.deadline_ms is not None and not 0 < policy.deadline_ms <= MAX_WAIT_MS:

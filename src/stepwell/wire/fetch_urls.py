@@ -2,6 +2,7 @@
 
 import base64
 import re
+from functools import lru_cache
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit, urlunsplit
 
 _KEEP = frozenset(range(0x21, 0x7F)) - frozenset(b'"<>\\^`{|}')
@@ -15,6 +16,7 @@ class BadUrl(ValueError):
     """A URL that no request can be sent to; the message says why."""
 
 
+@lru_cache(maxsize=1_024)  # most requests go to few URLs
 def clean_url(url: str) -> tuple[str, str | None]:
     """The URL as it is sent, and the ``Authorization`` value of the user and password in it, if it has some.
 

@@ -82,8 +82,10 @@ def _note(found: dict[str, set[str]], place: str, names: Iterable[str]) -> None:
 
 def basic_pair(name: str, value: str) -> str | None:
     """The user and password of Basic credentials (RFC 7617) that hold a reference."""
+    if name.lower() not in ("authorization", "proxy-authorization"):
+        return None
     scheme, _, data = value.partition(" ")
-    if name.lower() not in ("authorization", "proxy-authorization") or scheme.lower() != "basic":
+    if scheme.lower() != "basic":
         return None
     try:
         pair = base64.b64decode(data.strip(), validate=True).decode()

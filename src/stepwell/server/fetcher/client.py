@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
@@ -25,11 +26,9 @@ from stepwell.server.fetcher.tee import Tee
 from stepwell.server.fetcher.timing import CURRENT, TimedConnector, Timing
 from stepwell.server.fetcher.tls import usual_context
 from stepwell.wire.constants import MAX_FETCH_BODY, MAX_TEXT_BODY, VERSION
-from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header, Hop
+from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header, Hop, Timeouts
 
 _USER_AGENT = f"Stepwell/{VERSION}"
-_OURS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-"""Headers that aiohttp would add on its own."""
 _EXPECTS_BODY = frozenset({"POST", "PUT", "PATCH"})
 _HOP_BODY_BYTES = 64 * 1024
 """A redirect's body up to this size is read, so that its connection can be used again."""
@@ -160,7 +159,7 @@ class AiohttpFetcher:
             headers=_headers(request, made.history),
             data=data,
             allow_redirects=False,
-            timeout=self._timeouts(request, route),
+            timeout=_timeout(request.policy.timeouts, self._limits, route.proxy is not None),
             proxy=route.proxy,
             ssl=route.tls or True,
         )
@@ -224,7 +223,6 @@ class AiohttpFetcher:
             request_class=ExactRequest,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            skip_auto_headers=_OURS,
             middlewares=(_once,),
             read_bufsize=_READ_BUFFER,
             max_line_size=_MAX_HEADER_BYTES,
@@ -232,19 +230,15 @@ class AiohttpFetcher:
             trust_env=False,
         )
 
-    def _timeouts(self, request: FetchRequest, route: Route) -> ClientTimeout:
-        asked, limits = request.policy.timeouts, self._limits
-        connect = asked.connect or limits.connect
-        if route.proxy is not None:  # nothing else bounds its answer
-            whole = (asked.pool or 0.0) + limits.dns + connect
-        else:
-            whole = None if asked.pool is None else asked.pool + connect
-        return ClientTimeout(
-            total=None,
-            connect=whole,
-            sock_connect=connect,
-            sock_read=asked.read or limits.read,
-        )
+
+@lru_cache(maxsize=256)
+def _timeout(asked: Timeouts, limits: Limits, proxied: bool) -> ClientTimeout:
+    connect, whole = asked.connect or limits.connect, asked.pool
+    if proxied:  # nothing else bounds its answer
+        whole = (whole or 0.0) + limits.dns
+    if whole is not None:
+        whole += connect
+    return ClientTimeout(total=None, connect=whole, sock_connect=connect, sock_read=asked.read or limits.read)
 
 
 async def _once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -260,6 +254,7 @@ async def _once(request: ClientRequest, handler: ClientHandlerType) -> ClientRes
         raise Resent from error
 
 
+@lru_cache(maxsize=1_024)
 def _target(url: str) -> URL:
     """The URL with its bytes as they are; only a literal address is put into its one canonical form."""
     target = URL(url, encoded=True)

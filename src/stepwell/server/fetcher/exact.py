@@ -9,14 +9,20 @@ from typing import Any, cast
 
 from aiohttp import ClientRequest, ClientResponse
 from aiohttp.connector import Connection
+from multidict import CIMultiDict
 
 from stepwell.server.fetcher.timing import CURRENT
 
+_NO_TYPE = CIMultiDict({"Content-Type": None})
 _END_OF_HEAD = b"\r\n\r\n"
 
 
 class ExactRequest(ClientRequest):
-    """A request whose header values are Latin-1: each character of theirs leaves as one byte."""
+    """A request that has the headers it was given and no others, and whose values are Latin-1: one byte for a character."""
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        """Add none of the headers that aiohttp has for every request."""
+        self._skip_auto_headers = _NO_TYPE  # it looks there once more, for a body
 
     async def send(self, conn: Connection) -> ClientResponse:
         """See :meth:`ClientRequest.send`."""

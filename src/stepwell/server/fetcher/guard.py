@@ -2,6 +2,7 @@
 
 import errno
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
@@ -137,12 +138,7 @@ class Guard:
 
         ``proxied``: there will be no look-up here, so names that mean the proxy's own machine are judged too.
         """
-        parts = urlsplit(url)
-        named = parts.hostname
-        if parts.scheme not in DEFAULT_PORTS or not named:
-            raise GuardDenied("only http and https URLs with a host can be requested")
-        port = parts.port or DEFAULT_PORTS[parts.scheme]
-        host, address = named.rstrip("."), literal(named)
+        host, address, port = _goal(url)
         if self.admits(host, address, port):
             return
         if port in _BAD_PORTS and not any(pattern.is_port(port) for pattern in self._patterns):
@@ -165,4 +161,14 @@ class Guard:
     def admits(self, host: str | None, address: Address | None, port: int) -> bool:
         """Whether the allow-list names this host or address (an entry for a port alone admits no address)."""
         named = (p for p in self._patterns if p.host is not None or p.network is not None)
-        return any(pattern.covers(host, address, port) for pattern in named)
+        return bool(self._patterns) and any(pattern.covers(host, address, port) for pattern in named)
+
+
+@lru_cache(maxsize=1_024)
+def _goal(url: str) -> tuple[str, Address | None, int]:
+    """Host, literal address and port of a URL. Raises ``GuardDenied``."""
+    parts = urlsplit(url)
+    named = parts.hostname
+    if parts.scheme not in DEFAULT_PORTS or not named:
+        raise GuardDenied("only http and https URLs with a host can be requested")
+    return named.rstrip("."), literal(named), parts.port or DEFAULT_PORTS[parts.scheme]

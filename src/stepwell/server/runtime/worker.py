@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from stepwell.core.fetchsteps import attempt_of, late, lost
 from stepwell.core.flow.admission import waiting_steps_of
@@ -173,8 +173,8 @@ class Worker:
         task = self._spawn(self._run(actor, item), item)
         actor.inflight[item.key] = Work(item, task)
 
-    def _spawn(self, work: Awaitable[None], item: Item) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, None], item: Item) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks[task] = item
         task.add_done_callback(self._ended)
         return task
