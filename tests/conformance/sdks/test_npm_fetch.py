@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from stepwell.embed import Embedded, embedded
+from stepwell.wire.constants import CALLBACK_URL
 from tests.crash.platform_process import free_port
 
 pytestmark = pytest.mark.node
@@ -102,11 +103,49 @@ async def test_no_retries_by_header(platform: Embedded, server: Server) -> None:
     assert len(server.seen) == 1
 
 
-async def test_time_out_and_deadline_by_header(platform: Embedded, server: Server) -> None:
-    headers = {"stepwell-timeout": "200ms", "stepwell-deadline": "2s", "stepwell-retries": "1"}
-    found = await probe(platform, f"{server.url}?sleep=5", headers=headers)
+async def test_a_time_out_by_header_is_of_each_attempt(platform: Embedded, server: Server) -> None:
+    headers = {"stepwell-timeout": "200ms", "stepwell-retries": "1"}
+    found = await probe(platform, f"{server.url}?sleep=20", headers=headers)
     assert found["error"] == "GatewayError"
-    assert "time" in found["message"]
+    assert "sent nothing" in found["message"]
+    assert len(server.seen) == 2
+
+
+async def test_a_deadline_by_header_ends_all_of_it(platform: Embedded, server: Server) -> None:
+    found = await probe(platform, f"{server.url}?sleep=20", headers={"stepwell-deadline": "300ms"})
+    assert "its time was up" in found["message"]
+    assert len(server.seen) == 1
+
+
+async def test_a_largest_body_by_header(platform: Embedded, server: Server) -> None:
+    server.answers = [web.Response(text="x" * 5_000)]
+    found = await probe(platform, server.url, headers={"stepwell-max-body": "4KB"})
+    assert "larger than the limit of 4000 bytes" in found["message"]
+    assert len(server.seen) == 1
+
+
+async def test_a_job_is_polled_for_by_header(platform: Embedded, server: Server) -> None:
+    place = {"Location": server.url, "Retry-After": "0"}
+    server.answers = [*(web.Response(status=202, headers=place) for _ in range(2)), web.Response(text="done")]
+    body = {"kind": "text", "text": "begin"}
+    found = await probe(platform, server.url, method="POST", headers={"stepwell-poll": "true"}, body=body)
+    assert (found["status"], found["text"]) == (200, "done")
+    assert [(method, sent) for method, _, sent in server.seen] == [("POST", b"begin"), ("GET", b""), ("GET", b"")]
+
+
+async def test_a_call_back_is_waited_for_by_header(platform: Embedded, server: Server) -> None:
+    async def calls() -> None:
+        while not server.seen:
+            await asyncio.sleep(0.01)
+        async with ClientSession() as session, session.post(server.seen[0][2].decode(), data=b"called") as answer:
+            assert answer.status == 200
+
+    calling = asyncio.ensure_future(calls())
+    body = {"kind": "text", "text": CALLBACK_URL}
+    found = await probe(platform, server.url, method="POST", headers={"stepwell-callback": "true"}, body=body)
+    await asyncio.wait_for(calling, 20)
+    assert (found["status"], found["text"]) == (200, "called")
+    assert len(server.seen) == 1
 
 
 async def test_the_key_is_the_same_for_every_attempt(platform: Embedded, server: Server) -> None:
