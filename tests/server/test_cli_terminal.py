@@ -1,5 +1,6 @@
 """What a terminal is shown and a pipe is not: colours, bars, counts."""
 
+import asyncio
 import os
 import pty
 import subprocess
@@ -10,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from stepwell.cli.main import run
-from tests.server.cli_fakes import Upstream, platform
+from stepwell.core.model import Run
+from stepwell.core.outputs import Commit
+from stepwell.server.build import open_store
+from stepwell.testing.platform.prune_conformance import ended
+from tests.server.cli_fakes import Upstream, free_port, platform
+from tests.server.test_doctor_runs import OVER
+from tests.server.test_retention import KEYS, file_with_runs
 
 COLOUR = b"\x1b[3"
 
@@ -78,3 +85,34 @@ def test_a_long_search_says_how_far_it_is(
     words = ("runs", "--text", "none of them", "--port", str(port))
     assert b"Looked at 2 runs" in shown(*words, terminal=True)
     assert shown(*words, terminal=False) == b"No runs.\n"
+
+
+async def file_with(run: Run) -> None:
+    store = open_store("sqlite:///s.db", keys=KEYS)
+    await store.open()
+    await store.transact([Commit(now=1, run=run)])
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("doctor",), b"Looked at 1 runs"),
+        (("prune", "--keep", "7d", "--dry-run"), b"3 so far"),
+        (("rekey",), b"100%"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_what_goes_through_a_database_says_how_far_it_is(
+    words: tuple[str, ...], said: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STEPWELL_ENCRYPTION_KEY", KEYS[0])
+    monkeypatch.setenv("STEPWELL_PORT", str(free_port()))
+    if words == ("doctor",):  # a run that is as it must be
+        asyncio.run(file_with(OVER))
+    else:
+        asyncio.run(file_with_runs(tmp_path / "s.db", *(ended(number) for number in range(3))))
+    asked = (*words, "--db", "sqlite:///s.db")
+    assert said in shown(*asked, terminal=True)
+    assert said not in shown(*asked, terminal=False)

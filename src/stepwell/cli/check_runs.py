@@ -4,6 +4,7 @@ import asyncio
 import os
 
 from stepwell.cli.checks import Check, Verdict
+from stepwell.cli.progress import Count
 from stepwell.server.build import open_audit
 from stepwell.server.clock import SystemClock
 from stepwell.server.settings import Settings
@@ -16,11 +17,13 @@ async def examine_runs(settings: Settings) -> list[Check]:
     path = settings.db_path
     if not settings.postgres and (path is None or not await asyncio.to_thread(os.path.exists, path)):
         return []
+    count = Count("Looked at {:,} runs")
     try:
         source, keys = await open_audit(settings.db, settings.encryption_keys)
         try:
-            told = await audit(source, keys, SystemClock().now())
+            told = await audit(source, keys, SystemClock().now(), count.at)
         finally:
+            count.done()
             await source.close()
     except StoreError as problem:
         return [Check("runs", Verdict.FAILED, str(problem))]

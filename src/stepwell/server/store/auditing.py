@@ -3,7 +3,7 @@
 Each batch is of one moment, so what processes do meanwhile is no finding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -61,8 +61,13 @@ class Audit(msgspec.Struct):
         self.more += len(sentences[room:])
 
 
-async def audit(source: Audited, keys: Sealer | None, now: int) -> Audit:
-    """Look at everything. ``keys`` open what is sealed; None where nothing is. Raises StoreError."""
+async def audit(
+    source: Audited, keys: Sealer | None, now: int, so_far: Callable[[int], None] = lambda _: None
+) -> Audit:
+    """Look at everything. ``keys`` open what is sealed; None where nothing is. Raises StoreError.
+
+    ``so_far``: called with how many runs have been looked at, again and again.
+    """
     told, after = Audit(), ""
     singles: dict[str, list[str]] = {}
     while batch := await source.runs(after, _RUNS):
@@ -71,6 +76,7 @@ async def audit(source: Audited, keys: Sealer | None, now: int) -> Audit:
         for stored in batch:
             told.found(_problems(stored, keys))
             _note_singles(stored, singles)
+        so_far(told.runs)
     for ids in singles.values():
         if len(ids) > 1:
             told.found(await _alone(source, ids))
