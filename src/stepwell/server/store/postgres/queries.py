@@ -1,4 +1,4 @@
-"""The statements of ``queries.sql`` as typed attributes."""
+"""The statements of ``queries.sql`` and ``upkeep.sql`` as typed attributes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """One attribute for each statement in ``queries.sql``; the two are compared at import."""
+    """One attribute for each statement of the files; they are compared at import."""
 
     begin: str
     lock: str
