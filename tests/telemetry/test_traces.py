@@ -1,5 +1,6 @@
 """Traces, as a real OTLP receiver gets them: what is below what, and the context on its way through."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -108,6 +109,28 @@ async def test_a_run_its_steps_its_attempts_and_its_child_are_one_trace(collecto
     assert collector.resources[0]["service.name"] == "stepwell"
     assert collector.resources[0]["deployment.environment"] == "test"
     assert not any(b"s3cret" in span.SerializeToString() for span in collector.spans)
+
+
+async def test_a_step_that_the_app_runs_is_as_long_as_it_took(collector: Collector, tmp_path: Path) -> None:
+    slow = stepwell.Client(app_id="slow")
+
+    @slow.create_function(fn_id="f", trigger=stepwell.TriggerEvent(event="go"))
+    async def function(ctx: stepwell.Context) -> None:
+        await ctx.step.run("alone", asyncio.sleep, 0.06)
+        await asyncio.gather(*(ctx.step.run(f"one of two: {number}", asyncio.sleep, 0.06) for number in range(2)))
+
+    del function
+    async with embedded(slow, db=f"sqlite:///{tmp_path}/t.db") as platform:
+        (result,) = await platform.send_and_wait("go")
+    assert result.status == "completed"
+    run = collector.named("run slow-f")
+    spans = [span for span in collector.spans if span.name.startswith("step ")]
+    assert len(spans) == 3
+    for span in spans:
+        assert span.end_time_unix_nano - span.start_time_unix_nano >= 50_000_000, span.name
+        assert (
+            run.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano <= run.end_time_unix_nano
+        )
 
 
 @pytest.mark.parametrize("sampled", [True, False])

@@ -30,7 +30,7 @@ from stepwell.core.inputs import (
 )
 from stepwell.core.invokes import timed_out
 from stepwell.core.model import Item, RunStatus, RunView, Step, StepStatus, WorkKind
-from stepwell.core.ops import UnknownOp, apply_ops, checkpoint
+from stepwell.core.ops import Told, UnknownOp, apply_ops, checkpoint
 from stepwell.core.outputs import Commit, Observed
 from stepwell.core.stepcalls import call_failed
 from stepwell.core.timeouts import began, over
@@ -230,7 +230,8 @@ def _ops(draft: Draft, given: Answered) -> None:
         return
     losers = answer.ends_late and endings.only_losers(draft, answer.ops)
     try:
-        apply_ops(draft, item, answer.ops, answer.no_retry, answer.retry_after)
+        told = Told(item, _since(draft, given), answer.no_retry, answer.retry_after)
+        apply_ops(draft, told, answer.ops)
     except UnknownOp as problem:
         _call_failed(draft, given, ErrorInfo(name="UnknownOpcode", message=str(problem)))
         return
@@ -241,6 +242,12 @@ def _ops(draft: Draft, given: Answered) -> None:
             _call_failed(draft, given, _no_step(item.key))
     elif not draft.run.discovering:
         _go_on(draft, given, losers)
+
+
+def _since(draft: Draft, given: Answered) -> int:
+    """When the app began with what its answer tells of: with the call, or with the end of what it checkpointed in it."""
+    within = (step.ended_at or 0 for step in draft.stack_after(given.sent) if step.checkpointed)
+    return max(given.started_at, *within, 0)
 
 
 def _go_on(draft: Draft, given: Answered, losers: bool) -> None:

@@ -147,11 +147,12 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     own_item: bool = False
     """Whether a work item of its own works on it, rather than the run's discovery call."""
     attempt: int = 0
-    """Attempts made so far."""
+    """Attempts made so far; of what an app runs, those that failed."""
     position: int | None = None
     memo: bytes | None = None
     created_at: int = 0
     started_at: int | None = None
+    """Of what an app ran: when its first attempt began, where that is known."""
     ended_at: int | None = None
     due_at: int | None = None
     """What it waits for: the time of its wake-up or next attempt."""
@@ -165,6 +166,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     def ended(self) -> bool:
         """Whether the step has its one recorded result."""
         return self.position is not None
+
+    @property
+    def began_at(self) -> int:
+        """When it was known, or begun: an app tells of a step that it ran within a call when that is done."""
+        return self.created_at if self.started_at is None else min(self.created_at, self.started_at)
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

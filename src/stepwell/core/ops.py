@@ -14,7 +14,7 @@ from stepwell.core.invokes import failure, invoke
 from stepwell.core.model import Body, Item, Step, StepStatus, WorkKind
 from stepwell.core.requestcopies import copied
 from stepwell.core.signals import begun, wait_for_signal
-from stepwell.core.stepcalls import step_failed
+from stepwell.core.stepcalls import attempted, step_failed
 from stepwell.core.waits import hopeless, wait_for_event
 from stepwell.wire.ai import AI_ERROR, parse_ai_gateway
 from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_STEPS, MAX_WAIT_MS
@@ -34,10 +34,20 @@ class UnknownOp(ValueError):
     """The answer has an opcode that the platform does not know."""
 
 
-def apply_ops(
-    draft: Draft, item: Item | None, ops: Sequence[Op], no_retry: bool | None, retry_after: str | None
-) -> None:
-    """Apply the ops of one answer. ``item`` is the call that brought them. Raises UnknownOp before anything is changed."""
+class Told(msgspec.Struct, frozen=True):
+    """The call that brought ops: its ``item``, what its answer says of another attempt.
+
+    ``since`` (ms): no step that it tells of began earlier.
+    """
+
+    item: Item
+    since: int
+    no_retry: bool | None = None
+    retry_after: str | None = None
+
+
+def apply_ops(draft: Draft, told: Told, ops: Sequence[Op]) -> None:
+    """Apply the ops of one answer. Raises UnknownOp before anything is changed."""
     known = [(_code(op), op) for op in ops]
     reports = [(code, op) for code, op in known if code not in _LAZY and code not in _RUN_OPS]
     if draft.run.steps + len(reports) > MAX_STEPS and _too_many(draft, reports):
@@ -49,7 +59,7 @@ def apply_ops(
         if code is Opcode.RUN_COMPLETE or code is Opcode.SYNC_RUN_COMPLETE:
             draft.complete(_raw(op.data))
         elif code not in _LAZY and code is not Opcode.DISCOVERY:
-            _report(draft, item, code, op, no_retry, retry_after)
+            _report(draft, told, code, op)
 
 
 def checkpoint(draft: Draft, ops: Sequence[Op]) -> None:
@@ -62,7 +72,10 @@ def checkpoint(draft: Draft, ops: Sequence[Op]) -> None:
         step = draft.step(op.id) or draft.add_step(op.id, step_name(op), Opcode.STEP_RUN, StepStatus.PLANNED)
         if not step.ended:
             # Once its call is over the app does not know what became of this: it has to be called.
-            _completed(draft, replace(step, checkpointed=draft.run.discovering), op)
+            step = replace(step, checkpointed=draft.run.discovering)
+            known_since = draft.run.started_at if draft.run.started_at is not None else draft.run.queued_at
+            since = draft.env.now if op.timing is None else known_since  # where it does not say, nobody knows
+            _completed(draft, step, op, step.attempt, began(op, since, draft.env.now))
 
 
 def step_name(op: Op) -> str:
@@ -94,36 +107,37 @@ def _too_many(draft: Draft, reports: list[tuple[Opcode, Op]]) -> bool:
     return True
 
 
-def _report(
-    draft: Draft, item: Item | None, code: Opcode, op: Op, no_retry: bool | None, retry_after: str | None
-) -> None:
+def began(op: Op, since: int, now: int) -> int:
+    """When the step of an op began that is told of ``now``: as long ago as the app says that it took, and not before ``since``.
+
+    ``since`` where it does not say. Its clock may be another one: the time of day that it tells of does not count.
+    """
+    return since if op.timing is None else max(since, now - op.timing.b // 1_000_000)
+
+
+def _report(draft: Draft, told: Told, code: Opcode, op: Op) -> None:
     step = draft.step(op.id)
     if step is not None and step.ended:
         return
     if code in _OUTCOMES:
         step = step or draft.add_step(op.id, step_name(op), Opcode.STEP_RUN, StepStatus.PLANNED)
-        _outcome(draft, item, step, code, op, no_retry, retry_after)
+        _outcome(draft, told, step, code, op)
     elif step is None or not step.own_item:
         _begin(draft, step, code, op)
 
 
-def _outcome(
-    draft: Draft,
-    item: Item | None,
-    step: Step,
-    code: Opcode,
-    op: Op,
-    no_retry: bool | None,
-    retry_after: str | None,
-) -> None:
+def _outcome(draft: Draft, told: Told, step: Step, code: Opcode, op: Op) -> None:
+    at = began(op, told.since, draft.env.now)
     if code in (Opcode.STEP, Opcode.STEP_RUN):
-        _completed(draft, step, op)
+        _completed(draft, step, op, told.item.attempt, at)
         return
-    final = code is Opcode.STEP_FAILED or no_retry is True
-    step_failed(draft, item, step, op.error or op.data, final, retry_after)
+    final = code is Opcode.STEP_FAILED or told.no_retry is True
+    step_failed(draft, told.item, step, op.error or op.data, final, told.retry_after, at)
 
 
-def _completed(draft: Draft, step: Step, op: Op) -> None:
+def _completed(draft: Draft, step: Step, op: Op, attempt: int, at: int) -> None:
+    """The step's callable has returned, in an attempt that began ``at`` (ms)."""
+    step = attempted(step, attempt, at, draft.env.now)
     data = _raw(op.data)
     if len(data) > MAX_STEP_OUTPUT:
         message = (

@@ -137,8 +137,8 @@ def step_spans(run: Run, step: Step) -> list[Span]:
         at=at,
         parent=run_context(run).span_id,
         name=f"step {step.name or step.op}",
-        start=step.created_at,
-        end=step.ended_at if step.ended_at is not None else step.created_at,
+        start=step.began_at,
+        end=step.ended_at if step.ended_at is not None else step.began_at,
         attributes={
             "stepwell.run.id": run.run_id,
             "stepwell.function.id": run.function_id,

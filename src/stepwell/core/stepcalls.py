@@ -10,19 +10,26 @@ from stepwell.core.retries import call_delay
 from stepwell.wire.errors import ErrorInfo, parse_error
 
 
+def attempted(step: Step, number: int, at: int, now: int) -> Step:
+    """The step with its last attempt, which began ``at`` (ms) and went well. The only one of a step is not written down."""
+    if not step.attempts:
+        return replace(step, started_at=at)
+    last = Attempt(number=number, started_at=at, ended_at=now)
+    return replace(step, attempts=(*step.attempts, last))
+
+
 def step_failed(
-    draft: Draft, item: Item | None, step: Step, error: msgspec.Raw | None, final: bool, retry_after: str | None
+    draft: Draft, item: Item, step: Step, error: msgspec.Raw | None, final: bool, retry_after: str | None, at: int
 ) -> None:
-    """A step's attempt failed. The call that made it is repeated while attempts are left, else the error is its result."""
+    """A step's attempt failed, which began ``at`` (ms). Its call is repeated while attempts are left."""
     info = parse_error(error)
-    number = item.attempt if item is not None else step.attempt
-    over = final or item is None or number + 1 >= draft.run.max_attempts
+    number = item.attempt
+    over = final or number + 1 >= draft.run.max_attempts
     delay = None if over else call_delay(number, retry_after, draft.env)
-    attempt = Attempt(
-        number=number, started_at=draft.env.now, ended_at=draft.env.now, error=_short(info), delay_ms=delay
-    )
-    step = replace(step, attempt=number + 1, attempts=(*step.attempts, attempt))
-    if over or item is None or delay is None:
+    attempt = Attempt(number=number, started_at=at, ended_at=draft.env.now, error=_short(info), delay_ms=delay)
+    first = at if step.started_at is None else step.started_at
+    step = replace(step, started_at=first, attempt=number + 1, attempts=(*step.attempts, attempt))
+    if delay is None:
         memo = b'{"error":' + (bytes(error) if error else msgspec.json.encode(info)) + b"}"
         completed(draft, draft.end_step(step, memo, StepStatus.FAILED))
         return

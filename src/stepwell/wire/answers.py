@@ -1,7 +1,7 @@
 """Answers as HTTP statuses, headers and bodies, and back (protocol section 3)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 from msgspec.structs import replace
@@ -18,7 +18,7 @@ from stepwell.wire.constants import (
 from stepwell.wire.errors import ErrorInfo, parse_error
 from stepwell.wire.headers import lower, sdk_headers
 from stepwell.wire.jsons import as_array, as_object, decode, decode_as
-from stepwell.wire.ops import Op, Userland
+from stepwell.wire.ops import Op, Timing, Userland
 
 TRANSPORT_ERROR: Final = "TransportError"
 """Name of the error of an answer that did not come from the user's function."""
@@ -125,6 +125,7 @@ class _WireOp(msgspec.Struct, rename="camel"):
     data: msgspec.Raw = _ABSENT
     error: msgspec.Raw = _ABSENT
     userland: msgspec.Raw = _ABSENT
+    timing: msgspec.Raw = _ABSENT
 
 
 def _op(given: _WireOp) -> Op:
@@ -137,6 +138,7 @@ def _op(given: _WireOp) -> Op:
         data=given.data or None,
         error=_member(given.error),
         userland=_userland(given.userland),
+        timing=_timing(given.timing),
     )
 
 
@@ -154,6 +156,20 @@ def _userland(raw: msgspec.Raw) -> Userland | None:
         id=name if isinstance(name, str) else "",
         index=index if isinstance(index, int) and not isinstance(index, bool) else None,
     )
+
+
+def _timing(raw: msgspec.Raw) -> Timing | None:
+    """Likewise; zeros are what an SDK says that did not look."""
+    members = as_object(decode(raw)) if raw else None
+    begun, taken = (members or {}).get("a"), (members or {}).get("b")
+    if not (_is_time(begun) and _is_time(taken)) or not (begun or taken):
+        return None
+    return Timing(int(begun), int(taken))
+
+
+def _is_time(value: object) -> TypeGuard[float]:
+    """Whether it is a number of nanoseconds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
 def _common(headers: Mapping[str, str]) -> dict[str, Any]:

@@ -42,6 +42,13 @@ class Userland(msgspec.Struct, frozen=True):
     index: int | None = None
 
 
+class Timing(msgspec.Struct, frozen=True):
+    """When the app began with a step, by its own clock, and how long it took. Nanoseconds (protocol 0)."""
+
+    a: int
+    b: int
+
+
 class Op(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
     """One op. ``id`` is the hashed step id; ``data``, ``error`` and ``opts`` pass untouched. Unknown keys are ignored.
 
@@ -56,3 +63,4 @@ class Op(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
     data: msgspec.Raw | None = None
     error: msgspec.Raw | None = None
     userland: Userland | None = None
+    timing: Timing | None = None

@@ -34,6 +34,12 @@ def display_name(answer: Answer) -> None:
             op.pop("name", None)
 
 
+def timing(answer: Answer) -> None:
+    """How long a step took, which JavaScript tells, and so do we."""
+    for op in _ops(answer):
+        op.pop("timing", None)
+
+
 def racing(answer: Answer) -> None:
     """Our groups race: each result goes on at once, as tasks do, so that a slow branch holds up no other."""
     for op in _ops(answer):
@@ -126,6 +132,7 @@ def shown(answer: Answer) -> None:
 
 RULES: list[Callable[[Answer], None]] = [
     display_name,
+    timing,
     racing,
     relative_sleep,
     empty_payload,

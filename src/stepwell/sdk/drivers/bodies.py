@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any, cast
@@ -18,7 +19,7 @@ from stepwell.sdk.scope import SCOPE, TRACE, StepBody
 from stepwell.wire.calls import Answer, AnswerKind
 from stepwell.wire.constants import REQUEST_VERSION
 from stepwell.wire.errors import ErrorInfo
-from stepwell.wire.ops import Opcode
+from stepwell.wire.ops import Opcode, Timing
 
 
 async def run_body(call: StepCall, pool: Pool, attempt: int, max_attempts: int, chain: Chain | None = None) -> Answer:
@@ -26,6 +27,13 @@ async def run_body(call: StepCall, pool: Pool, attempt: int, max_attempts: int, 
 
     ``chain``: the middleware of the call. Raises ``HookFailed``.
     """
+    at, began = time.time_ns(), time.perf_counter_ns()
+    answer = await _answer(call, pool, attempt, max_attempts, chain)
+    answer.ops[0].timing = Timing(at, time.perf_counter_ns() - began)
+    return answer
+
+
+async def _answer(call: StepCall, pool: Pool, attempt: int, max_attempts: int, chain: Chain | None) -> Answer:
     result, error = await _outcome(call, pool, chain)
     if chain is not None:
         op = _failure_op(attempt, max_attempts)

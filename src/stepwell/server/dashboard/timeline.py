@@ -134,7 +134,7 @@ def _of_step(step: Step, over: int | None, *, held: bool) -> Iterable[Bar]:
     if code in (Opcode.WAIT_FOR_EVENT, Opcode.WAIT_FOR_SIGNAL, Opcode.INVOKE):
         yield Bar(Kind.WAIT, step.created_at, end)
         return
-    at = step.created_at
+    at = step.began_at
     if not step.attempts and step.ended:
         yield from _plain(step, end)
         return

@@ -141,7 +141,7 @@ def _step(event: str, run: Run, step: Step) -> dict[str, object]:
     said |= {"status": step.status.value, "op": step.op}
     more: dict[str, object] = {"attempts": step.attempt} if step.attempt else {}
     if step.ended_at is not None:
-        more["duration_ms"] = step.ended_at - step.created_at
+        more["duration_ms"] = step.ended_at - step.began_at
     return said | more
 
 
