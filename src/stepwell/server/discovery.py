@@ -60,22 +60,43 @@ class Discovery:
         return self._settings.discovery and self._settings.dev and not self._settings.app_urls
 
     async def run(self) -> None:
-        """Go on until cancelled. Returns at once when there is nothing to look for."""
-        if not self.states and not self.probing:
-            return
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-            while True:
-                await self.look(session)
-                away = any(not state.connected for state in self.states.values())
-                await asyncio.sleep(min(AWAY_S, self._interval_s) if away else self._interval_s)
+        """Go on until cancelled: each URL by itself, so that none waits for another. Returns where there is nothing to do."""
+        ports: dict[str, list[str]] = {}
+        for url in self._probes if self.probing else ():
+            ports.setdefault(urlsplit(url).netloc, []).append(url)
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+            asyncio.TaskGroup() as looking,
+        ):
+            for state in list(self.states.values()):
+                looking.create_task(self._keep(session, state))
+            for urls in ports.values():
+                looking.create_task(self._find(session, urls, looking))
 
-    async def look(self, session: aiohttp.ClientSession) -> None:
-        """One round over every URL."""
-        if self.probing:
-            await self._probe(session)
-        await asyncio.gather(*(self._sync(session, state) for state in list(self.states.values())))
+    async def _keep(self, session: aiohttp.ClientSession, state: AppState) -> None:
+        """Keep one app in sync, until it is forgotten."""
+        while self.states.get(state.url) is state:
+            await self.sync(session, state)
+            await asyncio.sleep(self._interval_s if state.connected else min(AWAY_S, self._interval_s))
 
-    async def _sync(self, session: aiohttp.ClientSession, state: AppState) -> None:
+    async def _find(self, session: aiohttp.ClientSession, urls: Sequence[str], looking: asyncio.TaskGroup) -> None:
+        """Look for an app at one port."""
+        while True:
+            found = await self.probe(session, urls)
+            if found is not None:
+                looking.create_task(self._keep(session, found))
+            await asyncio.sleep(self._interval_s)
+
+    async def probe(self, session: aiohttp.ClientSession, urls: Sequence[str]) -> AppState | None:
+        """The state of an app that is behind the first of ``urls`` (of one host), where it was not known yet."""
+        url = await first_app(session, urls, self._settings)
+        if url is None or url in self.states:
+            return None
+        found = self.states[url] = AppState(url, found=True)
+        return found
+
+    async def sync(self, session: aiohttp.ClientSession, state: AppState) -> None:
+        """One look at one app."""
         try:
             await self._take(state, await sync_app(session, state.url, self._settings, state.mode))
         except (NotAnApp, StoreError) as error:
@@ -107,14 +128,6 @@ class Discovery:
         elif error != state.error and not state.found:
             _log.warning("%s It is tried again until that changes.", error)
         state.connected, state.error, state.mode = False, error, None
-
-    async def _probe(self, session: aiohttp.ClientSession) -> None:
-        ports: dict[str, list[str]] = {}
-        for url in self._probes:
-            ports.setdefault(urlsplit(url).netloc, []).append(url)
-        for url in await asyncio.gather(*(first_app(session, urls, self._settings) for urls in ports.values())):
-            if url is not None and url not in self.states:
-                self.states[url] = AppState(url, found=True)
 
 
 def usual_places(own_port: int) -> tuple[str, ...]:
