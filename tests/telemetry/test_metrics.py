@@ -1,5 +1,6 @@
 """``/metrics`` as Prometheus reads it; its page and the dashboard name what there is."""
 
+import asyncio
 import json
 import re
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import stepwell
@@ -17,9 +19,12 @@ from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.model import Limit, Pace
 from stepwell.embed import embedded
 from stepwell.server.api.app import create_app
+from stepwell.server.api.metrics import Counting
 from stepwell.server.settings import Settings
+from stepwell.server.store.base import Counts, StoreError
 from stepwell.server.telemetry.metrics import METRICS, OTHER, Metrics
 from stepwell.wire.signing import hashed_key
+from tests.e2e.ugly import until
 from tests.examples.platform_process import free_port
 from tests.server.api_fakes import SIGNING_KEY, FakeEngine
 from tests.telemetry.receivers import Flaky, serving
@@ -124,6 +129,95 @@ async def test_in_production_they_are_for_who_has_the_key() -> None:
         assert (await http.get("/metrics")).status_code == 401
         bearer = {"authorization": f"Bearer {hashed_key(SIGNING_KEY)}"}
         assert (await http.get("/metrics", headers=bearer)).status_code == 200
+
+
+class Slow(FakeEngine):
+    """Counting takes ``takes`` seconds of a clock of its own, or until ``gate`` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock, self.takes, self.asked, self.at_once, self.most = 1_000.0, 2.0, 0, 0, 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def counts(self) -> Counts:
+        self.asked += 1
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        try:
+            await self.gate.wait()
+            self.check()
+        finally:
+            self.at_once -= 1
+        self.clock += self.takes
+        return Counts(runs={"running": self.asked}, queued=0, claimed=0)
+
+    def counting(self, patience_s: float = 20.0) -> Counting:
+        return Counting(self, lambda: int(self.clock * 1000), lambda: self.clock, patience_s)
+
+
+async def test_a_count_holds_for_fifty_times_as_long_as_it_took() -> None:
+    engine = Slow()
+    counting = engine.counting()
+    first = await counting.figures()
+    assert (first.at, first.counts.runs) == (1_000_000, {"running": 1})
+    engine.clock = 1_002.0 + 99.9
+    assert await counting.figures() is first
+    engine.clock += 0.2
+    engine.takes = 0.0
+    assert (await counting.figures()).at == 1_102_100
+    assert (await counting.figures()).counts.runs == {"running": 3}  # it took no time, and is not kept
+    assert engine.asked == 3
+
+
+async def test_scrapes_at_once_count_once() -> None:
+    engine = Slow()
+    engine.gate.clear()
+    counting = engine.counting()
+    scrapes = [asyncio.create_task(counting.figures()) for _ in range(9)]
+    await until(lambda: engine.asked == 1)
+    engine.gate.set()
+    assert len({id(found) for found in await asyncio.gather(*scrapes)}) == 1
+    assert (engine.asked, engine.most) == (1, 1)
+
+
+async def test_a_count_that_lasts_goes_on_and_the_last_one_is_told_meanwhile() -> None:
+    engine = Slow()
+    engine.gate.clear()
+    counting = engine.counting(patience_s=0.01)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await counting.figures()
+    engine.gate.set()
+    await until(lambda: engine.at_once == 0)
+    first = await counting.figures()
+    engine.clock += 1_000
+    engine.gate.clear()
+    assert await counting.figures() is first
+    assert await counting.figures() is first
+    assert (engine.asked, engine.most) == (2, 1)
+    engine.gate.set()
+    await until(lambda: engine.at_once == 0)
+    assert (await counting.figures()).counts.runs == {"running": 2}
+
+
+async def test_a_store_that_fails_is_asked_again_by_the_next_scrape() -> None:
+    engine = Slow()
+    engine.broken = "the disk is full"
+    counting = engine.counting()
+    with pytest.raises(StoreError):
+        await counting.figures()
+    engine.broken = None
+    assert (await counting.figures()).counts.runs == {"running": 2}
+
+
+async def test_the_page_says_when_it_was_counted_and_names_what_is_gone_as_zero() -> None:
+    engine = Slow()
+    app = create_app(engine, Settings(), lambda: 1_795_000_000_000, metrics=Metrics(NO_RULES))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://p") as http:
+        found = samples((await http.get("/metrics")).text)
+    assert found["stepwell_counted_timestamp_seconds",] == 1_795_000_000
+    assert (found["stepwell_runs", "running"], found["stepwell_runs", "queued"]) == (1, 0)
 
 
 def test_work_that_is_held_back_by_limit_and_reason_without_its_keys() -> None:

@@ -185,7 +185,7 @@ def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int], metr
         *Functions(engine, settings).routes(),
     ]
     if metrics is not None:
-        routes.append(MetricsPage(engine, settings, metrics).route())
+        routes.append(MetricsPage(engine, settings, metrics, now).route())
     handlers = {HTTPException: _http_error, Problem: _problem, StoreError: _store_error, Exception: _failed}
     made = Starlette(routes=routes, exception_handlers=handlers)
     made.router.redirect_slashes = False

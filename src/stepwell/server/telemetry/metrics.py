@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric as Family
 from stepwell.core.flow.holding import Holding
 from stepwell.core.flow.hosts import HostRules, host_of
 from stepwell.core.inputs import Answered, Fetched, Held, Input
-from stepwell.core.model import Run, RunView, Step, StepStatus, StoredEvent
+from stepwell.core.model import Run, RunStatus, RunView, Step, StepStatus, StoredEvent
 from stepwell.core.outputs import Commit
 from stepwell.server.telemetry.observers import Missed, Observer
 from stepwell.wire.fetch import FetchBroken
@@ -49,6 +49,7 @@ METRICS: Final = (
     Metric("stepwell_items", ("state",), None),
     Metric("stepwell_runs", ("status",), None),
     Metric("stepwell_work_held", ("limit", "reason", "of"), None),
+    Metric("stepwell_counted_timestamp_seconds", (), None),
 )
 _LIMITS = {
     "fn": "function",
@@ -80,12 +81,15 @@ class Metrics(Observer):
         self._own = {metric.name: _made(metric, self._registry) for metric in METRICS}
         ProcessCollector(registry=self._registry)
 
-    def text(self, runs: Mapping[str, int], queued: int, claimed: int, held: Sequence[Holding] = ()) -> bytes:
-        """Everything in the text format. ``runs`` by status, ``queued``, ``claimed`` and ``held`` items are those of the
-        store now."""
+    def text(
+        self, runs: Mapping[str, int], queued: int, claimed: int, held: Sequence[Holding] = (), counted_at: float = 0
+    ) -> bytes:
+        """Everything in the text format. ``runs`` by status, ``queued``, ``claimed`` and ``held`` items are those that the
+        store had at ``counted_at``, seconds since 1970."""
         self._held(held)
-        for status, number in runs.items():
-            self._gauge("stepwell_runs", status).set(number)
+        for status in RunStatus:
+            self._gauge("stepwell_runs", status.value).set(runs.get(status.value, 0))
+        self._gauge("stepwell_counted_timestamp_seconds").set(counted_at)
         self._gauge("stepwell_items", "queued").set(queued)
         self._gauge("stepwell_items", "claimed").set(claimed)
         return generate_latest(self._registry)
@@ -179,7 +183,7 @@ class Metrics(Observer):
     def _gauge(self, name: str, *labels: str) -> Gauge:
         gauge = self._own[name]
         assert isinstance(gauge, Gauge)
-        return gauge.labels(*labels)
+        return gauge.labels(*labels) if labels else gauge
 
 
 class _Registry(CollectorRegistry):
