@@ -32,13 +32,14 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         yield number
 
 
-def shown(*words: str, terminal: bool, **env: str) -> bytes:
-    """All that a command writes, to a terminal or to a pipe."""
+def shown(*words: str, terminal: bool, code: int = 0, **env: str) -> bytes:
+    """All that a command writes, to a terminal or to a pipe; it ends with ``code``."""
     command = [sys.executable, "-m", "stepwell.cli.main", *words]
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
     kept |= {"TERM": "xterm", **env}
     if not terminal:
-        done = subprocess.run(command, env=kept, capture_output=True, timeout=40, check=True)
+        done = subprocess.run(command, env=kept, capture_output=True, timeout=40, check=False)
+        assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
     ours, theirs = pty.openpty()
     process = subprocess.Popen(command, env=kept, stdin=theirs, stdout=theirs, stderr=theirs)
@@ -51,7 +52,7 @@ def shown(*words: str, terminal: bool, **env: str) -> bytes:
         pass  # the other end is closed: it has ended
     finally:
         os.close(ours)
-    assert process.wait(20) == 0, b"".join(found)
+    assert process.wait(20) == code, b"".join(found)
     return b"".join(found)
 
 
@@ -71,6 +72,14 @@ def test_a_large_body_has_a_bar(site: tuple[str, type[Upstream]], port: int, tmp
     assert b"100%" in shown(*words, terminal=True)
     assert (tmp_path / "body").read_bytes() == bytes(range(256)) * 4096
     assert b"%" not in shown(*words, "--new", terminal=False)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_error_before_there_is_any_progress_comes_alone(tmp_path: Path, terminal: bool) -> None:
+    (tmp_path / "s.db").write_bytes(b"no database" * 99)
+    said = shown("rekey", "--db", f"sqlite:///{tmp_path}/s.db", terminal=terminal, code=1)
+    assert said.startswith(b"Error: ")
+    assert said.count(b"\n") == 1
 
 
 def test_a_long_search_says_how_far_it_is(

@@ -37,16 +37,14 @@ class Count:
 
 
 class Bar:
-    """A bar on stderr while a large body is written, on a terminal only. ``size``: its bytes, 0 for a small one."""
+    """A bar on stderr from the first progress on, on a terminal only. ``size``: of all of it, 0 for what needs no bar."""
 
-    def __init__(self, size: int, *, shown: bool) -> None:
+    def __init__(self, size: int, label: str = "Writing", *, shown: bool = True) -> None:
+        self._size = size if shown and sys.stderr.isatty() else 0
+        self._label = label
         self._bar: ProgressBar[int] | None = None
-        if size and shown and sys.stderr.isatty():
-            self._bar = click.progressbar(length=size, label="Writing", file=sys.stderr, show_eta=True)
 
     def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -54,7 +52,10 @@ class Bar:
             self._bar.render_finish()
 
     def update(self, count: int) -> None:
-        """So many bytes more."""
+        """So much more."""
+        if self._size and self._bar is None:
+            self._bar = click.progressbar(length=self._size, label=self._label, file=sys.stderr, show_eta=True)
+            self._bar.__enter__()
         if self._bar is not None:
             self._bar.update(count)
 

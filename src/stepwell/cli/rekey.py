@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 
 import click
 
 from stepwell.cli.errors import CliError
 from stepwell.cli.options import client_settings
+from stepwell.cli.progress import Bar
 
 
 @click.command()
@@ -30,17 +30,20 @@ def rekey(db: str | None, as_json: bool) -> None:
         raise CliError(f"There is no database {path}: name one with --db.", 2)
     from stepwell.server.store.rekeying import Rekeyed, rekey_file, rekey_postgres
 
-    with click.progressbar(length=1000, label="Sealing anew", file=sys.stderr, show_eta=True) as bar:
+    at = 0
+    with Bar(1000, "Sealing anew") as bar:
 
         def told(done: int, total: int) -> None:
-            bar.update(1000 * done // max(1, total) - bar.pos)
+            nonlocal at
+            before, at = at, 1000 * done // max(1, total)
+            bar.update(at - before)
 
         if path is None:
             work = rekey_postgres(settings.db, settings.db_listen, settings.encryption_keys, told)
         else:
             work = rekey_file(Path(path).absolute(), settings.encryption_keys, told)
         found: Rekeyed = asyncio.run(work)
-        bar.update(1000 - bar.pos)
+        bar.update(1000 - at)
     if as_json:
         click.echo(json.dumps({"key": found.key, "rows": found.rows, "retired": list(found.retired)}))
         return
