@@ -21,8 +21,9 @@ from starlette.applications import Starlette
 from stepwell import Client, Concurrency, ConfigError, TriggerEvent
 from stepwell.frameworks import asgi, fastapi, flask, starlette
 from stepwell.sdk.serve import Handler
+from stepwell.wire.answers import parse_answer
 from stepwell.wire.calls import AnswerKind, CallRequest
-from stepwell.wire.codec import parse_answer, render_call
+from stepwell.wire.codec import render_call
 from stepwell.wire.functions import parse_registration
 from stepwell.wire.headers import lower
 from stepwell.wire.ids import step_hash

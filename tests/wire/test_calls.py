@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from inngest._internal import server_lib
 
+from stepwell.wire.answers import parse_answer, parse_ops, render_answer
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
-from stepwell.wire.codec import BadCall, parse_answer, parse_call, parse_ops, render_answer, render_call
+from stepwell.wire.codec import BadCall, parse_call, render_call
 from stepwell.wire.constants import MAX_ANSWER_BYTES
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.headers import call_headers, lower

@@ -5,24 +5,10 @@ from typing import Any, Final
 
 import msgspec
 
-from stepwell.wire.answers import parse_answer, parse_ops, render_answer, render_error, signed_part
 from stepwell.wire.calls import CallRequest
 from stepwell.wire.constants import DEFAULT_RETRIES, DISCOVERY, UNKNOWN_VERSION
 from stepwell.wire.jsons import decode_as
 from stepwell.wire.signing import canonical_bytes
-
-__all__ = [
-    "BadCall",
-    "edited",
-    "parse_answer",
-    "parse_call",
-    "parse_inputs",
-    "parse_ops",
-    "render_answer",
-    "render_call",
-    "render_error",
-    "signed_part",
-]
 
 Cache = MutableMapping[bytes, bytes]
 

@@ -11,8 +11,9 @@ from yarl import URL
 
 from stepwell.server.clock import Clock
 from stepwell.wire import constants as wire
+from stepwell.wire.answers import parse_answer, signed_part
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
-from stepwell.wire.codec import parse_answer, render_call, signed_part
+from stepwell.wire.codec import render_call
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.headers import call_headers
 from stepwell.wire.signing import sign, verify
