@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from stepwell.core.outputs import Commit
 from stepwell.server.runtime.committer import Committer
-from stepwell.server.store import memory
+from stepwell.server.store import memory_items
 from stepwell.testing.platform.simulation.generate import script
 from stepwell.testing.platform.simulation.script import Fault, Script
 from stepwell.testing.platform.simulation.shrink import shrink
@@ -33,7 +33,7 @@ def size(found: Script) -> int:
 
 
 def test_limits_that_nobody_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "shut_by", lambda *_: None)
+    monkeypatch.setattr(memory_items, "shut_by", lambda *_: None)
     found, problems = first_failing()
     assert "at once in" in problems[0]
     small = shrink(found, most=100)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from stepwell.server.store import memory
+from stepwell.server.store import memory_items
 from stepwell.testing.platform.simulation.__main__ import main
 from stepwell.testing.platform.simulation.generate import script
 from stepwell.testing.platform.simulation.world import simulate
@@ -14,7 +14,7 @@ from tests.simulation.test_simulation import Failed
 
 def test_a_failing_seed_is_told_with_a_script_to_keep(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(memory, "shut_by", lambda *_: None)
+        broken.setattr(memory_items, "shut_by", lambda *_: None)
         seed = first_failing()[0].seed
         told = CliRunner().invoke(main, ["--seeds", "1", "--first", str(seed), "--jobs", "1"])
         (line,) = [each for each in told.output.splitlines() if each.startswith('{"found"')]

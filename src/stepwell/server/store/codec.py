@@ -1,12 +1,12 @@
 """How stores write records: msgpack maps, so that a field added with a default reads back from older files."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from stepwell.core.flow.admission import State
 from stepwell.core.flow.gates import FlowState
-from stepwell.core.model import Item, Run, RunView, Step, StoredEvent
+from stepwell.core.model import Item, Run, RunView, Step, StoredEvent, Wait
 from stepwell.core.outputs import Commit
 
 encode = msgspec.msgpack.Encoder().encode
@@ -51,3 +51,10 @@ def run_of(commit: Commit) -> str:
 def gone(commit: Commit) -> tuple[tuple[str, str], ...]:
     """The waits that a commit ends."""
     return (*commit.unwait, *commit.take)
+
+
+def contested(wait: Wait, commit: Commit, holder: Callable[[str], tuple[str, str] | None]) -> bool:
+    """Whether somebody else waits for the signal of one of the commit's waits, and goes on doing so."""
+    if wait.signal is None or wait.replace:
+        return False
+    return holder(wait.signal) not in (None, (wait.run_id, wait.step_id), *gone(commit))

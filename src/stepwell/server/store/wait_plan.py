@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from stepwell.core.model import Wait
 from stepwell.core.outputs import Commit
-from stepwell.server.store.codec import gone
+from stepwell.server.store.codec import contested
 
 Where = tuple[str, str]
 """Run id and step id."""
@@ -26,17 +26,11 @@ class WaitPlan:
     def allow(self, commit: Commit) -> bool:
         """Whether the commit's checks on waits pass."""
         return all(self._is_there(where) for where in commit.take) and not any(
-            self._taken(wait, commit) for wait in commit.waits
+            contested(wait, commit, self._holder) for wait in commit.waits
         )
 
     def _is_there(self, where: Where) -> bool:
         return self.changes[where] is not None if where in self.changes else where in self.stored
-
-    def _taken(self, wait: Wait, commit: Commit) -> bool:
-        """Whether somebody else waits for its signal, and goes on doing so."""
-        if wait.signal is None or wait.replace:
-            return False
-        return self._holder(wait.signal) not in (None, (wait.run_id, wait.step_id), *gone(commit))
 
     def _holder(self, signal: str) -> Where | None:
         where = self.holders.get(signal)
