@@ -1,6 +1,6 @@
 """The store in one SQLite file, with a file for each large body: threads that write and read, and the lock on all of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +22,7 @@ from stepwell.server.store.base import (
     WaitQuery,
     WorkerRecord,
 )
+from stepwell.server.store.plan import everything
 from stepwell.server.store.sqlite.bodyfiles import BodyFiles
 from stepwell.server.store.sqlite.connect import connect_reader, connect_writer, prepare
 from stepwell.server.store.sqlite.lane import Lane
@@ -104,7 +105,7 @@ class SQLiteStore:
 
     async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
         """See :meth:`Store.transact`."""
-        if kept := [body for commit in commits for body in _kept(commit)]:
+        if kept := [claim.body for commit in commits for each in everything(commit) for claim in each.keep]:
             await self._files.sync(kept)
         return await self._writer.do(Writer.transact, commits, claim)
 
@@ -243,10 +244,3 @@ class SQLiteStore:
     async def counts(self) -> Counts:
         """See :meth:`Store.counts`."""
         return await self._reader.do(Reader.counts)
-
-
-def _kept(commit: Commit) -> Iterator[str]:
-    for claim in commit.keep:
-        yield claim.body
-    for following in commit.more:
-        yield from _kept(following)
