@@ -20,6 +20,7 @@ from stepwell.server.realtime.texts import TextStream, TooManyChunks
 from stepwell.server.realtime.tokens import BadToken, Grant, Tokens
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import StoreError
+from stepwell.wire.jsons import decode
 from stepwell.wire.realtime import (
     MAX_CHUNK,
     MAX_MESSAGE,
@@ -233,8 +234,8 @@ def _members(request: Request) -> dict[str, object]:
         found["run_id"] = run_id
     if metadata:
         try:
-            msgspec.json.decode(metadata)
-        except msgspec.DecodeError:
+            decode(metadata.encode())
+        except ValueError:
             raise Problem(400, "The metadata of a message is JSON.") from None
         found["metadata"] = msgspec.Raw(metadata.encode())
     return found

@@ -20,6 +20,7 @@ from stepwell.server.dashboard.pages import address, page, redirect
 from stepwell.server.store.base import EventQuery, RunQuery
 from stepwell.wire.events import BadEvents, invoking_event, parse_events
 from stepwell.wire.ids import is_ulid
+from stepwell.wire.jsons import decode_as
 
 PAGE = 30
 """Events on a page."""
@@ -114,9 +115,9 @@ def _masked(event: StoredEvent) -> dict[str, object]:
 
 def _object(text: str) -> object:
     try:
-        found: object = msgspec.json.decode((text.strip() or "{}").encode())
-    except (msgspec.DecodeError, UnicodeEncodeError) as problem:
-        raise BadEvents(f"The data is not JSON: {problem}.") from None
+        found = decode_as((text.strip() or "{}").encode(), object)
+    except ValueError as problem:
+        raise BadEvents(f"The data can not be read: {problem}.") from None
     if not isinstance(found, dict):
         raise BadEvents('The data has to be a JSON object, such as {"id": 7}.')
     return found  # pyright: ignore[reportUnknownVariableType]

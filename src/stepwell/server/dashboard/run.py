@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import cast
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,6 +22,7 @@ from stepwell.server.dashboard.timeline import timeline
 from stepwell.wire.constants import DISCOVERY
 from stepwell.wire.encodings import CannotDecode, decode
 from stepwell.wire.fetch_headers import find, find_all
+from stepwell.wire.jsons import decode_as
 from stepwell.wire.memos import BadMemo, parse_memo
 from stepwell.wire.ops import Opcode, opcode
 
@@ -134,11 +134,10 @@ def parse_args(text: str) -> list[object] | None:
     if not text.strip():
         return None
     try:
-        found: object = msgspec.json.decode(text.encode())
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        raise Problem(
-            400, f'The input is not JSON ({error}); write an array of arguments such as [1, "two"].'
-        ) from None
+        found = decode_as(text.encode(), object)
+    except ValueError as error:
+        message = f'The input can not be read: {error}; write an array of arguments such as [1, "two"].'
+        raise Problem(400, message) from None
     if not isinstance(found, list):
         raise Problem(400, 'The input has to be an array of arguments, such as [{"id": 7}].')
     return cast("list[object]", found)
