@@ -121,7 +121,7 @@ async def test_in_band_sync_is_signed_both_ways(key: str, tmp_path: Path) -> Non
     settings = Settings(**CLOUD)
     async with sdk_app(client) as url, aiohttp.ClientSession() as session:
         if key == OTHER:
-            with pytest.raises(NotAnApp, match="could not sync"):
+            with pytest.raises(NotAnApp, match="both sides need the same signing key"):
                 await sync_app(session, url, settings)
             return
         synced = await sync_app(session, url, settings)

@@ -85,6 +85,6 @@ async def test_an_app_with_another_key(name: str, command: list[str], cwd: Path 
         answer = await http.put("/api/inngest")
         assert answer.status_code >= 400 or answer.json()["status"] == 401
         async with aiohttp.ClientSession() as session:
-            with pytest.raises(NotAnApp, match="could not sync"):
+            with pytest.raises(NotAnApp, match="both sides need the same signing key"):
                 await sync_app(session, f"{url}/api/inngest", Settings(kind="cloud", signing_key=KEY))
         assert (await api.get(f"/v1/apps/{name}/functions")).status_code == 404
