@@ -71,6 +71,11 @@ function functions(fn, id) {
       if (attempt === 0) throw new RetryAfterError("busy", "2s");
       return attempt;
     }),
+    fn("slow", {}, async ({ step }) => {
+      await step.run("one", () => pause(80));
+      await step.run("two", () => pause(80));
+      await Promise.all(["three", "four"].map((name) => step.run(name, () => pause(80))));
+    }),
     fn("limited", { concurrency: 2 }, async ({ step }) =>
       step.run("work", async () => {
         flying.now += 1;

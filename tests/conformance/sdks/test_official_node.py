@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,16 @@ async def test_steps_in_sequence_in_parallel_and_asleep(node: Pair, app: str) ->
     assert await node.one(f"{app}/sleeps") == f"{app}:awake"
     assert time.monotonic() - before >= 1
     assert (await ran(node, app))[-2:] == ["tired", "awake"]
+
+
+async def test_steps_have_the_length_that_they_took(node: Pair, app: str) -> None:
+    (run,) = await node.run(f"{app}/slow")
+    steps = await node.steps(run)
+    assert [step["name"] for step in steps] == ["one", "two", "three", "four"]
+    for step in steps:
+        began, ended = (datetime.fromisoformat(step[name]) for name in ("started_at", "ended_at"))
+        assert ended - began >= timedelta(milliseconds=70), step
+    assert steps[0]["started_at"] < steps[1]["started_at"] < steps[2]["started_at"]
 
 
 async def test_errors_of_steps_and_of_functions(node: Pair, app: str) -> None:
