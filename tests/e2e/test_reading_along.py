@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import httpx2
 import msgspec
 import pytest
@@ -15,10 +16,12 @@ from aiohttp.test_utils import TestServer
 import stepwell
 from stepwell.sdk.drivers.preview import Preview
 from stepwell.server import streams
-from stepwell.transports.httpx2 import AsyncDurableTransport
+from stepwell.transports import httpx as durable_httpx
+from stepwell.transports import httpx2 as durable_httpx2
 from stepwell.wire.fetch import FetchBroken, FetchResponse
 from stepwell.wire.memos import error_memo, memo
 from tests.e2e.ugly import finish, platform, until
+from tests.server.hostile_server import Exchange, hostile
 
 
 class Upstream:
@@ -57,7 +60,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 def client(**options: Any) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(transport=AsyncDurableTransport(**options))
+    return httpx2.AsyncClient(transport=durable_httpx2.AsyncDurableTransport(**options))
 
 
 async def order_of(folder: Path, upstream: Upstream, handler: Any, order: list[str], began: int = 1) -> Any:
@@ -144,6 +147,32 @@ async def test_timers_go_on_once_the_record_is_made(tmp_path: Path, upstream: Up
         return text
 
     assert (await order_of(tmp_path, upstream, f, [])).output == "one two"
+
+
+@pytest.mark.parametrize("library", [(httpx, durable_httpx), (httpx2, durable_httpx2)], ids=["httpx", "httpx2"])
+async def test_what_is_known_before_the_end(tmp_path: Path, library: Any) -> None:
+    lib, durable = library
+    gate = asyncio.Event()
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.0 203 Odd\r\nX-A: 1\r\nX-A: 2\r\n\r\none ")
+        async with asyncio.timeout(20):
+            await gate.wait()
+        await exchange.send(b"two")
+        exchange.writer.close()
+
+    async def f(ctx: stepwell.Context) -> Any:
+        async with lib.AsyncClient(transport=durable.AsyncDurableTransport()) as http:  # noqa: SIM117
+            async with http.stream("GET", server.url) as response:
+                before = [response.status_code, response.http_version, response.headers.get_list("x-a")]
+                gate.set()
+                return [before, (await response.aread()).decode()]
+
+    made = stepwell.Client("app")
+    made.create_function(fn_id="f", trigger=stepwell.TriggerEvent(event="go"), retries=0)(f)
+    async with hostile(answer) as server, platform(tmp_path, made) as running:
+        result = await finish(running, await running.send("go", {}))
+    assert result.output == [[203, "HTTP/1.0", ["1", "2"]], "one two"]
 
 
 @pytest.mark.parametrize("size", [1_000, 40_000], ids=["in the state", "beside the state"])

@@ -66,7 +66,7 @@ def fetching(base: str, *calls: tuple[str, dict[str, Any]]) -> stepwell.Function
             try:
                 response = await ctx.step.fetch(f"{base}{path}", retry=2, **arguments)
                 hops = [[hop.status_code, str(hop.url)] for hop in response.history]
-                found.append([response.status_code, response.text, str(response.url), hops])
+                found.append([response.status_code, response.text, str(response.url), hops, response.content.hex()])
             except stepwell.FetchError as error:
                 found.append([error.kind, error.attempts])
         return found

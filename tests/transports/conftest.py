@@ -49,6 +49,7 @@ async def api() -> AsyncIterator[Api]:
     app = make_app()
     app.middlewares.append(watch)
     app.add_routes([web.get("/jump/{n}", jump), web.get("/exact", exact), web.post("/v1/busy/chat/completions", busy)])
+    app.add_routes([web.post("/elsewhere", elsewhere)])
     app[STOCK] = {"busy": 2}
     async with TestServer(app) as server:
         yield Api(server, seen)
@@ -60,6 +61,12 @@ async def jump(request: web.Request) -> web.Response:
     if n == 0:
         return web.Response(text="landed")
     raise web.HTTPFound(f"/jump/{n - 1}")
+
+
+async def elsewhere(request: web.Request) -> web.Response:
+    """Has the same request made again."""
+    await request.read()
+    raise web.HTTPTemporaryRedirect("/echo")
 
 
 async def exact(_request: web.Request) -> web.Response:

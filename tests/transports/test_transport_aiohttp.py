@@ -62,6 +62,22 @@ async def test_redirects_are_the_sessions_business(run: Any, api: Any, replay: b
     assert api.stats.paths == {"/jump/3": 1, "/jump/2": 1, "/jump/1": 2, "/jump/0": 1}
 
 
+async def test_a_redirect_sends_a_body_again_that_can_be_read_once(run: Any, api: Any, replay: bool) -> None:
+    async def pieces() -> Any:
+        yield b"one,"
+        yield b"two"
+
+    async def f(ctx: stepwell.Context) -> Any:
+        async with durable_session() as http:
+            sent = [await http.post(f"{api.url}/elsewhere", data=data) for data in (pieces(), io.BytesIO(b"file"))]
+            return [(await response.json())["body"] for response in sent]
+
+    result = await run(f, always_replay=replay)
+    assert result.status == "completed", result.output
+    assert result.output == ["one,two", "file"]
+    assert api.stats.paths == {"/elsewhere": 2, "/echo": 2}
+
+
 async def test_bodies_of_every_kind(run: Any, api: Any, replay: bool) -> None:
     async def pieces() -> Any:
         yield b"one,"

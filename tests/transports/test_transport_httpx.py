@@ -75,6 +75,20 @@ async def test_elapsed_is_the_recorded_time(run: Any, api: Any, lib: Any) -> Non
     assert 0.06 <= seen[0] < 20
 
 
+async def test_elapsed_is_the_recorded_time_in_a_sync_function(run: Any, api: Any, lib: Any) -> None:
+    seen = list[float]()
+
+    def f(ctx: stepwell.ContextSync) -> Any:
+        with lib.Client(transport=transports(lib).DurableTransport()) as http:
+            seen.append(http.get(f"{api.url}/slow", params={"ms": 60}).elapsed.total_seconds())
+            http.get(f"{api.url}/health")
+
+    await run(f)
+    assert len(seen) > 1
+    assert len(set(seen)) == 1
+    assert 0.06 <= seen[0] < 20
+
+
 async def test_redirects_are_the_clients_business(run: Any, api: Any, lib: Any, replay: bool) -> None:
     http = client(lib)
 

@@ -3,18 +3,21 @@
 from typing import Any
 
 import aiohttp
+import httpx
 import httpx2
 import pytest
 import urllib3
 
 import stepwell
 from stepwell.transports import aiohttp as durable_aiohttp
+from stepwell.transports import httpx as durable_httpx
+from stepwell.transports import httpx2 as durable_httpx2
 from stepwell.transports import requests as durable_requests
-from stepwell.transports.httpx2 import AsyncDurableTransport
 from stepwell.transports.urllib3 import DurablePoolManager
 from stepwell.wire.fetch import FetchRequest, FetchResponse, Timeouts
 from stepwell.wire.gateway import parse_gateway
 from tests.sdk.fake_engine import Engine
+from tests.server.hostile_server import hostile
 from tests.transports.ways import ASYNC, SYNC, function
 
 every_way = pytest.mark.parametrize("way", [*ASYNC, *SYNC])
@@ -65,7 +68,7 @@ async def test_headers_steer_a_single_request_and_the_users_own_are_kept(way: st
 
 def of_httpx2(timeout: Any) -> Any:
     async def f(ctx: Any) -> Any:
-        async with httpx2.AsyncClient(transport=AsyncDurableTransport(), timeout=timeout) as http:
+        async with httpx2.AsyncClient(transport=durable_httpx2.AsyncDurableTransport(), timeout=timeout) as http:
             await http.get(URL)
 
     return f
@@ -107,6 +110,29 @@ def of_urllib3(timeout: Any) -> Any:
 async def test_time_outs_are_the_clients_own_for_each_phase(f: Any, phases: Timeouts) -> None:
     request, _ = await op(f)
     assert request.policy.timeouts == phases
+
+
+async def test_the_version_of_http_is_the_servers(run: Any) -> None:
+    async def f(ctx: stepwell.Context) -> Any:
+        found: list[Any] = []
+        for lib, durable in ((httpx, durable_httpx), (httpx2, durable_httpx2)):
+            async with lib.AsyncClient(transport=durable.AsyncDurableTransport()) as http:
+                found.append((await http.get(server.url)).http_version)
+        async with durable_aiohttp.durable_session() as http, http.get(server.url) as answer:
+            assert answer.version is not None
+            return [*found, list(answer.version)]
+
+    def g(ctx: stepwell.ContextSync) -> Any:
+        found: list[Any] = []
+        for lib, durable in ((httpx, durable_httpx), (httpx2, durable_httpx2)):
+            with lib.Client(transport=durable.DurableTransport()) as http:
+                found.append(http.get(server.url).http_version)
+        found.append(durable_requests.durable_session().get(server.url).raw.version)
+        return [*found, DurablePoolManager().request("GET", server.url).version]
+
+    async with hostile(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok") as server:
+        assert (await run(f)).output == ["HTTP/1.0", "HTTP/1.0", [1, 0]]
+        assert (await run(g)).output == ["HTTP/1.0", "HTTP/1.0", 10, 10]
 
 
 async def test_pieces_of_text_are_sent_as_utf_8() -> None:
