@@ -189,6 +189,24 @@ async def test_refusals_are_the_sdks_own_errors(run: Any, api: Any, refused: str
     assert result.output == ["ConnectError", "FetchError"]
 
 
+async def test_what_can_not_be_durable_is_said_in_the_first_error(run: Any, api: Any) -> None:
+    gpt = durable_openai(AsyncOpenAI(api_key="sk-test", base_url=f"{api.url}/v1"), fallback=None)
+    claude = durable_anthropic(AsyncAnthropic(api_key="sk-test", base_url=api.url), fallback=None)
+    asking: list[Any] = [
+        lambda: gpt.chat.completions.create(model="sample", messages=HELLO),
+        lambda: claude.messages.create(model="sample", max_tokens=99, messages=HELLO),
+    ]
+
+    for ask in asking:
+
+        async def f(ctx: stepwell.Context, ask: Any = ask) -> Any:
+            await ctx.step.run("ask", ask)
+
+        result = await run(f, retries=3)
+        assert (result.status, result.output["name"]) == ("failed", "StepUsageError")
+        assert "made inside the step 'ask', where it can not be durable" in result.output["message"]
+
+
 async def test_plain_inside_of_a_step_and_outside_of_a_run(run: Any, api: Any, gpt: AsyncOpenAI) -> None:
     async def ask() -> str | None:
         return (await gpt.chat.completions.create(model="sample", messages=HELLO)).choices[0].message.content

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
-import anthropic
 import httpx
 import httpx2
 import pytest
@@ -46,11 +45,10 @@ async def test_a_plain_request_has_its_secrets_and_nothing_for_the_platform(
 
 @every_way
 async def test_no_fallback_is_an_error(api: Any, way: str) -> None:
-    with pytest.raises((stepwell.StepUsageError, anthropic.APIConnectionError)) as caught:
+    with pytest.raises(
+        stepwell.StepUsageError, match="outside of a run, where it can not be durable, and fallback=None"
+    ):
         await ask(way, f"{api.url}/weather", fallback=None)
-    error = caught.value.__cause__ if way.startswith("anthropic") else caught.value
-    assert isinstance(error, stepwell.StepUsageError)
-    assert "outside of a run, where it can not be durable, and fallback=None" in str(error)
     assert api.seen == []
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 
 import httpx2
 
+from stepwell.errors import StepUsageError
 from stepwell.sdk.fetching import Retry
 from stepwell.transports._policy import Plain
 from stepwell.transports.httpx2 import AsyncDurableTransport, DurableTransport
@@ -25,18 +26,43 @@ class Options(TypedDict, total=False):
     at_most_once: bool
 
 
-def durable(client: C, sdk: ModuleType, **options: Unpack[Options]) -> C:
-    """A copy of the client with a durable ``http_client`` of the SDK's own defaults, and without retries of its own."""
+class _Async(AsyncDurableTransport):
+    """Says what can not be durable in a ``refusal``, which is an error of the SDK's too: it would wrap any other."""
+
+    refusal: type[StepUsageError]
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            return await super().handle_async_request(request)
+        except StepUsageError as error:
+            raise self.refusal(str(error)) from error
+
+
+class _Sync(DurableTransport):
+    """The same for sync clients."""
+
+    refusal: type[StepUsageError]
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            return super().handle_request(request)
+        except StepUsageError as error:
+            raise self.refusal(str(error)) from error
+
+
+def durable(client: C, sdk: ModuleType, theirs: type[Exception], **options: Unpack[Options]) -> C:
+    """A copy of the client with a durable ``http_client`` of the SDK's own defaults, and without retries of its own.
+
+    ``theirs``: the class of all errors of the SDK.
+    """
     given: Any = options
     plain: Any = client
     if not hasattr(plain, "with_options"):
         raise TypeError(f"a client of the {sdk.__name__} SDK is needed, not {type(plain).__name__}")
     is_async = hasattr(plain, "__aenter__")
-    http: Any = (
-        sdk.DefaultAsyncHttpxClient(transport=AsyncDurableTransport(**given))
-        if is_async
-        else sdk.DefaultHttpxClient(transport=DurableTransport(**given))
-    )
+    transport = _Async(**given) if is_async else _Sync(**given)
+    transport.refusal = type("StepUsageError", (StepUsageError, theirs), {})
+    http: Any = (sdk.DefaultAsyncHttpxClient if is_async else sdk.DefaultHttpxClient)(transport=transport)
     made: Any = plain.with_options(http_client=http, max_retries=0)
     _settle_platform(made, sdk.__name__)
     return made

@@ -18,4 +18,4 @@ def durable_anthropic(client: C, **options: Unpack[Options]) -> C:
     layer of retries, the platform's. Options: those of the durable transports (``fallback``, ``retry``, ``deadline``,
     ``at_most_once``). Raises ``TypeError`` for anything but a client of this SDK.
     """
-    return durable(client, anthropic, **options)
+    return durable(client, anthropic, anthropic.AnthropicError, **options)
