@@ -69,7 +69,7 @@ async def order_of(folder: Path, upstream: Upstream, handler: Any, order: list[s
     made.create_function(fn_id="f", trigger=stepwell.TriggerEvent(event="go"), retries=1)(handler)
     async with platform(folder, made) as running:
         event = await running.send("go", {})
-        await until(lambda: upstream.began == began)
+        await until(lambda: upstream.began == began, 30)
         await asyncio.sleep(0.1)
         order.append("gate")
         upstream.gate.set()
@@ -198,7 +198,7 @@ async def test_who_falls_behind_goes_on_from_the_record(
     sent = threading.Event()
 
     async def watch() -> None:
-        await until(lambda: upstream.done == 1)
+        await until(lambda: upstream.done == 1, 30)
         await asyncio.sleep(0.1)
         sent.set()
 

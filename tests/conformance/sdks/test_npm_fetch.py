@@ -1,17 +1,21 @@
 """``step.fetch`` of the unmodified npm SDK: policy headers, the bodies it can and can not send, the answers it can take."""
 
 import asyncio
+import gzip
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import ClientSession, web
 
+from stepwell import CALLBACK_URL
 from stepwell.embed import Embedded, embedded
 from stepwell.wire.constants import CALLBACK_URL
 from tests.crash.platform_process import free_port
+from tests.e2e.ugly import until
 
 pytestmark = pytest.mark.node
 PROBE = Path(__file__).with_name("probe.mjs")
@@ -189,6 +193,33 @@ async def test_a_binary_answer_is_an_error_that_names_its_type(platform: Embedde
     server.answers = [web.Response(body=b"\x89PNG\xff\x00", content_type="image/png")]
     found = await probe(platform, server.url)
     assert "image/png" in found["message"]
+
+
+async def test_an_encoded_answer_arrives_as_text(platform: Embedded, server: Server) -> None:
+    packed = {"Content-Encoding": "gzip", "Content-Type": "text/plain"}
+    server.answers = [web.Response(body=gzip.compress("grün".encode(), mtime=0), headers=packed)]
+    found = await probe(platform, server.url)
+    assert found["text"] == "grün"
+    assert not {"content-encoding", "content-length", "transfer-encoding"} & found["headers"].keys()
+    [(_, sent, _)] = server.seen
+    assert sent["accept"] == "*/*"
+    assert "gzip" in sent["accept-encoding"]
+
+
+async def test_the_largest_body_polling_and_call_backs_by_header(platform: Embedded, server: Server) -> None:
+    large = await probe(platform, server.url, headers={"stepwell-max-body": "1"})
+    assert large["error"] == "GatewayError"
+    server.answers = [web.Response(status=202, headers={"Location": server.url}), web.Response(text="done")]
+    assert (await probe(platform, server.url, headers={"stepwell-poll": "true"}))["text"] == "done"
+    server.seen.clear()
+    body = {"kind": "text", "text": CALLBACK_URL}
+    asking = asyncio.ensure_future(
+        probe(platform, server.url, method="POST", headers={"stepwell-callback": "true"}, body=body)
+    )
+    await until(lambda: len(server.seen) == 1, 30)
+    async with aiohttp.ClientSession() as http, http.post(server.seen[0][2].decode(), data="called") as answer:
+        assert answer.ok
+    assert (await asking)["text"] == "called"
 
 
 async def test_a_policy_header_that_makes_no_sense_is_named(platform: Embedded, server: Server) -> None:
