@@ -44,7 +44,7 @@ client = stepwell.Client(app_id="app", is_production=False)
 
 @client.create_function(fn_id="f", trigger=stepwell.TriggerEvent(event="go"))
 async def f(ctx):
-    return (await ctx.step.fetch("{url}")).status_code
+    return (await ctx.step.fetch("{url}", headers={"x": "shown"})).status_code
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -94,8 +94,9 @@ async def test_cassettes_beside_the_tests(tmp_path: Path) -> None:
         assert "1 passed" in again
     files = sorted(path.name for path in (tmp_path / "cassettes" / "test_it").iterdir())
     assert files == ["shared.json", "test_of_replay.json", "test_own-1.json", "test_own-2.json"]
-    recorded = json.loads((tmp_path / "cassettes" / "test_it" / "shared.json").read_text())
-    assert recorded["entries"][0]["response"]["body"] == {"text": "live"}
+    named, own = (json.loads((tmp_path / "cassettes" / "test_it" / name).read_text()) for name in files[::2])
+    assert [dict(each["entries"][0]["request"]["headers"])["x"] for each in (named, own)] == ["***", "shown"]
+    assert named["entries"][0]["response"]["body"] == {"text": "live"}
     assert "4 passed" in await asyncio.to_thread(run_pytest, tmp_path)
 
 
