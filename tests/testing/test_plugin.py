@@ -65,6 +65,7 @@ def test_of_replay(stepwell_cassette):
 
 def run_pytest(folder: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--strict-markers"]
+    command += ["--assert=plain"]  # rewriting the asserts of everything that is installed takes most of the time
     done = subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=50, check=False)
     return done.stdout + done.stderr
 
