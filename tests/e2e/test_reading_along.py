@@ -44,6 +44,7 @@ class Upstream:
             await self.gate.wait()
         for piece in self.rest:
             await response.write(piece)
+            await asyncio.sleep(0.01)  # so that it is read piece by piece
         self.done += 1
         return response
 
@@ -138,15 +139,43 @@ async def test_what_will_not_be_the_record_is_not_shown(tmp_path: Path, upstream
     assert order == ["gate", "head 200"]
 
 
-async def test_timers_go_on_once_the_record_is_made(tmp_path: Path, upstream: Upstream) -> None:
+async def test_time_outs_go_on_once_the_record_is_made(tmp_path: Path, upstream: Upstream) -> None:
+    over = threading.Event()
+
     async def f(ctx: stepwell.Context) -> Any:
         async with client() as http, http.stream("GET", upstream.url) as response:
             upstream.gate.set()
-            text = (await response.aread()).decode()
-        await asyncio.sleep(0.01)
+            await response.aread()
+        try:
+            async with asyncio.timeout(0.05):
+                await asyncio.get_running_loop().run_in_executor(None, over.wait, 10)
+                return "went on"
+        except TimeoutError:
+            return "timed out"
+        finally:
+            over.set()
+
+    assert (await order_of(tmp_path, upstream, f, [])).output == "timed out"
+
+
+@pytest.mark.parametrize("library", [(httpx, durable_httpx), (httpx2, durable_httpx2)], ids=["httpx", "httpx2"])
+async def test_elapsed_is_the_recorded_time(tmp_path: Path, upstream: Upstream, library: Any) -> None:
+    lib, durable = library
+    seen: list[float] = []
+
+    async def f(ctx: stepwell.Context) -> Any:
+        async with lib.AsyncClient(transport=durable.AsyncDurableTransport()) as http:  # noqa: SIM117
+            async with http.stream("GET", upstream.url) as response:
+                upstream.gate.set()
+                text = (await response.aread()).decode()
+        seen.append(response.elapsed.total_seconds())
+        if len(seen) == 1:
+            raise ConnectionError("the next attempt has the record")
         return text
 
     assert (await order_of(tmp_path, upstream, f, [])).output == "one two"
+    assert upstream.began == 1
+    assert seen[0] == seen[1] > 0
 
 
 @pytest.mark.parametrize("library", [(httpx, durable_httpx), (httpx2, durable_httpx2)], ids=["httpx", "httpx2"])
@@ -175,7 +204,7 @@ async def test_what_is_known_before_the_end(tmp_path: Path, library: Any) -> Non
     assert result.output == [[203, "HTTP/1.0", ["1", "2"]], "one two"]
 
 
-@pytest.mark.parametrize("size", [1_000, 40_000], ids=["in the state", "beside the state"])
+@pytest.mark.parametrize("size", [20_000, 40_000], ids=["in the state", "beside the state"])
 async def test_who_falls_behind_goes_on_from_the_record(
     tmp_path: Path, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:

@@ -7,15 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import ClientSession, web
 
-from stepwell import CALLBACK_URL
 from stepwell.embed import Embedded, embedded
 from stepwell.wire.constants import CALLBACK_URL
 from tests.crash.platform_process import free_port
-from tests.e2e.ugly import until
 
 pytestmark = pytest.mark.node
 PROBE = Path(__file__).with_name("probe.mjs")
@@ -204,22 +201,6 @@ async def test_an_encoded_answer_arrives_as_text(platform: Embedded, server: Ser
     [(_, sent, _)] = server.seen
     assert sent["accept"] == "*/*"
     assert "gzip" in sent["accept-encoding"]
-
-
-async def test_the_largest_body_polling_and_call_backs_by_header(platform: Embedded, server: Server) -> None:
-    large = await probe(platform, server.url, headers={"stepwell-max-body": "1"})
-    assert large["error"] == "GatewayError"
-    server.answers = [web.Response(status=202, headers={"Location": server.url}), web.Response(text="done")]
-    assert (await probe(platform, server.url, headers={"stepwell-poll": "true"}))["text"] == "done"
-    server.seen.clear()
-    body = {"kind": "text", "text": CALLBACK_URL}
-    asking = asyncio.ensure_future(
-        probe(platform, server.url, method="POST", headers={"stepwell-callback": "true"}, body=body)
-    )
-    await until(lambda: len(server.seen) == 1, 30)
-    async with aiohttp.ClientSession() as http, http.post(server.seen[0][2].decode(), data="called") as answer:
-        assert answer.ok
-    assert (await asking)["text"] == "called"
 
 
 async def test_a_policy_header_that_makes_no_sense_is_named(platform: Embedded, server: Server) -> None:
