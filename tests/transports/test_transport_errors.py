@@ -16,6 +16,7 @@ import requests
 import urllib3
 
 import stepwell
+from stepwell.testing import ScriptedHttp, arun_function
 from stepwell.transports import aiohttp as durable_aiohttp
 from stepwell.transports import httpx as durable_httpx
 from stepwell.transports import httpx2 as durable_httpx2
@@ -191,6 +192,38 @@ async def test_sync_clients(
         return found
 
     check(await run(f, timeout=50), expected)
+
+
+RARE = {"write": "WriteError", "invalid": "LocalProtocolError", "aborted": "NetworkError", "unknown": "NetworkError"}
+
+
+@pytest.mark.parametrize(("kind", "name"), RARE.items())
+async def test_kinds_that_are_seldom_met(kind: str, name: str) -> None:
+    client = stepwell.Client("app")
+
+    @client.create_function(fn_id="f", trigger=stepwell.TriggerEvent(event="go"))
+    async def f(ctx: stepwell.Context) -> Any:
+        return [
+            await of_async(by_httpx, httpx, durable_httpx.AsyncDurableTransport(retry=1), "http://x.test/", 1, None),
+            await of_async(by_httpx, httpx2, durable_httpx2.AsyncDurableTransport(retry=1), "http://x.test/", 1, None),
+            await of_async(
+                by_aiohttp, lambda **o: durable_aiohttp.durable_session(retry=1, **o), "http://x.test/", 1, None
+            ),
+        ]
+
+    @client.create_function(fn_id="g", trigger=stepwell.TriggerEvent(event="go"))
+    def g(ctx: stepwell.ContextSync) -> Any:
+        return [
+            of_sync(by_requests, lambda: durable_requests.durable_session(retry=1), "http://x.test/", 1, None),
+            of_sync(by_urllib3, lambda **o: DurablePoolManager(retry=1, **o), "http://x.test/", 1, None),
+        ]
+
+    http = ScriptedHttp()
+    http.get("http://x.test/").fail(kind)
+    found = (await arun_function(f, http=http)).raise_for_error().output
+    assert found == [[name, kind], [name, kind], ["ClientConnectionError", kind]]
+    found = (await arun_function(g, http=http)).raise_for_error().output
+    assert found == [["ConnectionError", kind], ["MaxRetryError ProtocolError", kind]]
 
 
 def check(result: Any, expected: dict[str, str]) -> None:
