@@ -223,6 +223,18 @@ async def test_what_can_not_be_durable_says_why(run: Any, api: Any) -> None:
     assert api.stats.total == 0
 
 
+async def test_a_body_may_be_as_long_as_is_said(run: Any, api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepwell.transports.aiohttp.MAX_BODY", 10)
+
+    async def f(ctx: stepwell.Context) -> Any:
+        async with durable_session() as http:
+            with pytest.raises(stepwell.StepUsageError, match="does not end within 10 bytes"):
+                await http.post(f"{api.url}/echo", data=b"x" * 11)
+            return (await (await http.post(f"{api.url}/echo", data=b"x" * 10)).json())["body"]
+
+    assert (await run(f)).output == "x" * 10
+
+
 async def test_plain_elsewhere(run: Any, api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "hush")
     monkeypatch.setenv("STEPWELL_SECRETS_HOSTS", "MY_KEY=127.0.0.1")

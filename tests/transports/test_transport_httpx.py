@@ -177,10 +177,12 @@ async def test_what_can_not_be_durable_says_why(run: Any, api: Any, lib: Any) ->
             await why(http.post(f"{api.url}/echo", content=endless())),
             await why(http.get(api.url, headers={"Connection": "Upgrade", "Upgrade": "websocket"})),
             await why(http.get("ws://127.0.0.1:9/")),
+            await why(http.get("ftp://127.0.0.1:9/")),
         ]
 
     result = await run(f)
-    long, upgrade, scheme = result.output
+    long, upgrade, scheme, other = result.output
+    assert other == "GET ftp://127.0.0.1: a durable request needs an absolute http or https URL"
     assert "does not end within 33554432 bytes" in long
     assert upgrade == f"GET {api.url.rpartition(':')[0]}: " + scheme.partition(": ")[2]
     assert "a websocket can not be durable" in scheme
