@@ -33,7 +33,7 @@ SQLITE: Rows = [
     ("sequential steps, in process, run of 1,000", "/s", "1,000", "1,500", partial(scenarios.sequential, steps=1_000)),
     ("runs of one step, functions over HTTP, 50 at once", "/s", "", "", scenarios.http_one_step_runs),
     ("runs of one fetch, functions over HTTP, 50 at once", "/s", "500", "1,000", scenarios.http_fetch_runs),
-    (PARALLEL, "/s", "1,500", "3,000", scenarios.parallel_fetches),
+    (PARALLEL, "/s", "2,500", "3,000", scenarios.parallel_fetches),
     (PLAIN, "/s", "", "", scenarios.plain_fetches),
     ("one run, event in to run done, in process", "ms", "5", "2", scenarios.latency),
     ("one run of one fetch, event in to run done, over HTTP", "ms", "15", "6", scenarios.http_latency),
