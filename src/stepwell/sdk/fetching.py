@@ -186,14 +186,7 @@ def response_unread(
         method = "GET" if becomes_get(hop.status, method) else method
     same = str(request.url) == found.url and method == request.method
     final = request if same else httpx2.Request(method, found.url, headers=request.headers)
-    made = httpx2.Response(
-        found.status,
-        headers=raw_headers(found.headers),
-        stream=body,
-        request=final,
-        history=history,
-        extensions={"http_version": f"HTTP/{found.http_version}".encode("ascii")},
-    )
+    made = httpx2.Response(**head_of(found), stream=body, request=final, history=history)
     made.elapsed = timedelta(milliseconds=found.elapsed_ms)
     return made
 
@@ -204,6 +197,24 @@ def _hop(status: int, headers: tuple[Header, ...], request: httpx2.Request) -> h
     made = httpx2.Response(status, headers=raw_headers(headers), stream=httpx2.ByteStream(b""), request=request)
     made.read()
     return made
+
+
+class Head(TypedDict):
+    """What the responses of httpx and httpx2 are made with, beside their bodies."""
+
+    status_code: int
+    headers: list[tuple[bytes, bytes]]
+    extensions: dict[str, Any]
+
+
+def head_of(found: FetchResponse) -> Head:
+    """The head of a recorded response."""
+    version = f"HTTP/{found.http_version}".encode("ascii")
+    return {
+        "status_code": found.status,
+        "headers": raw_headers(found.headers),
+        "extensions": {"http_version": version},
+    }
 
 
 def raw_headers(headers: tuple[Header, ...]) -> list[tuple[bytes, bytes]]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import httpx
 
 from stepwell.sdk.drivers.preview import Preview, Recorded
-from stepwell.sdk.fetching import raw_headers
+from stepwell.sdk.fetching import head_of
 from stepwell.transports._httpx_family import AsyncDurable, Durable, LiveBody, SyncDurable
 from stepwell.wire.fetch import FetchResponse
 
@@ -37,23 +37,12 @@ class _Own:
 
     def _make_response(self, found: FetchResponse) -> httpx.Response:
         stream = _Recorded(found)
-        stream.response = httpx.Response(
-            found.status,
-            headers=raw_headers(found.headers),
-            stream=stream,
-            extensions={"http_version": f"HTTP/{found.http_version}".encode("ascii")},
-        )
+        stream.response = httpx.Response(**head_of(found), stream=stream)
         return stream.response
 
     def _make_live(self, found: Preview | Recorded) -> httpx.Response:
         stream = _Live(found)
-        head = found.head
-        made = httpx.Response(
-            head.status,
-            headers=raw_headers(head.headers),
-            stream=stream,
-            extensions={"http_version": f"HTTP/{head.http_version}".encode("ascii")},
-        )
+        made = httpx.Response(**head_of(found.head), stream=stream)
         stream.done = lambda elapsed: setattr(made, "elapsed", elapsed)
         return made
 

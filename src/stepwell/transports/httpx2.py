@@ -5,7 +5,7 @@ from datetime import timedelta
 import httpx2
 
 from stepwell.sdk.drivers.preview import Preview, Recorded
-from stepwell.sdk.fetching import raw_headers
+from stepwell.sdk.fetching import head_of
 from stepwell.transports._httpx_family import AsyncDurable, Durable, LiveBody, SyncDurable
 from stepwell.wire.fetch import FetchResponse
 
@@ -20,24 +20,13 @@ class _Own:
     """httpx2's own classes."""
 
     def _make_response(self, found: FetchResponse) -> httpx2.Response:
-        made = httpx2.Response(
-            found.status,
-            headers=raw_headers(found.headers),
-            stream=httpx2.ByteStream(found.body),
-            extensions={"http_version": f"HTTP/{found.http_version}".encode("ascii")},
-        )
+        made = httpx2.Response(**head_of(found), stream=httpx2.ByteStream(found.body))
         made.elapsed = timedelta(milliseconds=found.elapsed_ms)
         return made
 
     def _make_live(self, found: Preview | Recorded) -> httpx2.Response:
         stream = _Live(found)
-        head = found.head
-        made = httpx2.Response(
-            head.status,
-            headers=raw_headers(head.headers),
-            stream=stream,
-            extensions={"http_version": f"HTTP/{head.http_version}".encode("ascii")},
-        )
+        made = httpx2.Response(**head_of(found.head), stream=stream)
         stream.done = lambda elapsed: setattr(made, "elapsed", elapsed)
         return made
 
