@@ -71,6 +71,7 @@ async def test_a_second_process_on_the_same_file(tmp_path: Path) -> None:
         assert code == 1
         assert len(said.splitlines()) == 1, said
         assert f"is in use by process {first._process.pid}" in said
+        assert f"ask it with --url {first.url}" in said
         assert first.url in said, "it says where the other one is"
         assert "choose another database file" in said
         assert (await first.get("/health"))["status"] == 200, "the first one is not disturbed"

@@ -37,8 +37,11 @@ class FileLock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            who = _read(self._path) or "another process"
-            raise StoreError(f"{self._db} is in use by {who}: stop it, or choose another database file.") from None
+            who = _read(self._path)
+            ask = f" ask it with --url {who.note}," if who is not None and "://" in who.note else ""
+            raise StoreError(
+                f"{self._db} is in use by {who or 'another process'}: stop it,{ask} or choose another database file."
+            ) from None
         except OSError as error:
             os.close(fd)
             raise self._impossible(error) from error
