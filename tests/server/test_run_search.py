@@ -103,6 +103,17 @@ async def test_pages_of_a_search_have_each_once(api: httpx2.AsyncClient, monkeyp
     assert looked_at == COUNT
 
 
+async def test_a_text_is_found_as_people_see_it(store: Store, api: httpx2.AsyncClient) -> None:
+    """Not as JSON escapes it, in either way."""
+    ended = commit(COUNT)
+    assert ended.run is not None
+    output = rb'{"said":"open \"the\" door","path":"C:\\temp","city":"Z\u00fcrich"}'
+    await store.transact([msgspec.structs.replace(ended, run=msgspec.structs.replace(ended.run, output=output))])
+    for text in ('"the" door', "C:\\temp", "ZÜRICH", '"said": "open', '\\"the\\" door'):
+        answer = await api.get("/v1/runs", params={"text": text})
+        assert [run["run_id"] for run in answer.raise_for_status().json()["data"]] == [new_ulid(COUNT)], text
+
+
 @pytest.fixture
 def engine() -> FakeEngine:
     return FakeEngine()

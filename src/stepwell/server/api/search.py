@@ -11,6 +11,7 @@ from stepwell.core.cel import ExpressionError
 from stepwell.core.model import Run, StoredEvent
 from stepwell.core.runfilters import RunFilter
 from stepwell.server.api.facade import EngineFacade
+from stepwell.server.api.jsontexts import finder
 from stepwell.server.api.masks import mask_event
 from stepwell.server.api.problems import Problem
 from stepwell.server.store.base import RunQuery
@@ -69,9 +70,7 @@ async def search(
         runs = await engine.runs(replace(query, limit=_BATCH, before=before))
         events = await _events(engine, runs) if where is not None and where.needs_event else [None] * len(runs)
         room = query.limit - len(passed)
-        look = await asyncio.to_thread(
-            _look, list(zip(runs, events, strict=True)), text.lower(), where, now(), room, end
-        )
+        look = await asyncio.to_thread(_look, list(zip(runs, events, strict=True)), text, where, now(), room, end)
         passed += look.passed
         seen += look.seen
         size += look.size
@@ -97,13 +96,13 @@ def _look(
     batch: list[tuple[Run, StoredEvent | None]], text: str, where: RunFilter | None, now: int, room: int, end: float
 ) -> _Look:
     """At each run in turn, at one at least, until there is no room or no time left."""
-    look = _Look()
+    look, has = _Look(), finder(text)
     for run, event in batch:
         if len(look.passed) == room or (look.seen and time.monotonic() > end):
             break
         look.seen += 1
         look.size += len(run.output or b"") + (len(event.body) if event else 0)
-        if (not text or _has(run, text)) and (where is None or where.passes(run, _shown(event), now)):
+        if (not text or _has(run, has)) and (where is None or where.passes(run, _shown(event), now)):
             look.passed.append(run)
     return look
 
@@ -114,6 +113,6 @@ def _shown(event: StoredEvent | None) -> dict[str, object] | None:
     return None if body is None else mask_event(body)
 
 
-def _has(run: Run, text: str) -> bool:
-    plain = f"{run.run_id} {run.function_id} {run.app_id} {run.trigger} {run.error or ''}".lower()
-    return text in plain or text in (run.output or b"")[:_OUTPUT_BYTES].decode("utf-8", "replace").lower()
+def _has(run: Run, has: Callable[[str], bool]) -> bool:
+    plain = f"{run.run_id} {run.function_id} {run.app_id} {run.trigger} {run.error or ''}"
+    return has(plain) or has((run.output or b"")[:_OUTPUT_BYTES].decode("utf-8", "replace"))
