@@ -4,12 +4,12 @@ An event that begins no run is noted by its own id.
 """
 
 import asyncio
-import contextlib
 import secrets
 from collections import deque
 
 import msgspec
 
+from stepwell.server.bell import Bell
 from stepwell.server.post import Post
 
 KEPT = 4_096
@@ -36,7 +36,7 @@ class Changes:
         self.last = 0
         self.closed = False
         self._ids: deque[str] = deque(maxlen=KEPT)
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._bell = Bell()
 
     def note(self, run_id: str) -> None:
         """A run is not as it was, or is new. Who watches at another process is told soon."""
@@ -57,8 +57,7 @@ class Changes:
     def _note(self, run_id: str) -> None:
         self.last += 1
         self._ids.append(run_id)
-        if self._waiting:
-            self._wake()
+        self._bell.ring()
 
     def since(self, number: int) -> set[str] | None:
         """The runs that changed after the change ``number``; None when that is not known any more."""
@@ -71,19 +70,12 @@ class Changes:
         """Return once there is a change after ``number``, after so many seconds, or when the platform stops."""
         if self.last != number or self.closed:
             return
-        changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(changed)
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await changed
-        finally:
-            self._waiting.discard(changed)
+        await self._bell.wait(seconds)
 
     def close(self) -> None:
         """The platform stops: nobody waits any longer."""
         self.closed = True
-        self._wake()
+        self._bell.ring()
 
     def _tell(self) -> None:
         ids, self._untold = self._untold, set()
@@ -98,12 +90,7 @@ class Changes:
         if ids is None:  # nobody knows which: all are looked at again
             self._ids.clear()
             self.last += 1
-            self._wake()
+            self._bell.ring()
             return
         for run_id in ids:
             self._note(run_id)
-
-    def _wake(self) -> None:
-        for changed in self._waiting:
-            if not changed.done():
-                changed.set_result(None)

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from stepwell.server.runtime.engine import Engine
+from stepwell.server.runtime.loops import end
 
 logger = logging.getLogger("stepwell")
 
@@ -125,8 +126,4 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 async def _cancel_rest() -> None:
-    rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in rest:
-        task.cancel()
-    if rest:
-        await asyncio.wait(rest, timeout=5)
+    await end([task for task in asyncio.all_tasks() if task is not asyncio.current_task()])

@@ -14,6 +14,7 @@ from stepwell.server.dashboard.app import with_dashboard
 from stepwell.server.discovery import Discovery
 from stepwell.server.listen import Listener
 from stepwell.server.runtime.engine import Engine
+from stepwell.server.runtime.loops import end
 from stepwell.server.settings import Settings
 from stepwell.server.telemetry.metrics import Metrics
 from stepwell.server.telemetry.setup import observers, traced
@@ -69,8 +70,7 @@ class Platform:
     async def stop(self, drain_s: float | None = None) -> bool:
         """Listen no more, drain the engine, let go of everything. Whether all that was in flight ended in time."""
         if self._discovery is not None:
-            self._discovery.cancel()
-            await asyncio.wait([self._discovery], timeout=5)
+            await end([self._discovery])
         drained = await self.engine.drain(self._settings.drain_s if drain_s is None else drain_s)
         if self._listener is not None:
             await self._listener.stop()

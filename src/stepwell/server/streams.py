@@ -1,11 +1,11 @@
 """The bodies that arrive right now, for whoever reads along: in memory, bounded, and never in a fetch's way."""
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from stepwell.server.bell import Bell
 from stepwell.wire.fetch import FetchResponse
 
 WINDOW_BYTES = 1 << 20
@@ -15,34 +15,6 @@ WINDOWS_BYTES = 32 << 20
 _LEAST = 64 * 1024
 Key = tuple[str, str]
 """Run id and step id."""
-
-
-class _Bell:
-    """Wakes everybody who waits."""
-
-    __slots__ = ("_waiting",)
-
-    def __init__(self) -> None:
-        self._waiting: set[asyncio.Future[None]] = set()
-
-    def ring(self) -> None:
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
-
-    async def wait(self, seconds: float | None = None) -> None:
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await future
-        finally:
-            self._waiting.discard(future)
-
-    @property
-    def idle(self) -> bool:
-        return not self._waiting
 
 
 class Channel:
@@ -64,7 +36,7 @@ class Channel:
         self.window: Callable[[], int] = lambda: WINDOW_BYTES
         self._start = start
         self._chunks: deque[bytes] = deque()
-        self._bell = _Bell()
+        self._bell = Bell()
 
     @property
     def start(self) -> int:
@@ -135,7 +107,7 @@ class Streams:
         self.afar: Elsewhere | None = None
         """The other processes, where there may be any."""
         self._channels: dict[Key, Channel] = {}
-        self._bells: dict[Key, _Bell] = {}
+        self._bells: dict[Key, Bell] = {}
         self._lent: set[Key] = set()
 
     def get(self, key: Key) -> Channel | None:
@@ -195,7 +167,7 @@ class Streams:
         """Wait until a channel opens or an outcome is recorded, at most so long."""
         if self.closed:
             return
-        bell = self._bells.setdefault(key, _Bell())
+        bell = self._bells.setdefault(key, Bell())
         try:
             await bell.wait(seconds)
         finally:

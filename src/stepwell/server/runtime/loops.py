@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Generator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from stepwell.server.store.base import StoreError
 
@@ -15,7 +15,7 @@ _END_S = 5.0
 _RETRY_S = 1.0
 
 
-async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel them, and wait a few seconds for their ends."""
     for task in tasks:
         task.cancel()
