@@ -211,6 +211,21 @@ class Asked(Channel):
                 await asyncio.sleep(0.001)
 
 
+async def test_who_is_too_slow_for_a_body_that_still_arrives_waits_for_the_record(stand: Stand) -> None:
+    channel = Asked(7, HEAD)
+    stand.engine.streams.open((RUN, STEP), channel)
+    for _ in range(32):
+        channel.write(b"x" * 65536)
+    reading = asyncio.ensure_future(stand.events("?offset=5"))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert channel.count < 3, "it does not ask again and again"
+    stand.engine.bodies["ref"] = b"x" * channel.size
+    stand.record(b"x" * channel.size, ref="ref")
+    events = await reading
+    assert sum(len(data["text"]) for name, _, data in events if name == "chunk") == channel.size - 5
+
+
 async def test_who_has_bytes_of_an_earlier_attempt_is_told_to_begin_anew(stand: Stand) -> None:
     stand.engine.streams.open((RUN, STEP), Channel(7, HEAD))
     ((name, at, data),) = await stand.events(**{"last-event-id": "3-4"})
