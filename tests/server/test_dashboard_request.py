@@ -45,7 +45,11 @@ async def test_the_panel_of_a_request_says_all_of_it(engine: WatchedFake, web: h
     )
     made = memo(answer, rich=True)
     add(view, finished_step(view.run.run_id, 0, op="Gateway", memo=made, attempts=tries, info=info))
-    words = seen((await web.get(f"/runs/{view.run.run_id}?step={0:040x}")).text.partition("<h3>Response</h3>")[2])
+    page = (await web.get(f"/runs/{view.run.run_id}?step={0:040x}")).text
+    form = page.partition("<h3>Run again from here</h3>")[2].partition("</form>")[0]
+    assert f'name="step" value="{0:040x}"' in form
+    assert f"/runs/{view.run.run_id}/rerun" in form
+    words = seen(page.partition("<h3>Response</h3>")[2])
     response, _, rest = words.partition(" Attempts ")
     attempts, _, asked = rest.partition(" Request ")
     assert response.startswith("404 https://h.example/y redirected: 302 https://h.example/x?page=2 not there")
@@ -88,6 +92,20 @@ async def test_a_body_beside_the_state_is_shown(engine: WatchedFake, web: httpx2
     engine.bodies["the-ref"] = b"from beside"
     answer = FetchResponse(status=200, url="http://h/", stored=11)
     assert "from beside" in await panel(engine, web, answer, "the-ref")
+
+
+async def test_a_request_s_body_beside_the_state_is_shown(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
+    request = FetchRequest(url="https://h.example/x", method="POST", body=b"from " + b"z" * 2_000)
+    info, beside = copied(request, "the-ref")
+    assert beside is not None
+    engine.bodies["the-ref"] = beside
+    view = engine.add_run()
+    made = memo(FetchResponse(status=200, url="u"), rich=True)
+    add(view, finished_step(view.run.run_id, 0, op="Gateway", memo=made, info=info))
+    page = (await web.get(f"/runs/{view.run.run_id}?step={0:040x}")).text
+    asked = page.partition("<h3>Request</h3>")[2].partition("<h3>As curl</h3>")[0]
+    assert "from zzz" in seen(asked)
+    assert "is not kept" not in page
 
 
 async def test_credentials_in_the_urls_of_redirects_are_masked(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
