@@ -161,3 +161,4 @@ def test_quoting() -> None:
     assert quoted("plain") == "plain"
     assert quoted(f"a b {reference('K')} c") == "'a b '\"${K}\"' c'"
     assert of_request(RequestCopy("GET", "http://h/")) == "curl http://h/"
+    assert "hush" not in of_request(RequestCopy("GET", "http://me:hush@h/"))
