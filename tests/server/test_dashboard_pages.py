@@ -242,6 +242,20 @@ async def test_an_error_has_the_traceback_of_the_code_that_raised_it(
         text = html.unescape((await web.get(f"/runs/{view.run.run_id}{query}")).text)
         assert "<b>ZeroDivisionError</b>: division by zero" in text
         assert 'aria-label="Traceback">File "shop.py", line 7, in pay</pre>' in text
+        assert "of libraries" not in text
+
+
+async def test_frames_of_libraries_are_folded_in_the_panel_and_whole_over_the_api(
+    engine: WatchedFake, web: httpx2.AsyncClient
+) -> None:
+    library = '  File "/venv/lib/python3.13/site-packages/stepwell/sdk/steps.py", line 1, in call\n    await body()\n'
+    own = '  File "/app/shop.py", line 7, in pay\n    1 / 0\nZeroDivisionError: division by zero\n'
+    error = {"name": "ZeroDivisionError", "message": "division by zero", "stack": library + own}
+    view = engine.add_run(status=RunStatus.FAILED, output=msgspec.json.encode(error))
+    text = html.unescape((await web.get(f"/runs/{view.run.run_id}")).text)
+    assert f'aria-label="Traceback">{own}</pre>' in text
+    assert "<summary>With 1 frame of libraries</summary>" in text
+    assert f'aria-label="The whole traceback">{library}{own}</pre>' in text
 
 
 async def test_ten_thousand_steps_come_in_parts(engine: WatchedFake, web: httpx2.AsyncClient) -> None:

@@ -11,6 +11,7 @@ from stepwell.server.api.masks import mask_event, mask_gateway
 from stepwell.server.api.render import memo_value
 from stepwell.server.dashboard import curl
 from stepwell.server.dashboard.bodies import Shown, of_body, of_json, of_response, tree
+from stepwell.server.dashboard.stacks import Stack, folded
 from stepwell.wire.errors import ErrorInfo, parse_error
 from stepwell.wire.fetch_headers import find
 from stepwell.wire.masks import mask_url
@@ -55,6 +56,11 @@ class Panel:
     attempts: tuple[Attempt, ...] = ()
     data: str | None = None
     """Of the one event of a run: what its function is invoked with once more, or with something else."""
+
+    @property
+    def stack(self) -> Stack | None:
+        """Where the error came from."""
+        return folded(self.error.stack) if self.error is not None and self.error.stack else None
 
 
 def of_run(view: RunView, address: str) -> Panel:
