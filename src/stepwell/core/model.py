@@ -389,15 +389,9 @@ class RunView:
     def apply(self, run: Run, steps: Sequence[Step]) -> None:
         """Take over what a transition wrote."""
         self.run = run
-        ended: list[tuple[int, Step]] = []
-        for step in steps:
-            self.steps[step.step_id] = step
-            if step.position is not None and step.position >= len(self.stack):
-                ended.append((step.position, step))
-        for _, step in sorted(ended, key=_place):  # a transition writes steps in the order in which it met them
+        self.steps.update((step.step_id, step) for step in steps)
+        known = len(self.stack)
+        ended = [(step.position, step) for step in steps if step.position is not None and step.position >= known]
+        for _, step in sorted(ended, key=lambda pair: pair[0]):  # they come in the order in which they were met
             self.stack.append(step.step_id)
             self.memos[step.step_id] = step.memo or b"null"
-
-
-def _place(ended: tuple[int, Step]) -> int:
-    return ended[0]

@@ -22,12 +22,8 @@ decode_event = msgspec.msgpack.Decoder(StoredEvent).decode
 
 def build_view(run: Run, events: Iterable[bytes], steps: Iterable[Step]) -> RunView:
     """The view of a run from its parts in any order: steps by number, the stack and its memos by position."""
-    ordered = sorted(steps, key=lambda step: step.number)
-    view = RunView(run, list(events), {step.step_id: step for step in ordered})
-    ended = [(step.position, step) for step in ordered if step.position is not None]
-    for _, step in sorted(ended, key=lambda pair: pair[0]):
-        view.stack.append(step.step_id)
-        view.memos[step.step_id] = step.memo or b"null"
+    view = RunView(run, list(events))
+    view.apply(run, sorted(steps, key=lambda step: step.number))
     return view
 
 
