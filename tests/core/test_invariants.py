@@ -1,10 +1,16 @@
 """Each invariant says what is wrong, and nothing of what is right."""
 
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from stepwell.core import invariants
+from stepwell.core.flow.pace import SLACK_MS, interval_us, opens_at, passed
 from stepwell.core.invariants import Result, Stored
-from stepwell.core.model import Item, Limit, Run, RunStatus, Step, StepStatus, WorkKind
+from stepwell.core.model import Item, Limit, Pace, Run, RunStatus, Step, StepStatus, WorkKind
 from stepwell.core.waits import SINGLETON
 
 RUN = Run(
@@ -53,6 +59,42 @@ def test_limits_count_claims_and_runs_that_hold_slots() -> None:
     item = replace(TIMER, limits=(Limit("b", 2),))
     assert invariants.over_limit([item, item], {}) == []
     assert invariants.over_limit([item, item], {"b": 1}) == ["3 at once in b, where 2 may be"]
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        ([], []),
+        ([0, 0, 4_980], []),
+        ([0, 0, 4_979], ["3 within 4979 ms in b, where 2 may in each 10000 ms, and 1 more at once"]),
+        ([0, 0, 0], ["3 within 0 ms in b, where 2 may in each 10000 ms, and 1 more at once"]),
+        ([90_000, 0], ["2 within -90000 ms in b, where 2 may in each 10000 ms, and 1 more at once"]),
+        ([0, 90_000, 94_980, 99_960], []),
+    ],
+)
+def test_a_pace_is_kept_in_every_window(times: list[int], told: list[str]) -> None:
+    assert invariants.over_pace(times, Pace("b", 2, 10_000, 1), 20) == told
+
+
+paces = st.builds(Pace, st.just("b"), st.integers(1, 5), st.integers(1, 3_000), st.integers(0, 3))
+
+
+@given(times=st.lists(st.integers(0, 5_000), max_size=12), pace=paces, slack=st.sampled_from([0, 20]))
+def test_a_pace_is_what_the_documents_say(times: list[int], pace: Pace, slack: int) -> None:
+    rate = Fraction(pace.limit, pace.period_ms)
+    windows = [(j - i + 1, times[j] - times[i]) for j in range(len(times)) for i in range(j + 1)]
+    broken = any(count > pace.burst + 1 + (w + slack) * rate for count, w in windows)
+    assert bool(invariants.over_pace(times, pace, slack)) == broken
+
+
+@given(clocks=st.lists(st.integers(0, 20_000), max_size=40), pace=paces)
+def test_what_gcra_lets_pass_keeps_the_pace_whatever_the_clocks_say(clocks: list[int], pace: Pace) -> None:
+    interval, tat, let = interval_us(pace.limit, pace.period_ms), 0, list[int]()
+    for now in clocks:
+        if opens_at(tat, interval, pace.burst) <= now:
+            tat = passed(tat, interval, now)
+            let.append(now)
+    assert invariants.over_pace(let, pace, SLACK_MS) == []
 
 
 def test_a_singleton_is_alone_unless_the_other_is_leaving() -> None:

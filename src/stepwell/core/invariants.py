@@ -1,12 +1,13 @@
 """What must be true of everything that is stored, after every transaction. Pure: each gives sentences about what is wrong."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from stepwell.core.flow.admission import START
-from stepwell.core.model import Item, Run, Step, WorkKind
+from stepwell.core.model import Item, Pace, Run, Step, WorkKind
 from stepwell.core.waits import SINGLETON
 from stepwell.wire.constants import DISCOVERY
 
@@ -125,6 +126,23 @@ def over_limit(claimed: Sequence[Item], holders: Mapping[str, int]) -> list[str]
         for limit in sorted(asked, key=lambda limit: (limit.bucket, limit.limit))
         if used[limit.bucket] > limit.limit
     ]
+
+
+def over_pace(times: Sequence[int], pace: Pace, slack_ms: int) -> list[str]:
+    """The first window in which more passed than ``pace`` lets: in w ms at most ``burst + 1 + (w + slack) x limit / period``.
+
+    ``times``: ms, in the order in which they passed. Where a clock went back w is negative, and fewer may have passed.
+    """
+    most = pace.burst * pace.period_ms + slack_ms * pace.limit
+    first, credit = 0, -math.inf
+    for place, at in enumerate(times):
+        left = at * pace.limit - place * pace.period_ms
+        if left > credit:
+            first, credit = place, left
+        if credit - left > most:
+            rule = f"{pace.limit} may in each {pace.period_ms} ms, and {pace.burst} more at once"
+            return [f"{place - first + 1} within {at - times[first]} ms in {pace.bucket}, where {rule}"]
+    return []
 
 
 def not_alone(runs: Iterable[Run], leaving: Iterable[Item]) -> list[str]:

@@ -22,6 +22,15 @@ _ALONE: tuple[dict[str, Any], ...] = (
     {"concurrency": {"fn": [{"limit": 1}]}},
     {"concurrency": {"limit": 2}},
 )
+_PACES: dict[str, tuple[dict[str, Any], ...]] = {
+    "throttle": (
+        {"limit": 2, "period": "10s", "burst": 3},
+        {"limit": 1, "period": "5s", "key": "event.data.n"},
+        {"limit": 3, "period": "10s", "key": "event.data.n", "burst": 2},
+    ),
+    "rateLimit": ({"limit": 2, "period": "20s"}, {"limit": 3, "period": "1m", "key": "event.data.n"}),
+    "fetch_throttle": ({"limit": 1, "period": "3s"}, {"limit": 4, "period": "10s", "burst": 2, "key": "event.data.n"}),
+}
 _KINDS = ("run", "run", "run", "sleep", "event", "signal", "invoke", "fetch", "fetch", "once", "send")
 _ENDS = ("before", "after", "stop")
 _TROUBLES = ("stall", "refuse", "jump", "lost", "late", "twice", "unanswered")
@@ -34,13 +43,17 @@ def script(seed: int) -> Script:
     processes = rng.choice((1, 1, 2, 2, 3))
     count = rng.randint(1, 3)
     functions = [_function(rng, number, count) for number in range(count)]
+    hosts = _paces(seed, functions)
+    heals = rng.random() < 0.75
+    sends = [*_sends(rng, until), *_pauses(seed, until), *(_crowd(seed, until) if hosts else ())]
     return Script(
         seed=seed,
         processes=processes,
         until=until,
-        heals=rng.random() < 0.75,
+        heals=heals,
         functions=functions,
-        sends=sorted((*_sends(rng, until), *_pauses(seed, until)), key=lambda send: send.at),
+        hosts=hosts,
+        sends=sorted(sends, key=lambda send: send.at),
         faults=sorted((_fault(rng, until) for _ in range(rng.randint(0, 6))), key=lambda fault: fault.at),
     )
 
@@ -52,6 +65,18 @@ def _function(rng: Random, number: int, count: int) -> Function:
         settings = {name: _SETTINGS[name] for name in rng.sample(sorted(_SETTINGS), rng.choice((0, 0, 1, 1, 2)))}
     stages = [_stage(rng, f"s{place}", number, count) for place in range(rng.randint(0, 4))]
     return Function(f"a-f{number}", EVENTS[number], dict(settings), stages, raises=rng.random() < 0.1)
+
+
+def _paces(seed: int, functions: list[Function]) -> dict[str, dict[str, Any]]:
+    """In one of three simulations the upstream has a pace, and some functions have, too."""
+    rng = Random(f"paces {seed}")  # noqa: S311 - no secret
+    if rng.random() < 2 / 3:
+        return {}
+    for function in functions:
+        for name, choices in _PACES.items():
+            if rng.random() < 0.4 and "batchEvents" not in function.settings:
+                function.settings[name] = rng.choice(choices)
+    return {"up": {"rate": rng.choice(("1/4s", "2/5s", "5/s")), "burst": rng.choice((0, 0, 1, 3))}}
 
 
 def _stage(rng: Random, name: str, number: int, count: int) -> Stage:
@@ -81,6 +106,13 @@ def _sends(rng: Random, until: int) -> list[Send]:
         at = sends[-1].at + rng.choice((0, 1, 50)) if sends and rng.random() < 0.4 else rng.randrange(until)
         sends.append(_send(rng, at))
     return sends
+
+
+def _crowd(seed: int, until: int) -> list[Send]:
+    """Where something has a pace many come within a short time."""
+    rng = Random(f"crowd {seed}")  # noqa: S311 - no secret
+    begin = rng.randrange(until)
+    return [_send(rng, begin + rng.choice((0, 1, 50, 2_000, 5_000))) for _ in range(8)]
 
 
 def _pauses(seed: int, until: int) -> list[Send]:

@@ -60,14 +60,21 @@ class Network:
 
 
 class Calls:
-    """A process's caller: what goes wrong on the way is an answer that says so."""
+    """A process's caller: what goes wrong on the way is an answer that says so. ``begins`` is told of each call."""
 
-    def __init__(self, network: Network, call: Callable[[CallRequest], Awaitable[Answer]]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        call: Callable[[CallRequest], Awaitable[Answer]],
+        begins: Callable[[CallRequest], None],
+    ) -> None:
         self._network = network
         self._call = call
+        self._begins = begins
 
     async def call(self, request: CallRequest) -> Answer:
         """See :class:`stepwell.server.caller.base.Caller`."""
+        self._begins(request)
         try:
             return await self._network.ask(lambda: self._call(request))
         except (TimeoutError, ConnectionError) as problem:
@@ -82,14 +89,16 @@ class Calls:
 
 
 class Fetches:
-    """A process's fetcher."""
+    """A process's fetcher. ``begins`` is told of each request."""
 
-    def __init__(self, network: Network, upstream: "Upstream") -> None:
+    def __init__(self, network: Network, upstream: "Upstream", begins: Callable[[FetchRequest], None]) -> None:
         self._network = network
         self._upstream = upstream
+        self._begins = begins
 
     async def fetch(self, request: FetchRequest, attempt: int = 0) -> FetchOutcome:
         """See :class:`stepwell.server.fetcher.base.Fetcher`."""
+        self._begins(request)
         try:
             return await self._network.ask(lambda: self._upstream.asked(request, attempt))
         except ConnectionError as problem:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.inputs import Env
 from stepwell.server.caller.base import Caller
 from stepwell.server.fetcher.base import Fetcher
@@ -54,10 +55,19 @@ class Ids:
 class SimEngine(Engine):
     """An engine without randomness of its own."""
 
-    def __init__(self, ids: Ids, rng: Random, store: Store, fetcher: Fetcher, http: Caller, clock: SimClock) -> None:
+    def __init__(
+        self,
+        ids: Ids,
+        rng: Random,
+        store: Store,
+        fetcher: Fetcher,
+        http: Caller,
+        clock: SimClock,
+        hosts: HostRules = NO_RULES,
+    ) -> None:
         self._ids = ids
         self._rng = rng
-        super().__init__(store, fetcher, http, clock=clock, retry_interval_ms=1_000)
+        super().__init__(store, fetcher, http, clock=clock, retry_interval_ms=1_000, hosts=hosts)
 
     def new_id(self) -> str:
         """As the simulation counts them."""

@@ -70,5 +70,7 @@ class Script(msgspec.Struct, omit_defaults=True):
     until: int = 60_000
     heals: bool = True
     functions: list[Function] = []
+    hosts: dict[str, dict[str, Any]] = {}
+    """Rules of hosts, as in settings; the upstream is ``up``."""
     sends: list[Send] = []
     faults: list[Fault] = []

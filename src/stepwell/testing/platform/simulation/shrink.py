@@ -45,6 +45,8 @@ def _candidates(script: Script) -> Iterator[Script]:
         yield replace(script, faults=_without(script.faults, place))
     for place in range(len(script.sends)):
         yield replace(script, sends=_without(script.sends, place))
+    if script.hosts:
+        yield replace(script, hosts={})
     for place, function in enumerate(script.functions):
         if len(script.functions) > 1:
             yield replace(script, functions=_without(script.functions, place))

@@ -25,6 +25,8 @@ class SharedStore(MemoryStore):
         self._expired: set[ItemRef] = set()
         self.freed: Counter[tuple[str, str]] = Counter()
         """How often the claim of an item was taken from its owner or given back."""
+        self.entered: Callable[[Run, str, int], None] = _untold
+        """Told of each event that goes into a run: the run, the event's internal id, when that was decided (ms)."""
 
     async def transact(self, commits: Sequence[Commit], claim: ClaimRequest | None = None) -> Transacted:
         """As it is; then everything that it touched is looked at."""
@@ -60,7 +62,16 @@ class SharedStore(MemoryStore):
         outcome = super()._commit(commit)
         if late and outcome is Outcome.APPLIED:
             self._problem(f"the outcome of {late[0]} was taken, though somebody else holds that claim, or nobody")
+        if outcome is Outcome.APPLIED:
+            self._tell_entered(commit)
         return outcome
+
+    def _tell_entered(self, commit: Commit) -> None:
+        new = commit.run if commit.run is not None and commit.expected is None else None
+        first = [(event_id, new.run_id) for event_id in new.event_ids] if new is not None else []
+        for event_id, run_id in (*first, *commit.links):
+            if run_id in self._runs:
+                self.entered(self._runs[run_id], event_id, commit.now)
 
     def _look(self, claimed: bool) -> None:
         touched, self._touched = sorted(self._touched & self._runs.keys()), set()
@@ -119,6 +130,10 @@ class SharedStore(MemoryStore):
         entry = self._items.get(run_id, {}).get(key)
         return entry.item.claim if entry is not None and entry.owner is not None else None
 
+    def event(self, internal_id: str) -> bytes:
+        """The JSON of a stored event."""
+        return self._events[internal_id].body
+
     def result(self, run_id: str, step_id: str) -> bytes | None:
         """The recorded result of a step."""
         step = self._steps.get(run_id, {}).get(step_id)
@@ -129,6 +144,10 @@ class SharedStore(MemoryStore):
         events = [event.internal_id for event in self._events.values() if event.event_id == event_id]
         runs = (run_id for event in events for run_id in self._links.get(event, ()))
         return {self._runs[run_id].function_id for run_id in runs if run_id in self._runs}
+
+
+def _untold(run: Run, event_id: str, now: int) -> None:
+    """Nobody wants to know."""
 
 
 class Way:
@@ -145,7 +164,7 @@ class Way:
         exclusive: bool,
         pause: Callable[[], Coroutine[Any, Any, None]],
         die: Callable[[], None],
-        saw: Callable[[Sequence[Commit], Transacted], None],
+        saw: Callable[[Sequence[Commit], ClaimRequest | None, Transacted], None],
         lost: Callable[[], bool],
     ) -> None:
         self.exclusive = exclusive
@@ -165,7 +184,7 @@ class Way:
         if commits and self.kill == "before":
             await self._death()
         found = await self._store.transact(commits, claim)
-        self._saw(commits, found)
+        self._saw(commits, claim, found)
         if (commits or found.claimed) and self.kill == "after":
             await self._death()
         await self._pause()

@@ -10,12 +10,13 @@ from random import Random
 import msgspec
 
 from stepwell.core.outputs import Commit
-from stepwell.server.store.base import StoreError, Transacted
+from stepwell.server.store.base import ClaimRequest, StoreError, Transacted
 from stepwell.testing.platform.simulation.app import App
 from stepwell.testing.platform.simulation.clients import Clients
 from stepwell.testing.platform.simulation.faults import Faults
 from stepwell.testing.platform.simulation.loop import SimLoop, Standstill
 from stepwell.testing.platform.simulation.network import Calls, Fetches, Network, Upstream
+from stepwell.testing.platform.simulation.paces import Claims, Paces
 from stepwell.testing.platform.simulation.process import Ids, Process, SimClock, SimEngine
 from stepwell.testing.platform.simulation.script import Script
 from stepwell.testing.platform.simulation.stores import SharedStore, Way
@@ -50,6 +51,7 @@ class World:
         self.store = SharedStore(self.problem)
         self.network = Network(self.loop, self.rng)
         self.upstream = Upstream(script.functions, self.store, self.network, self.problem)
+        self.paces = Paces(script, self.store, lambda: round(self.loop.time() * 1000), self.problem)
         self.clients = Clients(self)
         self.app = App(
             script.functions, self.store, self.tell, self.clients.event, self.problem, lambda: self.network.repeats
@@ -149,9 +151,12 @@ class World:
     async def begin(self, number: int) -> None:
         """Start the ``number``-th process, in the place of one that is dead."""
         clock = SimClock(self.loop)
+        claims = Claims()
         process: Process
 
-        def saw(commits: Sequence[Commit], found: Transacted) -> None:
+        def saw(commits: Sequence[Commit], claim: ClaimRequest | None, found: Transacted) -> None:
+            if claim is not None:
+                claims.made(found.claimed, claim.now)
             claimed = [f"{item.run_id[-4:]}/{item.key}/{item.claim}" for item in found.claimed]
             if commits or claimed:
                 self.note(process.name, [outcome.value for outcome in found.outcomes], claimed)
@@ -166,9 +171,9 @@ class World:
         )
 
         def make() -> SimEngine:
-            caller = Calls(self.network, self._called)
-            fetcher = Fetches(self.network, self.upstream)
-            return SimEngine(self._ids, self.rng, way.as_store(), fetcher, caller, clock)
+            caller = Calls(self.network, self._called, lambda request: self.paces.called(claims, request))
+            fetcher = Fetches(self.network, self.upstream, lambda request: self.paces.sent(claims, request))
+            return SimEngine(self._ids, self.rng, way.as_store(), fetcher, caller, clock, self.paces.hosts)
 
         process = Process(f"p{number}", self.loop, clock, way, make)
         self.note("begins", process.name)
