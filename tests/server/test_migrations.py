@@ -1,9 +1,13 @@
 """A schema that becomes newer while processes work on it."""
 
 import asyncio
+import json
+import re
+import sys
 
 import pytest
 
+from stepwell.cli import migrating
 from stepwell.cli.main import run
 from stepwell.core.outputs import Commit
 from stepwell.server.clock import SystemClock
@@ -100,6 +104,52 @@ def test_the_rest_waits_for_processes_of_other_versions(
     asyncio.run(goes(url))
     assert run(["migrate", "--db", url, "--post"]) == 0
     assert f"has version {TAKES.number} now" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_each_migration_is_named_with_its_time(
+    knows: list[Migration], terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it runs, too: in one line on a terminal, in lines of their own elsewhere. Scripts get their JSON alone."""
+    monkeypatch.setattr(migrating, "TICK_S" if terminal else "SAID_S", 0.01)
+    url = asyncio.run(made_by_version_before(knows))
+    knows[len(KNOWN)] = Migration(ADDS.number, "adds_a_column", f"{ADDS.sql} SELECT pg_sleep(0.2);")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    assert run(["migrate", "--db", url]) == 0
+    told = capsys.readouterr()
+    name = f"Migration {ADDS.number}, adds a column"
+    assert told.out.startswith(f"The schema has version {ADDS.number} now")
+    assert f"{name}: {'…' if terminal else ''}" in told.err
+    assert " so far" in told.err
+    *_, last = told.err.split("\r\x1b[K") if terminal else told.err.splitlines(keepends=True)
+    assert re.fullmatch(rf"{name}: \d[\w. ]*\n", last), last
+    assert "so far" not in last
+    assert told.err.count("\n") == 1 or not terminal
+    asyncio.run(goes(url))
+    assert run(["migrate", "--db", url, "--post", "--json"]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert json.loads(told.out) == {"before": ADDS.number, "after": TAKES.number, "left": 0}
+
+
+async def test_a_migration_that_begins_anew_says_so(
+    knows: list[Migration], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table was in use."""
+    del knows[len(KNOWN) :]
+    await opens(url := await make_database())
+    knows += [ADDS]
+    monkeypatch.setattr(schema, "_TABLE_S", "50ms")
+    monkeypatch.setattr(schema, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(schema, "_TRIES", 2)
+    reading = await connect(url)
+    async with reading.transaction():
+        await reading.fetch("SELECT * FROM stepwell.runs")
+        with pytest.raises(StoreError, match="nothing was changed"):
+            await schema.migrate(url, around=migrating.told)
+    await reading.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.sub(r" after .*", "", line) for line in lines] == [f"Migration {ADDS.number}, adds: undone"] * 2
 
 
 async def made_by_version_before(knows: list[Migration]) -> str:

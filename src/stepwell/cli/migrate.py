@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import nullcontext
 
 import click
 
@@ -24,7 +25,7 @@ def migrate(db: str | None, post: bool, as_json: bool) -> None:
     settings, _ = client_settings(None, None, db)
     if not settings.postgres:
         raise CliError("Only a PostgreSQL database is migrated by hand: name one with --db postgresql://…", 2)
-    before, after, left = asyncio.run(_migrate(settings.db_listen or settings.db, post))
+    before, after, left = asyncio.run(_migrate(settings.db_listen or settings.db, post, quiet=as_json))
     if as_json:
         click.echo(json.dumps({"before": before, "after": after, "left": left}))
         return
@@ -36,14 +37,15 @@ def migrate(db: str | None, post: bool, as_json: bool) -> None:
         click.echo(f"{left} more: run `stepwell migrate --post` once every process runs Stepwell {VERSION}.")
 
 
-async def _migrate(url: str, post: bool) -> tuple[int, int, int]:
+async def _migrate(url: str, post: bool, *, quiet: bool) -> tuple[int, int, int]:
     """The versions before and after, and how many migrations are left for ``--post``."""
+    from stepwell.cli.migrating import told
     from stepwell.server.store.migrate import load_migrations
     from stepwell.server.store.postgres import schema
 
     if post:
         await _all_are_new(url)
-    before, after = await schema.migrate(url, post=post)
+    before, after = await schema.migrate(url, post=post, around=nullcontext if quiet else told)
     return before, after, len(load_migrations(schema.__package__ or "")) - after
 
 

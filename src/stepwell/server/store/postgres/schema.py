@@ -5,6 +5,8 @@ their own, which wait until there is no such process any more (``Migration.post`
 """
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import asyncpg  # pyright: ignore[reportMissingTypeStubs]
@@ -21,6 +23,8 @@ _TABLE_S = "3s"
 """A migration waits for a table no longer than this, as everybody else waits behind it; then it begins anew."""
 _TRIES = 20
 _PAUSE_S = 0.5
+Around = Callable[[Migration], AbstractContextManager[object]]
+"""What is entered around each migration; it may run again, when a table was in use."""
 _decode_worker = msgspec.msgpack.Decoder(WorkerRecord).decode
 
 
@@ -37,7 +41,7 @@ async def ready(url: str) -> None:
             await conn.close(timeout=5)
 
 
-async def migrate(url: str, *, post: bool = False) -> tuple[int, int]:
+async def migrate(url: str, *, post: bool = False, around: Around = nullcontext) -> tuple[int, int]:
     """Bring the schema up to date, one process at a time; the versions before and after.
 
     ``post``: also where processes of an older version could not go on then; else up to there. Raises StoreError.
@@ -48,7 +52,7 @@ async def migrate(url: str, *, post: bool = False) -> tuple[int, int]:
         try:
             version, _ = await _versions(conn)
             if pending(known, version, "The database"):
-                await _migrate(conn, known, post=post)
+                await _migrate(conn, known, post=post, around=around)
             return version, (await _versions(conn))[0]  # the lock goes with the connection
         finally:
             await conn.close(timeout=5)
@@ -76,14 +80,14 @@ async def _versions(conn: Any) -> tuple[int, int]:
     return row["version"], row.get("oldest", 0)
 
 
-async def _migrate(conn: Any, known: list[Migration], *, post: bool) -> None:
+async def _migrate(conn: Any, known: list[Migration], *, post: bool, around: Around = nullcontext) -> None:
     await conn.execute("SELECT set_config('idle_in_transaction_session_timeout', $1, false)", IDLE)
     await conn.execute("SELECT set_config('lock_timeout', '0', false)")
     await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)  # first: a transaction may not see tables made since
     await conn.execute("SELECT set_config('lock_timeout', $1, false)", _TABLE_S)
     for _ in range(_TRIES):
         try:
-            await _all(conn, known, post)
+            await _all(conn, known, post, around)
         except asyncpg.LockNotAvailableError:
             await asyncio.sleep(_PAUSE_S)
         else:
@@ -93,7 +97,7 @@ async def _migrate(conn: Any, known: list[Migration], *, post: bool) -> None:
     )
 
 
-async def _all(conn: Any, known: list[Migration], post: bool) -> None:
+async def _all(conn: Any, known: list[Migration], post: bool, around: Around) -> None:
     """In one transaction."""
     async with conn.transaction():
         version, _ = await _versions(conn)
@@ -102,7 +106,8 @@ async def _all(conn: Any, known: list[Migration], post: bool) -> None:
             await conn.execute("CREATE TABLE IF NOT EXISTS stepwell.schema_version (version int NOT NULL)")
             await conn.execute("INSERT INTO stepwell.schema_version VALUES (0)")
         for migration in pending(known[: reach(known, version, post=post)], version, "The database"):
-            await conn.execute(migration.sql)
+            with around(migration):
+                await conn.execute(migration.sql)
             await conn.execute("UPDATE stepwell.schema_version SET version = $1", migration.number)
             if migration.post:
                 await conn.execute("UPDATE stepwell.schema_version SET oldest = $1", migration.number)
