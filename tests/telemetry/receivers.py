@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -51,14 +53,26 @@ class Collector:
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
+        self.exports: list[dict[str, Metric]] = []
+        """Metrics by name, one dict for each request that came with some."""
         self.resources: list[dict[str, Any]] = []
 
     def handle(self, _method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
-        assert path == "/v1/traces"
         data = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
+        if path == "/v1/metrics":
+            return self._metrics(data)
+        assert path == "/v1/traces"
         for part in ExportTraceServiceRequest.FromString(data).resource_spans:
             self.resources.append(members(part.resource.attributes))
             self.spans += [span for scope in part.scope_spans for span in scope.spans]
+        return 200, {"Content-Type": "application/x-protobuf"}, b""
+
+    def _metrics(self, data: bytes) -> Answer:
+        (part,) = ExportMetricsServiceRequest.FromString(data).resource_metrics
+        self.resources.append(members(part.resource.attributes))
+        metrics = [metric for scope in part.scope_metrics for metric in scope.metrics]
+        assert len({metric.name for metric in metrics}) == len(metrics)
+        self.exports.append({metric.name: metric for metric in metrics})
         return 200, {"Content-Type": "application/x-protobuf"}, b""
 
     def named(self, name: str) -> Span:

@@ -22,7 +22,8 @@ from stepwell.server.api.app import create_app
 from stepwell.server.api.metrics import Counting
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import Counts, StoreError
-from stepwell.server.telemetry.metrics import METRICS, OTHER, Metrics
+from stepwell.server.telemetry.metrics import OTHER, Metrics
+from stepwell.server.telemetry.named import METRICS, PROCESS
 from stepwell.wire.signing import hashed_key
 from tests.e2e.ugly import until
 from tests.examples.platform_process import free_port
@@ -248,17 +249,25 @@ def exported() -> Iterator[str]:
 
 def test_the_page_names_each_metric_and_its_labels() -> None:
     rows = re.findall(
-        r"^\| `(stepwell_\w+)` \| (.*?) \|", (DOCS / "telemetry.md").read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| `((?:stepwell|http)_\w+)` \| (.*?) \|", (DOCS / "telemetry.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     table = {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
     assert table == {metric.name: metric.labels for metric in METRICS}
     assert {name for name in exported() if not name.startswith("process_")} == set(table)
 
 
+def test_the_page_names_each_metric_of_otlp_its_unit_and_its_attributes() -> None:
+    text = (DOCS / "telemetry.md").read_text(encoding="utf-8").partition("## Metrics by OTLP")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| `(.*?)` \| ?(.*?) ?\|$", text, re.MULTILINE)
+    table = [(name, unit, tuple(re.findall(r"`([\w.]+)`", attributes))) for name, unit, attributes in rows]
+    ours = [(metric.otlp, metric.unit, tuple(metric.attributes.values())) for metric in METRICS]
+    assert table == [*ours, *((name, unit, ()) for name, unit in PROCESS.values())]
+
+
 def test_the_dashboard_asks_for_what_there_is() -> None:
     panels = json.loads((DOCS / "grafana.json").read_text(encoding="utf-8"))["panels"]
     asked = " ".join(target["expr"] for panel in panels for target in panel["targets"])
-    names = set(re.findall(r"\b(?:stepwell|process)_\w+", asked))
+    names = set(re.findall(r"\b(?:stepwell|process|http_client|http_server)_\w+", asked))
     histograms = {metric.name for metric in METRICS if metric.buckets}
     known = {*exported(), *(f"{name}_{part}" for name in histograms for part in ("bucket", "sum", "count"))}
     assert names - known == set()

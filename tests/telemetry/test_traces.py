@@ -15,7 +15,7 @@ from stepwell.embed import Embedded, embedded
 from stepwell.sdk.config import read_config
 from stepwell.server.settings import Settings, SettingsError
 from stepwell.server.store.base import RunQuery
-from stepwell.server.telemetry import tracing
+from stepwell.server.telemetry import pushing, tracing
 from stepwell.server.telemetry.setup import observers
 from stepwell.wire.traces import parse_context
 from tests.e2e.ugly import sdk_app, sync, until
@@ -217,6 +217,7 @@ async def test_a_collector_that_is_away_holds_up_nothing(
     monkeypatch.setenv("STEPWELL_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
     monkeypatch.setattr(tracing, "_CLOSE_S", 0.5)
+    monkeypatch.setattr(pushing, "_CLOSE_S", 0.5)
     flaky = Flaky()
     with serving(flaky.handle) as url:
         async with embedded(client, db=f"sqlite:///{tmp_path}/t.db", retry_interval=0.01) as platform:

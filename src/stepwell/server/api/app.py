@@ -1,6 +1,7 @@
 """The API as one ASGI application: hot paths by hand, the rest through Starlette; headers and errors in one place."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -71,13 +72,22 @@ class _Api:
         self._ingest = Ingest(engine, settings, now)
         self._checkpoint = Checkpoint(engine, settings)
         self._rest = _rest(engine, settings, now, metrics)
+        self._metrics = metrics
         self._headers = [(H_SERVER_KIND.encode(), settings.kind.encode()), _ALLOW_ANY]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._http(scope, receive, _Marked(send, self._headers))
+            marked = _Marked(send, self._headers)
+            began = time.perf_counter()
+            try:
+                await self._http(scope, receive, marked)
+            finally:
+                if self._metrics is not None:
+                    route = marked.route or getattr(scope.get("route"), "path_format", "")
+                    taken = time.perf_counter() - began
+                    self._metrics.answered(scope["method"], scope.get("scheme", "http"), route, marked.status, taken)
         elif scope["type"] == "websocket":
             await self._rest(scope, receive, send)
 
@@ -98,10 +108,12 @@ class _Api:
         method, path = cast("str", scope["method"]), cast("str", scope["path"])
         if method == "POST":
             if path.startswith("/e/"):
+                send.route = "/e/{key}"
                 await send.json(*await self._ingest(scope, receive, path[3:]))
                 return
-            run_id = _checkpointed(path)
-            if run_id is not None:
+            prefix, run_id = _checkpointed(path)
+            if prefix:
+                send.route = f"{prefix}{{run_id}}/async"
                 await self._checkpoint(scope, receive, run_id)
                 await send.json(200, b"{}", {})
                 return
@@ -112,16 +124,20 @@ class _Api:
 
 
 class _Marked:
-    """A ``send`` that adds the headers that every response has."""
+    """A ``send`` that adds the headers that every response has.
+
+    ``status``: of the response, once it has begun. ``route``: of a hot path; "" for all others.
+    """
 
     def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         self._send = send
         self._headers = headers
-        self._started = False
+        self.status: int | None = None
+        self.route = ""
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._started = True
+            self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), *self._headers]
         await self._send(message)
 
@@ -134,7 +150,7 @@ class _Marked:
 
     async def problem(self, problem: Problem) -> None:
         """An error, unless the response is under way already."""
-        if not self._started:
+        if self.status is None:
             await self.json(problem.status, problem.body(), problem.headers)
 
     async def preflight(self, scope: Scope) -> None:
@@ -149,12 +165,13 @@ class _Marked:
         await self({"type": "http.response.body", "body": b""})
 
 
-def _checkpointed(path: str) -> str | None:
+def _checkpointed(path: str) -> tuple[str, str]:
+    """Which of the prefixes, and the run's id; "" for both where it is another path."""
     if path.endswith("/async"):
         for prefix in _CHECKPOINTS:
             if path.startswith(prefix):
-                return path[len(prefix) : -len("/async")]
-    return None
+                return prefix, path[len(prefix) : -len("/async")]
+    return "", ""
 
 
 def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int], metrics: Metrics | None) -> Starlette:

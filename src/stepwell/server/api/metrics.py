@@ -1,10 +1,11 @@
-"""``GET /metrics``: figures for Prometheus, for who may use the API."""
+"""``GET /metrics``: figures for Prometheus, for who may use the API; the same for who pushes them."""
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
 
 import msgspec
+from prometheus_client.metrics_core import Metric as Family
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,7 +16,7 @@ from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.health import HEALTH_TIMEOUT_S
 from stepwell.server.api.problems import Problem
 from stepwell.server.settings import Settings
-from stepwell.server.store.base import Counts
+from stepwell.server.store.base import Counts, StoreError
 from stepwell.server.telemetry.metrics import CONTENT_TYPE, Metrics
 
 KEPT = 50
@@ -71,6 +72,17 @@ class Counting:
         ended = self._clock()
         self._holds_until = ended + KEPT * (ended - began)
         return self._last
+
+
+async def families(counting: Counting, metrics: Metrics) -> list[Family]:
+    """All metrics; without those of the store when it does not answer."""
+    try:
+        found = await counting.figures()
+    except (TimeoutError, StoreError):
+        return metrics.families(store=False)
+    counts = found.counts
+    metrics.counted(counts.runs, counts.queued, counts.claimed, found.held, found.at / 1000)
+    return metrics.families(store=True)
 
 
 class MetricsPage:

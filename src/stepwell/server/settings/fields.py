@@ -250,7 +250,7 @@ FIELDS: Final = {
         ),
         Field(
             name="otlp_endpoint",
-            about="An OpenTelemetry collector that gets traces by OTLP over HTTP; OTEL_EXPORTER_OTLP_ENDPOINT is read too.",
+            about="An OpenTelemetry collector: traces and metrics by OTLP over HTTP; OTEL_EXPORTER_OTLP_ENDPOINT is read too.",
             default=_NONE,
             read=readers.http_url,
             also=("OTEL_EXPORTER_OTLP_ENDPOINT",),

@@ -72,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes that large bodies may take in memory while they arrive, all together."""
     log_format: LogFormat = "text"
     otlp_endpoint: str | None = None
-    """Where traces are sent, by OTLP over HTTP; None: nowhere."""
+    """Where traces and metrics are sent, by OTLP over HTTP; None: nowhere."""
 
     @property
     def dev(self) -> bool:

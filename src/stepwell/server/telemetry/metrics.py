@@ -1,7 +1,8 @@
-"""The platform's metrics, for Prometheus. What each means is in docs/telemetry.md; a test holds the two together."""
+"""The platform's metrics, for Prometheus and OTLP. What each means is in docs/telemetry.md; a test holds the two together."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -13,44 +14,16 @@ from stepwell.core.flow.hosts import HostRules, host_of
 from stepwell.core.inputs import Answered, Fetched, Held, Input
 from stepwell.core.model import Run, RunStatus, RunView, Step, StepStatus, StoredEvent
 from stepwell.core.outputs import Commit
+from stepwell.server.telemetry.named import METRICS, OF_STORE, Metric
 from stepwell.server.telemetry.observers import Missed, Observer
 from stepwell.wire.fetch import FetchBroken
+from stepwell.wire.fetch_urls import origin
 from stepwell.wire.ops import Opcode
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 OTHER: Final = "other"
 _MAX_NAMES = 500
-_QUICK = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-_USUAL = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_LONG = (0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3_600, 21_600, 86_400, 604_800)
-
-
-class Metric(NamedTuple):
-    """One of our own. ``buckets``: of a histogram, seconds; () for a counter, None for a gauge."""
-
-    name: str
-    labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] | None = ()
-
-
-METRICS: Final = (
-    Metric("stepwell_events_received_total"),
-    Metric("stepwell_runs_not_started_total", ("function", "reason")),
-    Metric("stepwell_runs_ended_total", ("function", "status")),
-    Metric("stepwell_run_duration_seconds", ("function",), _LONG),
-    Metric("stepwell_steps_ended_total", ("op", "status")),
-    Metric("stepwell_waits_total", ("reason",)),
-    Metric("stepwell_queue_delay_seconds", ("kind",), _USUAL),
-    Metric("stepwell_app_call_duration_seconds", ("app", "outcome"), _USUAL),
-    Metric("stepwell_fetch_attempts_total", ("host", "status")),
-    Metric("stepwell_fetch_phase_duration_seconds", ("host", "phase"), _USUAL),
-    Metric("stepwell_store_transaction_duration_seconds", (), _QUICK),
-    Metric("stepwell_store_commits_total"),
-    Metric("stepwell_items", ("state",), None),
-    Metric("stepwell_runs", ("status",), None),
-    Metric("stepwell_work_held", ("limit", "reason", "of"), None),
-    Metric("stepwell_counted_timestamp_seconds", (), None),
-)
+_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
 _LIMITS = {
     "fn": "function",
     "run": "run",
@@ -75,6 +48,7 @@ class Metrics(Observer):
     """
 
     def __init__(self, hosts: HostRules) -> None:
+        self.began_ns = time.time_ns()
         self._hosts = hosts
         self._names: set[str] = set()
         self._registry = _Registry()
@@ -84,15 +58,25 @@ class Metrics(Observer):
     def text(
         self, runs: Mapping[str, int], queued: int, claimed: int, held: Sequence[Holding] = (), counted_at: float = 0
     ) -> bytes:
-        """Everything in the text format. ``runs`` by status, ``queued``, ``claimed`` and ``held`` items are those that the
-        store had at ``counted_at``, seconds since 1970."""
+        """Everything in the text format, after :meth:`counted`."""
+        self.counted(runs, queued, claimed, held, counted_at)
+        return generate_latest(self._registry)
+
+    def families(self, *, store: bool) -> list[Family]:
+        """Everything, as it is now. ``store``: also what :meth:`counted` told last."""
+        return [family for family in self._registry.collect() if store or family.name not in OF_STORE]
+
+    def counted(
+        self, runs: Mapping[str, int], queued: int, claimed: int, held: Sequence[Holding] = (), counted_at: float = 0
+    ) -> None:
+        """``runs`` by status, ``queued``, ``claimed`` and ``held`` items are those that the store had at ``counted_at``,
+        seconds since 1970."""
         self._held(held)
         for status in RunStatus:
             self._gauge("stepwell_runs", status.value).set(runs.get(status.value, 0))
         self._gauge("stepwell_counted_timestamp_seconds").set(counted_at)
         self._gauge("stepwell_items", "queued").set(queued)
         self._gauge("stepwell_items", "claimed").set(claimed)
-        return generate_latest(self._registry)
 
     def _held(self, held: Sequence[Holding]) -> None:
         """Keys of limits come and go, without a bound: they are counted together."""
@@ -133,6 +117,12 @@ class Metrics(Observer):
             self._count("stepwell_runs_ended_total", function, run.status.value)
             self._time("stepwell_run_duration_seconds", ((run.ended_at or commit.now) - run.queued_at) / 1000, function)
 
+    def answered(self, method: str, scheme: str, route: str, status: int | None, seconds: float) -> None:
+        """Count a request to the API. ``route``: as a template, "" for none; ``status``: None when the client had gone."""
+        error = "aborted" if status is None else _code(status) if status >= 500 else ""
+        labels = (_method(method), scheme, route, _code(status), error)
+        self._time("http_server_request_duration_seconds", seconds, *labels)
+
     def _input(self, run: Run, given: Input, now: int) -> None:
         if isinstance(given, Held):
             self._count("stepwell_waits_total", "app")
@@ -147,13 +137,28 @@ class Metrics(Observer):
 
     def _fetched(self, given: Fetched) -> None:
         outcome = given.outcome
-        host = self._host(host_of(msgspec.msgpack.decode(given.item.payload or b"\x80", type=_Url).url))
+        request = msgspec.msgpack.decode(given.item.payload or b"\x80", type=_Request)
+        host = self._host(host_of(request.url))
         status = "error" if isinstance(outcome, FetchBroken) else f"{outcome.status // 100}xx"
         self._count("stepwell_fetch_attempts_total", host, status)
         phases: dict[str, float | None] = msgspec.to_builtins(outcome.phases)
         for phase, taken in (*phases.items(), ("total", outcome.elapsed_ms or None)):
             if taken is not None:
                 self._time("stepwell_fetch_phase_duration_seconds", taken / 1000, host, phase)
+        if outcome.elapsed_ms:
+            code = None if isinstance(outcome, FetchBroken) else outcome.status
+            error = outcome.kind if isinstance(outcome, FetchBroken) else _code(code) if outcome.status >= 400 else ""
+            labels = (_method(request.method), *self._server(request.url), _code(code), error)
+            self._time("http_client_request_duration_seconds", outcome.elapsed_ms / 1000, *labels)
+
+    def _server(self, url: str) -> tuple[str, str]:
+        """Address and port of a host with a rule of its own; else the rule's pattern, which may be of many, and no port."""
+        host = host_of(url)
+        shown = self._host(host)
+        if shown != host:
+            return shown, ""
+        _, name, port = origin(url)
+        return name, str(port)
 
     def _step(self, old: Step | None, step: Step) -> None:
         if step.ended:
@@ -195,8 +200,18 @@ class _Registry(CollectorRegistry):
             yield family
 
 
-class _Url(msgspec.Struct):
+class _Request(msgspec.Struct):
     url: str = ""
+    method: str = "GET"
+
+
+def _method(method: str) -> str:
+    """The semantic conventions' word for those that nobody knows: there is no end of them."""
+    return method if method in _METHODS else "_OTHER"
+
+
+def _code(status: int | None) -> str:
+    return "" if status is None else str(status)
 
 
 def wait_reason(step: Step) -> str | None:

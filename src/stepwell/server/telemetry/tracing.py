@@ -2,6 +2,7 @@
 
 import os
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -19,7 +20,14 @@ from stepwell.server.telemetry.observers import Missed, Observer
 from stepwell.wire.constants import VERSION
 
 _CLOSE_S = 5.0
-_SCOPE = InstrumentationScope("stepwell", VERSION)
+SCOPE = InstrumentationScope("stepwell", VERSION)
+
+
+def resource() -> Resource:
+    """Who sends: OpenTelemetry's own variables, and names for what they do not say. Each process is an instance."""
+    named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "stepwell"}
+    instance = Resource({"service.instance.id": str(uuid.uuid4())})  # older releases of the SDK make none
+    return instance.merge(Resource.create({**named, "service.version": VERSION}))
 
 
 class Tracing(Observer):
@@ -31,8 +39,7 @@ class Tracing(Observer):
 
     def __init__(self, endpoint: str, address: Callable[[str], str]) -> None:
         self._address = address
-        named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "stepwell"}
-        self._resource = Resource.create({**named, "service.version": VERSION})
+        self._resource = resource()
         self._exporter = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")
         self._processor = BatchSpanProcessor(self._exporter)
 
@@ -81,7 +88,7 @@ class Tracing(Observer):
                 status=Status(StatusCode.ERROR, span.error) if span.error else Status(StatusCode.UNSET),
                 start_time=span.start * 1_000_000,
                 end_time=span.end * 1_000_000,
-                instrumentation_scope=_SCOPE,
+                instrumentation_scope=SCOPE,
             )
         )
 
