@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.routing import Route
 
 import stepwell
 from stepwell.core.flow.gates import Reason, Shut
@@ -19,7 +21,8 @@ from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.model import Limit, Pace
 from stepwell.embed import embedded
 from stepwell.server.api.app import create_app
-from stepwell.server.api.metrics import Counting
+from stepwell.server.api.counting import Counting
+from stepwell.server.api.health import Health
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import Counts, StoreError
 from stepwell.server.telemetry.metrics import OTHER, Metrics
@@ -27,7 +30,7 @@ from stepwell.server.telemetry.named import METRICS, PROCESS
 from stepwell.wire.signing import hashed_key
 from tests.e2e.ugly import until
 from tests.examples.platform_process import free_port
-from tests.server.api_fakes import SIGNING_KEY, FakeEngine
+from tests.server.api_fakes import NOW, SIGNING_KEY, FakeEngine
 from tests.telemetry.receivers import Flaky, serving
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -219,6 +222,34 @@ async def test_the_page_says_when_it_was_counted_and_names_what_is_gone_as_zero(
         found = samples((await http.get("/metrics")).text)
     assert found["stepwell_counted_timestamp_seconds",] == 1_795_000_000
     assert (found["stepwell_runs", "running"], found["stepwell_runs", "queued"]) == (1, 0)
+
+
+async def test_health_has_the_same_count_as_the_page_and_asks_the_store_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stepwell.server.api.counting.KEPT", 10**12)
+    engine = Slow()
+    app = create_app(engine, Settings(), lambda: NOW, metrics=Metrics(NO_RULES))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://p") as http:
+        await http.get("/metrics")
+        assert [(await http.get("/health")).json()["runs"] for _ in range(3)] == [{"running": 1}] * 3
+        assert engine.asked == 1
+        engine.broken = "the disk is full"
+        assert (await http.get("/health")).status_code == 503
+
+
+async def test_health_without_figures_while_they_are_counted_for_the_first_time() -> None:
+    engine = Slow()
+    engine.gate.clear()
+    health = Health(engine, Settings(), engine.counting(patience_s=0.01))
+    app = Starlette(routes=[Route("/health", health.health)])
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://p") as http:
+        meanwhile = await http.get("/health")
+        assert meanwhile.status_code == 200
+        assert "runs" not in meanwhile.json()
+        engine.gate.set()
+        await until(lambda: engine.at_once == 0)
+        assert (await http.get("/health")).json()["runs"]
 
 
 def test_work_that_is_held_back_by_limit_and_reason_without_its_keys() -> None:

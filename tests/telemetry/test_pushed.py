@@ -21,7 +21,8 @@ import stepwell
 from stepwell.core.flow.hosts import NO_RULES
 from stepwell.embed import embedded
 from stepwell.server.api.app import create_app
-from stepwell.server.api.metrics import Counting, families
+from stepwell.server.api.counting import Counting
+from stepwell.server.api.metrics import families
 from stepwell.server.settings import Settings, SettingsError
 from stepwell.server.telemetry import pushing, tracing
 from stepwell.server.telemetry.metrics import OTHER, Metrics

@@ -9,7 +9,8 @@ from functools import partial
 from stepwell.core.flow.hosts import HostRules
 from stepwell.core.propagation import Traced
 from stepwell.server.api.app import create_app
-from stepwell.server.api.metrics import Counting, families
+from stepwell.server.api.counting import Counting
+from stepwell.server.api.metrics import families
 from stepwell.server.api.realtime_runs import RunTopics
 from stepwell.server.caller.base import Caller
 from stepwell.server.dashboard.app import with_dashboard
@@ -33,6 +34,7 @@ class Platform:
         self.engine = engine
         self._settings = settings
         self._metrics: Metrics | None = None
+        self._counting = Counting(engine, engine.now)
         self._listener: Listener | None = None
         self._discovery: asyncio.Task[None] | None = None
 
@@ -48,7 +50,7 @@ class Platform:
                 await self.engine.register(registration, caller)
             await self.engine.start()
             if listener is not None:
-                api = create_app(self.engine, self._settings, metrics=self._metrics)
+                api = create_app(self.engine, self._settings, metrics=self._metrics, counting=self._counting)
                 self._listener = Listener(with_dashboard(api, self.engine, self._settings), listener)
                 await self._listener.start()
         except BaseException:
@@ -71,7 +73,7 @@ class Platform:
     def _push(self) -> None:
         endpoint = pushed(self._settings)
         if endpoint is not None and self._metrics is not None:
-            read = partial(families, Counting(self.engine, self.engine.now), self._metrics)
+            read = partial(families, self._counting, self._metrics)
             self.engine.observers.add(pusher(endpoint, self._metrics, read))
 
     def _address(self, app_id: str) -> str:

@@ -18,6 +18,7 @@ from stepwell.server.api.body import ClientGone
 from stepwell.server.api.callbacks import Callbacks
 from stepwell.server.api.cancellations import Cancellations
 from stepwell.server.api.checkpoint import Checkpoint
+from stepwell.server.api.counting import Counting
 from stepwell.server.api.events import Events
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.functions import Functions
@@ -55,23 +56,31 @@ def create_app(
     settings: Settings,
     now: Callable[[], int] | None = None,
     metrics: Metrics | None = None,
+    counting: Counting | None = None,
 ) -> ASGIApp:
     """The API of ``engine``. ``now`` gives the time in ms since the epoch (default: the system's clock).
 
-    ``metrics``: what ``/metrics`` shows; None: there is no such page.
+    ``metrics``: what ``/metrics`` shows; None: there is no such page. ``counting``: what counts the
+    store for it, and for others.
 
     It has no lifespan work of its own: who starts the engine also stops it.
     """
-    return _Api(engine, settings, now or SystemClock().now, metrics)
+    now = now or SystemClock().now
+    return _Api(engine, settings, now, metrics, counting or Counting(engine, now))
 
 
 class _Api:
     def __init__(
-        self, engine: EngineFacade, settings: Settings, now: Callable[[], int], metrics: Metrics | None
+        self,
+        engine: EngineFacade,
+        settings: Settings,
+        now: Callable[[], int],
+        metrics: Metrics | None,
+        counting: Counting,
     ) -> None:
         self._ingest = Ingest(engine, settings, now)
         self._checkpoint = Checkpoint(engine, settings)
-        self._rest = _rest(engine, settings, now, metrics)
+        self._rest = _rest(engine, settings, now, metrics, counting)
         self._metrics = metrics
         self._headers = [(H_SERVER_KIND.encode(), settings.kind.encode()), _ALLOW_ANY]
 
@@ -174,8 +183,14 @@ def _checkpointed(path: str) -> tuple[str, str]:
     return "", ""
 
 
-def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int], metrics: Metrics | None) -> Starlette:
-    health = Health(engine, settings)
+def _rest(
+    engine: EngineFacade,
+    settings: Settings,
+    now: Callable[[], int],
+    metrics: Metrics | None,
+    counting: Counting,
+) -> Starlette:
+    health = Health(engine, settings, counting)
     register = Register(engine, settings)
     bodies = Bodies(engine, settings)
     routes: list[BaseRoute] = [
@@ -202,7 +217,7 @@ def _rest(engine: EngineFacade, settings: Settings, now: Callable[[], int], metr
         *Functions(engine, settings).routes(),
     ]
     if metrics is not None:
-        routes.append(MetricsPage(engine, settings, metrics, now).route())
+        routes.append(MetricsPage(settings, metrics, counting).route())
     handlers = {HTTPException: _http_error, Problem: _problem, StoreError: _store_error, Exception: _failed}
     made = Starlette(routes=routes, exception_handlers=handlers)
     made.router.redirect_slashes = False
