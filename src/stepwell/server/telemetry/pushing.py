@@ -18,7 +18,8 @@ from stepwell.server.telemetry.tracing import SCOPE, resource
 
 Read = Callable[[], Coroutine[Any, Any, Sequence[Family]]]
 
-_CLOSE_S = 5.0
+_CLOSE_S = 4.0
+_LET_GO_S = 1.0
 _READ_S = 10.0
 
 logger = logging.getLogger("stepwell.telemetry")
@@ -44,11 +45,11 @@ class Pushing(Observer):
         self._thread.start()
 
     def close(self) -> None:
-        """Send the last figures; give up after five seconds."""
+        """Send the last figures; give up after four seconds, which takes one more at most."""
         self._ended.set()
         self._thread.join(_CLOSE_S)
         self._exporter.shutdown()  # pyright: ignore[reportUnknownMemberType] - else it would go on trying
-        self._thread.join(1)
+        self._thread.join(_LET_GO_S)
 
     def _work(self) -> None:
         while not self._ended.wait(self._interval_s):

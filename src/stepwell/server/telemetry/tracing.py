@@ -19,7 +19,8 @@ from stepwell.core.spans import Span, call_span, event_span, run_span, step_span
 from stepwell.server.telemetry.observers import Missed, Observer
 from stepwell.wire.constants import VERSION
 
-_CLOSE_S = 5.0
+_CLOSE_S = 4.0
+_LET_GO_S = 1.0
 SCOPE = InstrumentationScope("stepwell", VERSION)
 
 
@@ -64,13 +65,13 @@ class Tracing(Observer):
         self.received([event for follow in _following(commit) for event in follow.events])
 
     def close(self) -> None:
-        """Send what is left; give up after five seconds."""
+        """Send what is left; give up after four seconds, which takes one more at most."""
         last = threading.Thread(target=self._processor.shutdown, name="stepwell-spans", daemon=True)
         last.start()
         last.join(_CLOSE_S)
         if last.is_alive():
             self._exporter.shutdown()  # it would go on trying
-            last.join(1)
+            last.join(_LET_GO_S)
 
     def _send(self, span: Span) -> None:
         if not span.at.sampled:
