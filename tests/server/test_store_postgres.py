@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from stepwell.cli.main import run
+from stepwell.core.model import ItemRef, Pace
 from stepwell.core.outputs import Commit
 from stepwell.server.build import open_store
 from stepwell.server.settings import SettingsError
@@ -18,6 +19,7 @@ from stepwell.server.store.postgres.connect import connect
 from stepwell.server.store.postgres.failures import explained
 from stepwell.server.store.postgres.queries import SQL, texts, whole
 from stepwell.server.store.postgres.schema import migrate
+from stepwell.testing.platform.pace_conformance import a_paced
 from stepwell.testing.platform.postgres import PostgresServer, clean_database, make_database
 from stepwell.testing.platform.store_conformance import a_run, an_item
 from tests.e2e.ugly import until
@@ -51,6 +53,30 @@ async def works_again(store: PostgresStore, commit: Commit) -> None:
         return True
 
     await until(works, 30)
+
+
+async def test_a_pace_is_not_forgotten_by_a_clock_that_is_ahead(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a few seconds, as clocks may be; a minute after it means nothing it is."""
+    monkeypatch.setattr("stepwell.server.store.postgres.store._TIDY_EVERY", 1)
+    slow = Pace("host:a", 1, 2_000)
+    one, other = (Commit(now=0, put=(a_paced(key, slow),)) for key in "ab")
+    (first,) = (await store.transact([one], ClaimRequest("behind", 10, 1_000))).claimed
+    assert (await store.transact([], ClaimRequest("ahead", 0, 7_000))).claimed == []
+    assert (await store.transact([other], ClaimRequest("behind", 10, 1_500))).claimed == []
+    done = Commit(now=3_500, done=(ItemRef(first.run_id, first.key, first.claim),))
+    assert len((await store.transact([done], ClaimRequest("behind", 10, 3_500))).claimed) == 1
+    await store.transact([], ClaimRequest("ahead", 0, 5_500 + 60_000))
+    assert await _flows(store) == 0
+
+
+async def _flows(store: PostgresStore) -> int:
+    conn = await connect(url_of(store))
+    try:
+        return int(await conn.fetchval("SELECT count(*) FROM stepwell.flows"))
+    finally:
+        await conn.close()
 
 
 async def test_a_database_that_crashes_and_comes_back(server: PostgresServer) -> None:

@@ -42,6 +42,8 @@ _R = TypeVar("_R")
 _TRIES = 6
 _TIDY_EVERY = 256
 """Transactions between two looks for what means nothing any more."""
+_FORGET_MS = 60_000
+"""So long after that it is forgotten: another process's clock may be behind, and by that it still means something."""
 
 
 class PostgresStore:
@@ -122,7 +124,7 @@ class PostgresStore:
     async def _tidy(self, now: int) -> None:
         self._count += 1
         if self._count % _TIDY_EVERY == 0:
-            await self._write(_forget, now)
+            await self._write(_forget, now - _FORGET_MS)
 
     async def heartbeat(self, owner: str, expires_at: int) -> None:
         """See :meth:`Store.heartbeat`."""

@@ -1,7 +1,7 @@
 """How fast events pass, runs start and requests are sent: counted where it is seen, held against what the script says.
 
 Each is judged by the clocks of the processes that let it pass, in the order in which they did: that holds whatever the
-clocks do. Where no clock jumps and no process stands still they are judged by the time of the world, too.
+clocks do. Where no process stands still they are judged by the time of the world, too; where a clock jumps, so much later.
 """
 
 from bisect import insort
@@ -24,8 +24,8 @@ _SLACK_MS = 20
 """What is promised for wake-ups that are late (``docs/limits.md``)."""
 _WAY_MS = 30
 """From looking at its clock to sending a process that is well takes at most so long here: its ways to the store."""
-_UNWELL = frozenset({"jump", "stall", "refuse", "silent"})
-"""Faults that make a process tell the time wrong, or stand still between claiming and sending."""
+_STANDS_STILL = frozenset({"stall", "refuse", "silent"})
+"""Faults for which a process stands still, or waits, between claiming and sending."""
 _KEY = "event.data.n"
 
 
@@ -52,7 +52,9 @@ class Paces:
     ) -> None:
         self.hosts = HostRules(parse_hosts(script.hosts))
         self._functions = {function.id: function for function in registration(script.functions).functions}
-        self._calm = not any(fault.kind in _UNWELL for fault in script.faults)
+        self._steady = not any(fault.kind in _STANDS_STILL for fault in script.faults)
+        self._apart_ms = sum(abs(fault.ms) for fault in script.faults if fault.kind == "jump")
+        """Two clocks, or one at two times, are never further apart."""
         self._store = store
         self._now = now
         self._problem = problem
@@ -121,5 +123,6 @@ class Paces:
             self._problem(f"{sentence}, by the clocks of those who let them pass")
         seen = self._seen.setdefault(pace.bucket, [])
         seen.append(self._now())
-        for sentence in invariants.over_pace(seen, pace, slack_ms + _WAY_MS) if self._calm else ():
+        late_ms = slack_ms + _WAY_MS + self._apart_ms
+        for sentence in invariants.over_pace(seen, pace, late_ms) if self._steady else ():
             self._problem(sentence)
