@@ -14,6 +14,7 @@ from stepwell.core.cancellations import place
 from stepwell.core.model import Cancellation, Run, RunView
 from stepwell.core.outputs import Commit
 from stepwell.core.reruns import CannotRerun
+from stepwell.embed import embedded
 from stepwell.server.build import build_engine
 from stepwell.server.clock import SystemClock
 from stepwell.server.runtime import retention
@@ -174,6 +175,41 @@ async def test_a_platform_deletes_what_its_settings_say(tmp_path: Path) -> None:
     await until_left(engine.store, 1)
     await engine.drain(1)
     await engine.close()
+
+
+async def test_a_platform_inside_of_a_program_deletes_what_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEPWELL_ENCRYPTION_KEY", KEYS[0])
+    old, young = ended(1), ended(2, ended_at=2 * SystemClock().now())
+    await file_with_runs(tmp_path / "s.db", old, young)
+    async with embedded(db=f"sqlite:///{tmp_path}/s.db", keep="7d") as running:
+        async with asyncio.timeout(20):
+            while await running.run(old.run_id) is not None:
+                await asyncio.sleep(0.01)
+        assert await running.run(young.run_id) is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "kept"),
+    [(None, None, None), ("7d", None, 7 * DAY), (None, "2d", 2 * DAY), ("7d", "2d", 7 * DAY), ("forever", "2d", None)],
+)
+async def test_how_long_a_platform_inside_of_a_program_keeps_things(
+    given: str | None, variable: str | None, kept: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is told, or else as the environment says, or else for ever."""
+    monkeypatch.delenv("STEPWELL_KEEP", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("STEPWELL_KEEP", variable)
+    async with embedded(db="memory:", keep=given) as running:
+        assert running.settings.keep_ms == kept
+
+
+@pytest.mark.parametrize(("given", "said"), [("23h", "a day or longer"), ("soon", "such as 7d, or forever")])
+async def test_a_platform_inside_of_a_program_does_not_start_with_less(given: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        async with embedded(db="memory:", keep=given):
+            pass
 
 
 def test_nothing_is_kept_for_less_than_a_day() -> None:
