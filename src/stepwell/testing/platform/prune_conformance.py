@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from msgspec.structs import replace
 
 from stepwell.core.cancellations import begin, place
+from stepwell.core.invokes import resume
 from stepwell.core.model import (
     Body,
     Cancellation,
@@ -187,6 +188,23 @@ class PruneConformance:
         (item,) = (await store.transact([], ClaimRequest("me", 1, NOW))).claimed
         await store.transact([Commit(now=NOW, done=(ItemRef(run.run_id, "s", item.claim),))])
         assert await prune(store, Old.RUNS) == 1
+
+    async def test_a_letter_to_a_run_that_is_gone_is_work_like_any_other(self, store: Store) -> None:
+        """Who invoked a run had ended, and went; its child ends only now."""
+        starter = ended(1)
+        child = ended(2, status=RunStatus.RUNNING, ended_at=None, parent=f"{starter.run_id}.s")
+        await put(store, starter, child)
+        assert await prune(store, Old.RUNS) == 1
+        over = replace(child, version=1, status=RunStatus.COMPLETED, ended_at=OLD)
+        letter = resume(f"{starter.run_id}.s", b"1", NOW)
+        found = await store.transact([Commit(now=NOW, run=over, expected=0, more=(letter,))])
+        assert found.outcomes == [Outcome.APPLIED]
+        assert await prune(store, Old.RUNS) == 1, "nobody waits for it"
+        (item,) = (await store.transact([], ClaimRequest("me", 1, NOW))).claimed
+        assert (item.run_id, item.key, item.payload) == (starter.run_id, "s", b"1")
+        await store.transact([Commit(now=NOW, done=(ItemRef(item.run_id, item.key, item.claim),))])
+        assert await store.list_items(starter.run_id) == []
+        assert await there(store) == []
 
     async def test_large_bodies_go(self, store: Store) -> None:
         """However many pieces there are."""
