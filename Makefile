@@ -70,9 +70,10 @@ check: setup
 	@$(BIN)/lint-imports | tail -n 12
 	@$(BIN)/python -m pytest -q tests/test_budgets.py
 
+# Four at a time on two cores: most of the suite waits for processes that are started, killed and started again.
 test: check node browser pgbouncer
 	@if sh scripts/has_node.sh; then cd $(NODE) && npm run --silent typecheck; fi
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
 simulate: setup
 	@$(BIN)/python -m stepwell.testing.platform.simulation --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
