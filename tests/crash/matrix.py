@@ -16,7 +16,7 @@ from tests.crash.matrix_reader import Reader
 from tests.crash.matrix_upstream import BODY, MatrixUpstream
 from tests.crash.nursery import Nursery
 
-LEASE_MS, BEAT_S, IDLE, WHOLE = 400, 0.1, "2s", "6s"
+LEASE_MS, BEAT_S, IDLE, WHOLE = 1_200, 0.1, "2s", "6s"
 """Of the process that falls: nobody has to wait for its claims longer than that."""
 
 

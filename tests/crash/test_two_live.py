@@ -153,8 +153,8 @@ async def test_a_run_is_seen_live_at_both(tmp_path: Path) -> None:
         run_id = await run_of(both[1], event_id)
         await asyncio.wait_for(slow.asked.wait(), WAIT_S)
         for page in pages:
-            told = await until(page, "changed")
-            assert told[-1][1]["runs"] in ([run_id], None)
+            while (told := (await until(page, "changed"))[-1][1]["runs"]) is not None and run_id not in told:
+                pass  # what came of the events before
 
         at = f"/v1/runs/{run_id}/steps/request/stream"
         bodies = [await enter(reading(each.url + at, headers=AUTH)) for each in both]
