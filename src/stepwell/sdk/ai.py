@@ -5,7 +5,6 @@ An adapter is any object with the five methods of :class:`Adapter`; those of the
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -191,5 +190,5 @@ def _call(machine: Machine, step_id: str, adapter: Adapter, body: Mapping[str, A
         "body": asked,
     }
     call.opts = values.encode(options, f"the body for step {step_id!r} has")
-    call.edit = functools.partial(edits.body, call)
+    call.edit = edits.body
     return call

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 def apply(call: StepCall, request: CallRequest) -> StepCall:
     """The call, with the input that the request has for it, if it has some."""
     if call.edit is not None and (args := request.inputs.get(call.hashed)) is not None:
-        call.edit(msgspec.json.decode(args, type=list[msgspec.Raw]))
+        call.edit(call, msgspec.json.decode(args, type=list[msgspec.Raw]))
     return call
 
 
-def arguments(call: StepCall, handler: Callable[..., object], inputs: list[msgspec.Raw]) -> None:
+def arguments(handler: Callable[..., object], call: StepCall, inputs: list[msgspec.Raw]) -> None:
     """Have the step call its handler with these arguments, in the types that its parameters declare.
 
     What does not fit them is the step's error.

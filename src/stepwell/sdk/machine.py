@@ -62,7 +62,7 @@ class StepCall:
         self.opts: bytes = b"{}"
         self.body: Callable[[], object] | None = None
         self.context: Context | None = None
-        self.edit: Callable[[list[msgspec.Raw]], None] | None = None
+        self.edit: Callable[[StepCall, list[msgspec.Raw]], None] | None = None
         """Takes other input in place of the code's own."""
         self.kind: Any = None
         self.live = False
@@ -211,6 +211,12 @@ class Machine:
             if call.state is State.FAILED:
                 call.state = State.FOUND
                 self._unseen[call.hashed] = call
+        self._failed.clear()
+
+    def forget(self) -> None:
+        """The execution is over: hold none of its calls any longer."""
+        for calls in (self.pending, self._unseen, self._early, self._abandoned):
+            calls.clear()
         self._failed.clear()
 
     def _end(self, call: StepCall, state: State) -> None:

@@ -19,7 +19,7 @@ def run_call(machine: Machine, step_id: str, handler: Any, args: Any, output_typ
     if not callable(handler):
         raise TypeError(f"step {step_id!r} needs a function to call, not {type(handler).__name__}: pass f, not f()")
     call.body = functools.partial(handler, *args) if args else handler
-    call.edit = functools.partial(edits.arguments, call, handler)
+    call.edit = functools.partial(edits.arguments, handler)
     call.context = copy_context()
     call.kind = values.declared(handler) if output_type is None else values.concrete(output_type)
     return call

@@ -47,12 +47,16 @@ class StepBody(Scope):
 
 
 class RunScope(Scope):
-    """The code of a function's run. ``step`` is its tools; ``thread`` the thread that may use them."""
+    """The code of a function's run. ``thread``: the one that may use its tools."""
 
-    __slots__ = ("step", "thread")
+    __slots__ = ("thread",)
 
-    step: Step | StepSync
     thread: int
+
+    @property
+    def step(self) -> Step | StepSync:
+        """The tools of the run, made when they are asked for: whoever has them holds the run, and not the other way round."""
+        raise NotImplementedError
 
     def check(self) -> None:
         """Raises ``StepUsageError`` unless the caller is code of this run, outside of its step bodies."""

@@ -11,6 +11,7 @@ import functools
 import math
 import types
 import typing
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -62,16 +63,22 @@ def declared(handler: Callable[..., object]) -> Any:
     while isinstance(handler, functools.partial):
         handler = cast("functools.partial[object]", handler).func
     function = getattr(handler, "__func__", handler)
-    try:
-        return _declared(function)
-    except TypeError:  # a callable that can not be hashed
-        return None
-
-
-@functools.lru_cache(maxsize=2048)
-def _declared(function: Callable[..., object]) -> Any:
     if not getattr(function, "__annotations__", None):
         return None
+    try:
+        known = _KINDS.get(function, _KINDS)
+    except TypeError:  # a callable that can not be hashed, or not be referred to weakly
+        return None
+    if known is _KINDS:
+        known = _KINDS[function] = _declared(function)
+    return known
+
+
+_KINDS: weakref.WeakKeyDictionary[Callable[..., object], Any] = weakref.WeakKeyDictionary()
+"""What was found. Weak, for a function inside of a function holds what that one has: bodies, clients."""
+
+
+def _declared(function: Callable[..., object]) -> Any:
     try:
         kind = typing.get_type_hints(function).get("return")
     except (NameError, TypeError, AttributeError):

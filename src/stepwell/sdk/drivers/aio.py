@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context, copy_context
-from typing import Any, cast
+from typing import Any
 
 from stepwell.errors import EventDataError
 from stepwell.sdk import edits, failures
@@ -23,7 +23,6 @@ from stepwell.sdk.drivers.waits import Wait
 from stepwell.sdk.functions import Function
 from stepwell.sdk.machine import State, StepCall
 from stepwell.sdk.scope import TRACE, forget
-from stepwell.sdk.steps import Step
 from stepwell.sdk.stored import LoadBody
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
 from stepwell.wire.constants import REQUEST_VERSION
@@ -285,7 +284,6 @@ class Executor:
 
     def _create(self, function: Function, request: CallRequest, *, keep: bool) -> Execution:
         execution = Execution(function, request.run_id, self._patience, self.on_late, self.load_body)
-        execution.step = Step(execution, function)
         execution.driving = True
         if keep:
             self._keep(execution)
@@ -358,8 +356,7 @@ class _ByClient(Mapping[str, Function]):
 
 
 def _context(execution: Execution, request: CallRequest, *, plain: bool) -> UserContext[Any]:
-    step = cast("Step", execution.step)
-    return make_context(request, execution.function, step, lambda: execution.replaying, plain=plain)
+    return make_context(request, execution.function, execution.step, lambda: execution.replaying, plain=plain)
 
 
 async def _outcome(execution: Execution) -> Answer:

@@ -18,6 +18,7 @@ from stepwell.sdk.drivers.waits import Owned, Wait
 from stepwell.sdk.failures import without_exit
 from stepwell.sdk.machine import Machine, State, StepCall
 from stepwell.sdk.scope import SCOPE, TRACE, RunScope, forget
+from stepwell.sdk.steps import Step
 from stepwell.sdk.stored import LoadBody, loader, parts, whole
 from stepwell.wire.calls import CallRequest
 
@@ -39,6 +40,7 @@ class StepFuture(asyncio.Future[bytes]):
         done = super().cancel(msg)
         if done:
             execution, task, call = self.parked
+            call.waiter = None
             execution.unpark(task)
             execution.machine.abandon(call)
         return done
@@ -113,6 +115,11 @@ class Execution(RunScope):
         self._late = late
         self._load_body = load_body
         self._stack: object = None
+
+    @property
+    def step(self) -> Step:
+        """See the base."""
+        return Step(self, self.function)
 
     # -------------------------------------------------------------------------------------------- called by the function
 
@@ -209,6 +216,7 @@ class Execution(RunScope):
             return await future
         finally:
             self.unpark(task)
+            del task, future  # the traceback of a cancelled task's error would lead to the task itself
 
     def unpark(self, task: asyncio.Task[Any]) -> None:
         """The task does not wait for a step any longer."""
@@ -238,6 +246,17 @@ class Execution(RunScope):
         """It has ended and nothing of it goes on: timers that its code has left behind do nothing any longer."""
         self.abandoned = self.machine.closed = True
         self.timers.close()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Hold nothing of what the code has held, now that it is over.
+
+        These references go round in circles. What hangs on them, bodies above all, would stay until Python's collector
+        comes by, which is after so many objects, however large they are.
+        """
+        self.root = self.context = None
+        self.machine.forget()
+        self.owned.forget()
 
     def fits(self, request: CallRequest) -> bool:
         """Whether what was fed so far is a beginning of the request's stack."""
@@ -252,7 +271,8 @@ class Execution(RunScope):
 
     async def feed(self, request: CallRequest) -> Wait:
         """Settle, then feed the completions that are new, one at a time, settling after each; why it stopped."""
-        assert self.root is not None
+        root = self.root
+        assert root is not None
         if self.preview is not None and len(self.fed) < request.current:
             # What was read along comes next: all else waits.
             self.fed.append(request.stack[len(self.fed)])
@@ -262,7 +282,7 @@ class Execution(RunScope):
             await self.chain.begin()
         # Who reads a response along is neither suspended nor to be waited for: the record comes first.
         wait = Wait.EXPLAINED if self.preview is not None else await self.settle(final=not self.replaying)
-        while len(self.fed) < request.current and not self.root.done():
+        while len(self.fed) < request.current and not root.done():
             hashed = request.stack[len(self.fed)]
             self.fed.append(hashed)
             self.replaying = len(self.fed) < request.current
@@ -312,7 +332,7 @@ class Execution(RunScope):
             self.timers.still = False
             preview.end(memo)
             return True
-        waiter = call.waiter
+        waiter, call.waiter = call.waiter, None
         if isinstance(waiter, StepFuture):
             waiter.resolve(memo)
         elif isinstance(waiter, RunTimer):

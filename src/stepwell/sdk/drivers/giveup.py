@@ -36,7 +36,10 @@ async def give_up(execution: Execution, timeout: float = GIVE_UP_S) -> bool:
         cancelled |= strays
         await asyncio.wait(strays, timeout=left, return_when=asyncio.FIRST_COMPLETED)
     _forget(execution, root)
-    return _park(execution)
+    ended = _park(execution)
+    if ended and not execution.driving:
+        execution.let_go()
+    return ended
 
 
 def parked() -> int:

@@ -61,3 +61,4 @@ def _run(future: "Future[Any]", function: Callable[..., Any], args: tuple[Any, .
         future.set_result(function(*args))
     except BaseException as error:  # noqa: BLE001 - the caller gets it, whatever it is
         future.set_exception(error)
+        del future  # the error's traceback leads to this frame

@@ -41,6 +41,9 @@ class _Ended:
     error: BaseException | None
 
 
+_OVER: Future[Any] = Future()
+"""In place of an outcome that has been taken."""
+_OVER.set_result(None)
 _MAX_SWALLOWED = 100
 _TIMEOUT_S = 600.0
 
@@ -49,7 +52,7 @@ class SyncRun(RunScope):
     """One pass over a ``def`` function."""
 
     __slots__ = ("_calls", "_chain", "_context", "_done", "_function", "_load_body", "_loop", "_outcome", "_passed", "_pool",
-                 "_raised", "_request", "_swallowed", "_where", "machine", "race", "tools")  # fmt: skip
+                 "_raised", "_request", "_swallowed", "_where", "machine", "race")  # fmt: skip
 
     def __init__(
         self,
@@ -75,9 +78,13 @@ class SyncRun(RunScope):
         self.machine = Machine(function.id)
         self.race = False
         """Whether the platform shall call after each step that ends, rather than once all have."""
-        self.step = self.tools = StepSync(self, function)
         self.thread = 0
         self._context: ContextSync[Any] | None = None
+
+    @property
+    def step(self) -> StepSync:
+        """See the base."""
+        return StepSync(self, self._function)
 
     @property
     def run_id(self) -> str:
@@ -94,6 +101,7 @@ class SyncRun(RunScope):
             self._chain.detach()
         self._pool.submit(context.run, self._main)
         found = await asyncio.wrap_future(self._outcome)
+        self._outcome = _OVER
         if isinstance(found, _Ended):
             assert self._chain is not None
             return await middle.outcome(self._chain, self._function, found.result, found.error)
@@ -190,28 +198,38 @@ class SyncRun(RunScope):
         self.thread = threading.get_ident()
         SCOPE.set(self)
         TRACE.set(self._request.trace)
-        outcome = self._pass()
-        if not self._outcome.done():
-            self._outcome.set_result(outcome)
+        self._settle(self._pass())  # no name for it here: the traceback of an error leads to this frame
 
-    def _pass(self) -> Answer | _Ended | list[StepCall]:
+    def _pass(self) -> _Ended | list[StepCall]:
         try:
             context = self._context or self._make_context(plain=False)
-            end = _Ended(self._function.call_sync(context), None)
-            if self._raised is not None:
-                end = _Ended(None, self._complaint())
+            result = self._function.call_sync(context)
         except Suspend:
             return self._calls
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
             swallowed = self._raised is not None and not isinstance(error, SuspensionSwallowed)
-            end = _Ended(None, self._complaint() if swallowed else error)
-        if self._chain is not None:
-            return end
-        return middle.returned(self._function, end.result) if end.error is None else failures.answer(end.error)
+            return _Ended(None, self._complaint() if swallowed else error)
+        return _Ended(result, None) if self._raised is None else _Ended(None, self._complaint())
+
+    def _settle(self, end: _Ended | list[StepCall]) -> None:
+        outcome: object = end
+        if isinstance(end, _Ended) and self._chain is None:
+            outcome = failures.answer(end.error) if end.error else middle.returned(self._function, end.result)
+        self._let_go()
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+    def _let_go(self) -> None:
+        """The pass is over: as of :meth:`Execution.let_go`."""
+        self._context = None
+        self._calls = []
+        self.machine.forget()
+        if self._raised is not None:
+            self._raised.__traceback__ = self._raised.__context__ = None
 
     def _make_context(self, *, plain: bool) -> ContextSync[Any]:
         group = GroupSync(self)
-        return make_context_sync(self._request, self._function, self.tools, group, self._replaying, plain=plain)
+        return make_context_sync(self._request, self._function, self.step, group, self._replaying, plain=plain)
 
     def _complaint(self) -> SuspensionSwallowed:
         where = f" at {self._where}" if self._where else ""

@@ -128,6 +128,7 @@ class Timers:
         if timer.real is not None:
             timer.real.cancel()
         if timer.call is not None:
+            timer.call.waiter = None
             self._machine.abandon(timer.call)
 
     def suspend(self, now: float) -> list[tuple[RunTimer, bytes]]:

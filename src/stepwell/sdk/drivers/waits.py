@@ -61,6 +61,11 @@ class Owned:
         found = (introspect.waiter(task) for task in self.active)
         return [future for future in found if future is not None and not future.done()]
 
+    def forget(self) -> None:
+        """The execution is over: hold none of its tasks any longer."""
+        for held in (self.active, self.parked, self._crowds, self._beats):
+            held.clear()
+
     def _task(self, task: AnyTask) -> Wait:
         future = introspect.waiter(task)
         if future is None or future.done():
@@ -91,6 +96,8 @@ class Owned:
         """Waiting for several: as awake as the most awake one; none left means that the waiting is about to end."""
         crowd = self._crowds.get(waiting)
         if crowd is None:
+            for ended in [future for future in self._crowds if future.done()]:
+                del self._crowds[ended]
             listed = list(members)
             strange = [one for one in listed if one not in self.parked and one not in self.active]
             crowd = self._crowds[waiting] = _Crowd(listed, strange)

@@ -60,6 +60,7 @@ class _Attempt:
     """What one attempt carries from hop to hop."""
 
     timing: Timing
+    deadline: float
     tee: Tee | None = None
     history: tuple[Hop, ...] = ()
 
@@ -95,11 +96,11 @@ class AiohttpFetcher:
 
     async def fetch_teed(self, request: FetchRequest, attempt: int, tee: Tee | None) -> FetchOutcome:
         """As :meth:`fetch`, with the body going to ``tee`` while it arrives."""
-        made = _Attempt(Timing(), tee, request.history)
-        CURRENT.set(made.timing)
         deadline = self._limits.total
         if request.policy.deadline_ms is not None:
             deadline = min(deadline, request.policy.deadline_ms / 1000)
+        made = _Attempt(Timing(), deadline, tee, request.history)
+        CURRENT.set(made.timing)
         watch = asyncio.timeout(deadline)
         try:
             async with watch:
@@ -159,10 +160,15 @@ class AiohttpFetcher:
             headers=_headers(request, made.history),
             data=data,
             allow_redirects=False,
-            timeout=_timeout(request.policy.timeouts, self._limits, route.proxy is not None),
+            timeout=self._timeout(request.policy.timeouts, made.deadline, route.proxy is not None),
             proxy=route.proxy,
             ssl=route.tls or True,
         )
+
+    def _timeout(self, asked: Timeouts, deadline: float, proxied: bool) -> ClientTimeout:
+        """The times of a hop. One for each read that could not pass before the whole attempt's would only cost timers."""
+        read = asked.read or self._limits.read
+        return _times(asked, self._limits, read if read < deadline else None, proxied)
 
     async def _received(
         self, request: FetchRequest, response: ClientResponse, made: _Attempt
@@ -232,13 +238,13 @@ class AiohttpFetcher:
 
 
 @lru_cache(maxsize=256)
-def _timeout(asked: Timeouts, limits: Limits, proxied: bool) -> ClientTimeout:
+def _times(asked: Timeouts, limits: Limits, read: float | None, proxied: bool) -> ClientTimeout:
     connect, whole = asked.connect or limits.connect, asked.pool
     if proxied:  # nothing else bounds its answer
         whole = (whole or 0.0) + limits.dns
     if whole is not None:
         whole += connect
-    return ClientTimeout(total=None, connect=whole, sock_connect=connect, sock_read=asked.read or limits.read)
+    return ClientTimeout(total=None, connect=whole, sock_connect=connect, sock_read=read)
 
 
 async def _once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:

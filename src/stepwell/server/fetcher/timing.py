@@ -1,23 +1,9 @@
 """Where an attempt's time goes, and how far its request has come; fed by aiohttp's traces."""
 
 from contextvars import ContextVar
-from functools import cache
 from time import perf_counter
-from types import SimpleNamespace
-from typing import cast
 
-from aiohttp import (
-    ClientRequest,
-    ClientSession,
-    ClientTimeout,
-    TCPConnector,
-    TraceConfig,
-    TraceConnectionCreateEndParams,
-    TraceConnectionCreateStartParams,
-    TraceConnectionReuseconnParams,
-    TraceDnsResolveHostEndParams,
-    TraceDnsResolveHostStartParams,
-)
+from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
@@ -128,50 +114,44 @@ CURRENT: ContextVar[Timing] = ContextVar("stepwell_timing")
 class TimedConnector(TCPConnector):
     """A connector that feeds the :data:`CURRENT` attempt.
 
-    The session itself has no traces: aiohttp would tell nine things of each request, where one is wanted.
+    The session itself has no traces: aiohttp would tell nine things of each request, where a few are wanted.
     """
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
         """See :meth:`TCPConnector.connect`."""
-        context = SimpleNamespace(timing=CURRENT.get())
-        told = Trace(cast("ClientSession", None), _trace_config(), context)  # none of ours looks at a session
-        return await super().connect(req, [told], timeout)
+        return await super().connect(req, [_Told(CURRENT.get())], timeout)
 
 
-@cache
-def _trace_config() -> TraceConfig:
-    config = TraceConfig()
-    config.on_dns_resolvehost_start.append(_on_dns_start)
-    config.on_dns_resolvehost_end.append(_on_dns_end)
-    config.on_connection_create_start.append(_on_connect_start)
-    config.on_connection_create_end.append(_on_connect_end)
-    config.on_connection_reuseconn.append(_on_reuse)
-    config.freeze()
-    return config
+class _Told(Trace):
+    """Tells one attempt what becomes of its connection, without the objects that aiohttp makes for whoever listens."""
 
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
 
-def _timing(context: SimpleNamespace) -> Timing:
-    found: Timing = context.timing
-    return found
+    async def send_dns_resolvehost_start(self, host: str) -> None:
+        self._timing.dns_started()
 
+    async def send_dns_resolvehost_end(self, host: str) -> None:
+        self._timing.dns_ended()
 
-async def _on_dns_start(_: ClientSession, context: SimpleNamespace, __: TraceDnsResolveHostStartParams) -> None:
-    _timing(context).dns_started()
+    async def send_connection_create_start(self) -> None:
+        self._timing.connect_started()
+        HANDSHAKE.set(self._timing.handshake_started)
 
+    async def send_connection_create_end(self) -> None:
+        self._timing.connect_ended()
 
-async def _on_dns_end(_: ClientSession, context: SimpleNamespace, __: TraceDnsResolveHostEndParams) -> None:
-    _timing(context).dns_ended()
+    async def send_connection_reuseconn(self) -> None:
+        self._timing.reused = True
 
+    async def send_connection_queued_start(self) -> None:
+        """Waiting for one of the pool is no phase of its own."""
 
-async def _on_connect_start(_: ClientSession, context: SimpleNamespace, __: TraceConnectionCreateStartParams) -> None:
-    timing = _timing(context)
-    timing.connect_started()
-    HANDSHAKE.set(timing.handshake_started)
+    async def send_connection_queued_end(self) -> None:
+        """See above."""
 
+    async def send_dns_cache_hit(self, host: str) -> None:
+        """The look-up ends at once."""
 
-async def _on_connect_end(_: ClientSession, context: SimpleNamespace, __: TraceConnectionCreateEndParams) -> None:
-    _timing(context).connect_ended()
-
-
-async def _on_reuse(_: ClientSession, context: SimpleNamespace, __: TraceConnectionReuseconnParams) -> None:
-    _timing(context).reused = True
+    async def send_dns_cache_miss(self, host: str) -> None:
+        """A look-up follows."""
