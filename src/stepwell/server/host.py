@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _START_S = 30.0
 _SWITCH_S = 0.0005
-_YOUNG_OBJECTS = 20_000
+_YOUNG_OBJECTS = 50_000
 _WAYS_OUT = {
     errno.EADDRNOTAVAIL: "give an address of this machine with --host",
     socket.EAI_NONAME: "give an address of this machine with --host",
