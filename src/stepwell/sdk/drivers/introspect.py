@@ -20,6 +20,19 @@ def children(future: AnyFuture) -> list[AnyFuture] | None:
     return getattr(future, "_children", None)
 
 
+def gatherer(task: AnyTask) -> AnyFuture | None:
+    """The future of the ``gather`` that is all that watches the task; None when something else watches it, or nothing."""
+    callbacks = _callbacks(task)
+    if len(callbacks) != 1 or getattr(callbacks[0], "__qualname__", "") != "gather.<locals>._done_callback":
+        return None
+    return _closure(callbacks[0], "outer")
+
+
+def returned(task: AnyTask) -> bool:
+    """Whether the task has ended, with a result. Its exception is looked at without being counted as retrieved."""
+    return task.done() and not task.cancelled() and getattr(task, "_exception", None) is None
+
+
 def shielded(future: AnyFuture) -> AnyFuture | None:
     """What a ``shield`` shields; None when the future is none of shield's."""
     for callback in _callbacks(future):

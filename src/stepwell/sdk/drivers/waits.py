@@ -61,6 +61,23 @@ class Owned:
         found = (introspect.waiter(task) for task in self.active)
         return [future for future in found if future is not None and not future.done()]
 
+    def only_gathers(self, task: AnyTask) -> bool:
+        """Whether the end of a parked task is noticed by a gather alone, and all that is awake waits for that gather."""
+        if len(self.active) != 1:
+            return False
+        (waiting,) = self.active
+        future = introspect.waiter(waiting)
+        return future in self._crowds and introspect.gatherer(task) is future
+
+    def passed(self, task: AnyTask) -> bool:
+        """Such a task was resumed: whether it has returned at once, with the gather going on. Then nothing else goes on."""
+        if len(self.active) != 2 or not introspect.returned(task):
+            return False
+        del self.active[task]
+        (waiting,) = self.active
+        future = introspect.waiter(waiting)
+        return future in self._crowds and not self._crowds[future].over()
+
     def forget(self) -> None:
         """The execution is over: hold none of its tasks any longer."""
         for held in (self.active, self.parked, self._crowds, self._beats):

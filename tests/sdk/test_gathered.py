@@ -1,0 +1,293 @@
+"""Members of a gather whose results come one after the other: the short way past them is taken only where it is right."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stepwell import NonRetriableError, StepError
+from stepwell.sdk.drivers.waits import Owned, Wait
+from tests.sdk.fake_engine import Engine, last
+from tests.sdk.play import on_loop, play, result
+
+ORDERS = pytest.mark.parametrize("choose", [lambda names: 0, last, lambda names: len(names) // 2])
+MEMBERS = 6
+
+
+async def value(x: Any) -> Any:
+    return x
+
+
+async def boom() -> None:
+    raise NonRetriableError("boom")
+
+
+def looked(monkeypatch: pytest.MonkeyPatch, function: Callable[[Any], Any]) -> int:
+    """How often the state of the run was looked at in a replay of the whole of it."""
+    count = 0
+    plain = Owned.look
+
+    def counting(self: Owned) -> Wait:
+        nonlocal count
+        count += 1
+        return plain(self)
+
+    async def main() -> None:
+        await Engine(function, replay=True).run()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Owned, "look", counting)
+        on_loop(main)
+    return count
+
+
+def test_it_takes_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gathered(ctx: Any) -> Any:
+        await asyncio.gather(*(ctx.step.run(f"s{i}", value, i) for i in range(60)))
+        return await ctx.step.run("after", value, 1)
+
+    async def grouped(ctx: Any) -> Any:
+        async with asyncio.TaskGroup() as group:
+            for i in range(60):
+                group.create_task(ctx.step.run(f"s{i}", value, i))
+        return await ctx.step.run("after", value, 1)
+
+    assert looked(monkeypatch, gathered) * 3 < looked(monkeypatch, grouped)
+
+
+@ORDERS
+def test_what_a_member_does_in_its_last_turn_comes_before_the_next_result(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        later: list[asyncio.Task[Any]] = []
+
+        async def member(i: int) -> int:
+            got = await ctx.step.run(f"s{i}", value, i)
+            log.append(i)
+            if i % 2:
+                later.append(loop.create_task(ctx.step.run("more", value, i)))
+            else:
+                loop.call_soon(lambda: later.append(loop.create_task(ctx.step.run("more", value, i))))
+            return got
+
+        found = await asyncio.gather(*(member(i) for i in range(MEMBERS)))
+        return found, await asyncio.gather(*later)
+
+    play(f, choose=choose)
+
+
+@ORDERS
+def test_callbacks_of_members(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        later: list[asyncio.Task[Any]] = []
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            log.append(task.result())
+            later.append(loop.create_task(ctx.step.run("more", value, task.result())))
+
+        members = [loop.create_task(ctx.step.run(f"s{i}", value, i)) for i in range(MEMBERS)]
+        for member in members[1:4]:
+            member.add_done_callback(ended)
+        found = await asyncio.gather(*members)
+        return found, await asyncio.gather(*later)
+
+    play(f, choose=choose)
+
+
+@ORDERS
+def test_a_member_that_fails_ends_the_gather_before_the_next_result(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        async def member(i: int) -> int:
+            got = await ctx.step.run(f"s{i}", boom if i == 2 else value, *(() if i == 2 else (i,)))
+            log.append(i)
+            return got
+
+        try:
+            await asyncio.gather(*(member(i) for i in range(MEMBERS)))
+        except StepError:
+            log.append("failed")
+            return await ctx.step.run("clean up", value, 1)
+
+    play(f, choose=choose)
+
+
+@ORDERS
+def test_failures_that_are_returned(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        steps = (ctx.step.run(f"s{i}", boom if i % 2 else value, *(() if i % 2 else (i,))) for i in range(MEMBERS))
+        found = await asyncio.gather(*steps, return_exceptions=True)
+        log.append(len(found))
+        return [str(each) for each in found]
+
+    assert result(f, choose=choose) == "['0', 'boom', '2', 'boom', '4', 'boom']"
+
+
+@ORDERS
+def test_members_that_wake_each_other(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        lock, gate = asyncio.Lock(), asyncio.Event()
+
+        async def opener(i: int) -> int:
+            await ctx.step.run(f"open{i}", value, i)
+            gate.set()
+            return i
+
+        async def locked(i: int) -> int:
+            async with lock:
+                got = await ctx.step.run(f"locked{i}", value, i)
+                log.append(("locked", i))
+            return got
+
+        async def waits(i: int) -> int:
+            await gate.wait()
+            log.append(("waits", i))
+            return await ctx.step.run("through", value, i)
+
+        return await asyncio.gather(*(kind(i) for i in range(3) for kind in (opener, locked, waits)))
+
+    play(f, choose=choose)
+
+
+@ORDERS
+def test_gathers_in_gathers_and_beside_each_other(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        async def step(i: int) -> int:
+            got = await ctx.step.run(f"s{i}", value, i)
+            log.append(i)
+            return got
+
+        async def both(start: int) -> list[int]:
+            found = await asyncio.gather(*(step(start + i) for i in range(3)))
+            log.append(("both", start))
+            return [*found, await ctx.step.run("after", value, start)]
+
+        inner = asyncio.gather(step(20), step(21))
+        return await asyncio.gather(both(0), both(10), inner, step(30))
+
+    play(f, choose=choose)
+
+
+@ORDERS
+def test_members_that_cancel_each_other(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        members: list[asyncio.Task[Any]] = []
+
+        async def member(i: int) -> int:
+            try:
+                got = await ctx.step.run(f"s{i}", value, i)
+            except asyncio.CancelledError:
+                log.append(("cancelled", i))
+                return await ctx.step.run(f"instead of s{i}", value, -i)
+            log.append(i)
+            members[(i + 2) % MEMBERS].cancel()
+            return got
+
+        members += [asyncio.create_task(member(i)) for i in range(MEMBERS)]
+        return await asyncio.gather(*members, return_exceptions=True)
+
+    play(f, choose=choose)
+
+
+@ORDERS
+def test_timers_that_members_leave_behind(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        loop = asyncio.get_running_loop()
+
+        async def member(i: int) -> int:
+            got = await ctx.step.run(f"s{i}", value, i)
+            loop.call_later(5 * (MEMBERS - i), lambda: log.append(("fired", i)))
+            return got
+
+        await asyncio.gather(*(member(i) for i in range(MEMBERS)))
+
+        async def nap(i: int) -> int:
+            await asyncio.sleep(5 + i)
+            return i
+
+        return await asyncio.gather(*(nap(i) for i in range(3)))
+
+    play(f, choose=choose)
+
+
+@ORDERS
+def test_a_gather_under_a_timeout(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        try:
+            async with asyncio.timeout(30):
+                await asyncio.gather(
+                    *(ctx.step.run(f"s{i}", value, i) for i in range(4)), ctx.step.sleep("long", "60s")
+                )
+        except TimeoutError:
+            log.append("timeout")
+        return await ctx.step.run("after", value, 1)
+
+    play(f, choose=choose)
+
+
+@ORDERS
+def test_a_result_that_nobody_has_asked_for_yet_comes_last(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        async def two(i: int) -> int:
+            await ctx.step.run(f"a{i}", value, i)
+            return await ctx.step.run(f"b{i}", value, i)
+
+        found = await asyncio.gather(*(two(i) for i in range(3)), *(ctx.step.run(f"s{i}", value, i) for i in range(3)))
+        log.append(found)
+        return found
+
+    play(f, choose=choose)
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_a_timer_that_a_member_has_left_fires_before_the_next_result(replay: bool) -> None:
+    log: list[Any] = []
+
+    async def f(ctx: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        log.clear()
+
+        async def member(i: int) -> None:
+            await ctx.step.run(f"s{i}", value, i)
+            log.append(i)
+            loop.call_later(10, lambda: log.append(("fired", i)))
+
+        await asyncio.gather(*(member(i) for i in range(4)))
+
+    async def main() -> None:
+        engine = Engine(f, replay=replay)
+        steps = [op.id for op in (await engine.call()).ops]
+        for step in steps[:3]:
+            engine.end(step, b'{"data":0}')
+            (timer,) = [op.id for op in (await engine.call()).ops if op.id not in (*steps, *engine.stack)]
+            engine.end(timer, b"null")
+        await engine.call()
+        await engine.executor.close()
+
+    on_loop(main)
+    assert log == [0, ("fired", 0), 1, ("fired", 1), 2, ("fired", 2)]
+
+
+def test_all_is_settled_in_the_end_where_the_last_result_is_for_nobody() -> None:
+    async def f(ctx: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        later: list[asyncio.Task[Any]] = []
+
+        async def member() -> None:
+            await ctx.step.run("a", value, 1)
+            loop.call_soon(lambda: later.append(loop.create_task(ctx.step.run("more", value, 1))))
+
+        await asyncio.gather(member(), ctx.step.run("b", value, 2))
+        await asyncio.gather(*later)
+
+    async def main() -> list[str | None]:
+        engine = Engine(f)
+        found = {op.display_name: op.id for op in (await engine.call()).ops}
+        engine.end(found["a"], b'{"data":1}')
+        engine.end("of nobody", b"null")
+        names = [op.display_name for op in (await engine.call()).ops]
+        await engine.executor.close()
+        return names
+
+    assert on_loop(main) == ["more"]
