@@ -154,14 +154,14 @@ def render(request: FetchRequest) -> bytes:
 
 def read_memo(memo: bytes) -> tuple[FetchResponse, str | None]:
     """The recorded response, and the reference of a body that is kept elsewhere. Raises ``FetchError``."""
-    _, error = split(memo)
-    if error is not None:
-        info = parse_error(error)
-        raise FetchError(info.message, info.kind or "unknown", info.attempts or 1)
     try:
         return parse_memo(memo)
     except BadMemo as problem:
-        raise FetchError(str(problem), "invalid") from None
+        _, error = split(memo)
+        if error is None:
+            raise FetchError(str(problem), "invalid") from None
+    info = parse_error(error)
+    raise FetchError(info.message, info.kind or "unknown", info.attempts or 1)
 
 
 def response(found: FetchResponse, request: httpx2.Request) -> httpx2.Response:
@@ -258,8 +258,14 @@ def _request(url: UrlOrRequest, given: dict[str, Any]) -> httpx2.Request:
             raise TypeError("a ready Request brings its method, headers and body along: give fetch() one or the other")
         request = cast("httpx2.Request", url)
     else:
-        members["headers"] = _headers(given.get("headers"))
-        request = httpx2.Request(str(given.get("method") or "GET").upper(), _parsed(str(url)), **members)
+        method, text = str(given.get("method") or "GET").upper(), str(url)
+        target = _parsed(text)
+        if not members and method not in _HAVE_LENGTH:
+            request = httpx2.Request(method, target, headers=_usual_to(text), stream=httpx2.ByteStream(b""))
+            request.read()
+        else:
+            members["headers"] = _headers(given.get("headers"))
+            request = httpx2.Request(method, target, **members)
     return _authorised(request, given.get("auth"))
 
 
@@ -280,6 +286,16 @@ def _usual_headers() -> httpx2.Headers:
         return httpx2.Headers([(name, client.headers[name]) for name in ("Accept", "Accept-Encoding")])
 
 
+@lru_cache(maxsize=1_024)
+def _usual_to(url: str) -> httpx2.Headers:
+    """All headers of a request that has neither a body nor headers of its own: httpx2 would find them anew for each."""
+    import httpx2
+
+    return httpx2.Request("GET", _parsed(url), headers=_usual_headers()).headers
+
+
+_HAVE_LENGTH = frozenset({"POST", "PUT", "PATCH", "QUERY"})
+"""Their requests say that they have no body."""
 _OF_REQUEST = ("params", "headers", "json", "data", "content", "files", "cookies")
 
 

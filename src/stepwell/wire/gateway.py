@@ -41,6 +41,18 @@ class _Rich(msgspec.Struct, frozen=True, kw_only=True):
     policy: FetchPolicy = FetchPolicy()
 
 
+class _Ours(msgspec.Struct, frozen=True):
+    """The options of our own SDK's requests, but for those whose body is no text."""
+
+    url: str
+    method: str
+    stepwell: _Rich
+    body: str | None = None
+
+
+_OURS = msgspec.json.Decoder(_Ours)
+
+
 def parse_gateway(opts: bytes) -> FetchRequest:
     """The request that a Gateway op asks for. Raises :class:`BadGateway`.
 
@@ -85,6 +97,12 @@ def render_gateway(request: FetchRequest) -> bytes:
 
 def _options(opts: bytes) -> dict[str, Any]:
     try:
+        ours = _OURS.decode(opts)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass  # another SDK's, or none at all
+    else:
+        return {"url": ours.url, "method": ours.method, "body": ours.body, "stepwell": ours.stepwell}
+    try:
         found: Any = msgspec.json.decode(opts)
     except msgspec.DecodeError:
         raise BadGateway("The options of this request are not valid JSON.") from None
@@ -94,8 +112,8 @@ def _options(opts: bytes) -> dict[str, Any]:
 
 
 def _rich(raw: Any) -> _Rich | None:
-    if raw is None:
-        return None
+    if raw is None or isinstance(raw, _Rich):
+        return raw
     try:
         return msgspec.convert(raw, _Rich)
     except msgspec.ValidationError as error:

@@ -33,6 +33,13 @@ class _RichData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     http_version: str = "1.1"
 
 
+class _RichMemo(msgspec.Struct, frozen=True):
+    data: _RichData
+
+
+_RICH = msgspec.json.Decoder(_RichMemo)
+
+
 class _PlainData(msgspec.Struct, frozen=True):
     url: str
     headers: dict[str, str]
@@ -63,10 +70,9 @@ def error_memo(broken: FetchBroken, attempts: int, rich: bool) -> bytes:
 def parse_memo(data: bytes) -> tuple[FetchResponse, str | None]:
     """A response memo, rich or not, and the reference of a body kept elsewhere. Raises :class:`BadMemo`."""
     try:
-        raw: Any = msgspec.json.decode(data)["data"]
-        if "status_code" in raw:
-            return _from_plain(msgspec.convert(raw, _PlainData)), None
-        found = msgspec.convert(raw, _RichData)
+        found = _read(data)
+        if isinstance(found, _PlainData):
+            return _from_plain(found), None
         body = base64.b64decode(found.b64, validate=True) if found.b64 is not None else (found.text or "").encode()
     except (msgspec.MsgspecError, binascii.Error, KeyError, TypeError) as error:
         raise BadMemo(f"the recorded result of a request can not be read: {error}") from None
@@ -81,6 +87,16 @@ def parse_memo(data: bytes) -> tuple[FetchResponse, str | None]:
         elapsed_ms=found.elapsed_ms,
     )
     return response, found.ref
+
+
+def _read(data: bytes) -> _RichData | _PlainData:
+    try:
+        return _RICH.decode(data).data
+    except msgspec.ValidationError:
+        raw: Any = msgspec.json.decode(data)["data"]
+        if "status_code" not in raw:
+            raise
+        return msgspec.convert(raw, _PlainData)
 
 
 def _rich(response: FetchResponse, body_ref: str | None) -> bytes:
