@@ -112,6 +112,80 @@ async def test_connections_are_reused(fetcher: AiohttpFetcher) -> None:
         assert 0 < last.elapsed_ms < 5000
 
 
+async def test_an_answer_that_nobody_asked_for_is_nobodys(fetcher: AiohttpFetcher) -> None:
+    async with hostile(plain(b"first"), plain(b"second"), plain(b"third")) as server, hostile(plain()) as other:
+        await fetcher.fetch(FetchRequest(url=server.url + "/"))
+        await server.seen[0].send(plain(b"nobody's", "408 Request Timeout"))
+        await fetcher.fetch(FetchRequest(url=other.url + "/"))  # what was sent before that has been read
+        for body in (b"second", b"third"):
+            found = await fetcher.fetch(FetchRequest(url=server.url + "/"))
+            assert isinstance(found, FetchResponse)
+            assert (found.status, found.body) == (200, body)
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "body"),
+    [
+        ("GET", plain(b"whole") + b"and more", b"whole"),
+        ("GET", b"HTTP/1.1 100 Continue\r\n\r\n" + plain(b"whole") + b"and more", b"whole"),
+        ("GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\nand more", b"whole"),
+        ("GET", plain(b"", "204 No Content") + b"and more", b""),
+        ("HEAD", plain(b"whole"), b""),
+    ],
+)
+async def test_what_follows_a_whole_answer_does_not_spoil_it(
+    fetcher: AiohttpFetcher, method: str, answer: bytes, body: bytes
+) -> None:
+    async with hostile(answer) as server:
+        for tries in (1, 2):
+            found = await fetcher.fetch(FetchRequest(url=server.url + "/", method=method))
+            assert isinstance(found, FetchResponse)
+            assert found.body == body
+            assert (len(server.seen), server.connections) == (tries, tries)
+
+
+async def test_a_second_answer_behind_a_body_of_its_own_read_is_nobodys(fetcher: AiohttpFetcher) -> None:
+    async def twice(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfi")
+        await head_read.wait()
+        await exchange.send(b"rst" + plain(b"nobody's"))
+
+    head_read = asyncio.Event()
+    async with hostile(twice, plain(b"second")) as server, hostile(plain()) as other:
+        first = asyncio.create_task(fetcher.fetch(FetchRequest(url=server.url + "/")))
+        await server.arrived.wait()
+        await fetcher.fetch(FetchRequest(url=other.url + "/"))
+        head_read.set()
+        found = [await first, await fetcher.fetch(FetchRequest(url=server.url + "/"))]
+        assert [each.body for each in found if isinstance(each, FetchResponse)] == [b"first", b"second"]
+
+
+async def test_an_answer_may_have_many_headers(fetcher: AiohttpFetcher) -> None:
+    async with hostile(plain(b"ok", "200 OK", *(f"X-{number}: v" for number in range(500)))) as server:
+        found = await fetcher.fetch(FetchRequest(url=server.url + "/"))
+        assert isinstance(found, FetchResponse)
+        assert len(found.headers) == 501
+
+
+@pytest.mark.parametrize("script", [b"", b"half"])
+async def test_a_redirect_is_followed_whatever_becomes_of_its_body(
+    fetcher: AiohttpFetcher, script: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It breaks off, or it does not come."""
+
+    async def moved(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 100\r\n\r\n" + script)
+        if script:
+            exchange.reset()
+
+    monkeypatch.setattr("stepwell.server.fetcher.client._HOP_BODY_S", 0.1)
+    async with hostile(moved, plain(b"there")) as server:
+        found = await fetcher.fetch(FetchRequest(url=server.url + "/", policy=FetchPolicy(deadline_ms=20_000)))
+        assert isinstance(found, FetchResponse)
+        assert (found.body, len(found.history)) == (b"there", 1)
+
+
 @pytest.mark.parametrize("answer", ["1", "chunked", "close"])
 async def test_every_framing_is_understood(fetcher: AiohttpFetcher, answer: str) -> None:
     framed = {

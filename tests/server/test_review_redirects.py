@@ -1,5 +1,7 @@
 """An app behind a redirect gets the same call at the new place; whatever the redirect's status, it is never a GET."""
 
+from dataclasses import replace
+
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -7,6 +9,7 @@ from aiohttp.test_utils import TestServer
 from stepwell.server.caller.http import HttpCaller
 from stepwell.server.clock import SystemClock
 from stepwell.wire.calls import AnswerKind, CallRequest
+from tests.server.hostile_server import hostile, plain
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -32,3 +35,19 @@ async def test_a_redirected_call_is_still_a_call(status: int) -> None:
     [(method, body, step)] = seen
     assert (method, step) == ("POST", "step")
     assert body.startswith(b'{"ctx":')
+
+
+async def test_an_answer_that_no_call_asked_for_is_of_none() -> None:
+    answers = [plain(body, "200 OK", "x-inngest-sdk: js:v4") for body in (b'"first"', b'"second"', b'"third"')]
+    caller = HttpCaller(SystemClock(), timeout_s=5)
+    call = CallRequest(function_id="a-f", run_id="r", events=[b"{}"])
+    try:
+        async with hostile(*answers) as server, hostile(*answers) as other:
+            await caller.call(replace(call, url=server.url + "/"))
+            await server.seen[0].send(plain(b'"nobodys"', "200 OK", "x-inngest-sdk: js:v4"))
+            await caller.call(replace(call, url=other.url + "/"))  # what was sent before that has been read
+            for body in (b'"second"', b'"third"'):
+                answer = await caller.call(replace(call, url=server.url + "/"))
+                assert (answer.kind, answer.data) == (AnswerKind.RETURNED, body)
+    finally:
+        await caller.close()

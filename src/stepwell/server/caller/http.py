@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from yarl import URL
 
 from stepwell.server.clock import Clock
+from stepwell.server.connections import QuietConnector
 from stepwell.wire import constants as wire
 from stepwell.wire.answers import parse_answer, signed_part
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
@@ -133,7 +134,7 @@ class HttpCaller:
 
     def _session(self) -> aiohttp.ClientSession:
         if self._open is None:
-            connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=15, ttl_dns_cache=10)
+            connector = QuietConnector(limit=0, limit_per_host=0, keepalive_timeout=15, ttl_dns_cache=10)
             self._open = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=65536
             )

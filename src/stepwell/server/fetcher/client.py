@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
+from aiohttp.http_exceptions import HttpProcessingError
 from msgspec.structs import replace
 from multidict import CIMultiDict
 from yarl import URL
@@ -34,6 +35,8 @@ _HOP_BODY_BYTES = 64 * 1024
 """A redirect's body up to this size is read, so that its connection can be used again."""
 _READ_BUFFER = 64 * 1024
 _MAX_HEADER_BYTES = 64 * 1024
+_MAX_HEADERS = 1_000
+_HOP_BODY_S = 5.0
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -194,9 +197,11 @@ class AiohttpFetcher:
         return following
 
     async def _drain(self, response: ClientResponse) -> None:
+        """Read a redirect's body; where to go is known, so one that does not come, or breaks off, holds nothing up."""
         try:
-            await read_body(response, _HOP_BODY_BYTES, self._budget)
-        except TooLarge:
+            async with asyncio.timeout(_HOP_BODY_S):
+                await read_body(response, _HOP_BODY_BYTES, self._budget)
+        except (TooLarge, TimeoutError, aiohttp.ClientError, HttpProcessingError):
             response.close()
         else:
             response.release()
@@ -233,6 +238,7 @@ class AiohttpFetcher:
             read_bufsize=_READ_BUFFER,
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
+            max_headers=_MAX_HEADERS,
             trust_env=False,
         )
 

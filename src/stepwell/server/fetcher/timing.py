@@ -3,10 +3,11 @@
 from contextvars import ContextVar
 from time import perf_counter
 
-from aiohttp import ClientRequest, ClientTimeout, TCPConnector
+from aiohttp import ClientRequest, ClientTimeout
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
+from stepwell.server.connections import QuietConnector
 from stepwell.server.fetcher.tls import HANDSHAKE
 from stepwell.wire.fetch import Phases
 
@@ -111,14 +112,14 @@ CURRENT: ContextVar[Timing] = ContextVar("stepwell_timing")
 """The attempt of this task; set by whoever sends a request."""
 
 
-class TimedConnector(TCPConnector):
+class TimedConnector(QuietConnector):
     """A connector that feeds the :data:`CURRENT` attempt.
 
     The session itself has no traces: aiohttp would tell nine things of each request, where a few are wanted.
     """
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
-        """See :meth:`TCPConnector.connect`."""
+        """See :meth:`aiohttp.TCPConnector.connect`."""
         return await super().connect(req, [_Told(CURRENT.get())], timeout)
 
 
