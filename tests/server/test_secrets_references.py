@@ -173,6 +173,7 @@ class Upstream:
         self.tokens = 0
         self.valid = ""
         self.token_status = 200
+        self.token_answer: dict[str, Any] = {}
         self.token_gate: asyncio.Event | None = None
         self.elsewhere = ""
 
@@ -199,7 +200,7 @@ class Upstream:
         self.tokens += 1
         self.valid = f"token-{self.tokens}-abcdef"
         answer = (
-            {"access_token": self.valid, "expires_in": 3600}
+            {"access_token": self.valid, "expires_in": 3600} | self.token_answer
             if self.token_status == 200
             else {"error": "invalid_client"}
         )
@@ -507,6 +508,27 @@ async def test_a_token_that_can_not_be_had(
     assert (outcome.kind, outcome.final, outcome.sent) == (kind, final, False)
     assert f"answered {status} (invalid_client)" in outcome.message
     assert "s3cr3t" not in outcome.message
+
+
+@pytest.mark.parametrize("said", ["Infinity", "1e999", "nan", -5, 10**30])
+async def test_a_token_with_an_odd_life_time_is_a_token(
+    upstream: tuple[Upstream, str], tmp_path: Path, said: float | str
+) -> None:
+    server, url = upstream
+    server.token_answer = {"expires_in": said}
+    request = FetchRequest(url=f"{url}/guarded", headers=(("Authorization", f"Bearer {reference('CRM')}"),))
+    outcome = await send(request, {}, secrets_file=oauth_file(tmp_path, url))
+    assert isinstance(outcome, FetchResponse)
+    assert outcome.status == 200
+
+
+async def test_an_empty_token_is_none(upstream: tuple[Upstream, str], tmp_path: Path) -> None:
+    server, url = upstream
+    server.token_answer = {"access_token": ""}
+    request = FetchRequest(url=f"{url}/guarded", headers=(("Authorization", f"Bearer {reference('CRM')}"),))
+    outcome = await send(request, {}, secrets_file=oauth_file(tmp_path, url))
+    assert isinstance(outcome, FetchBroken)
+    assert "holds an empty token" in outcome.message
 
 
 async def test_at_most_once_is_not_sent_again_after_a_401_and_the_next_gets_a_new_token(

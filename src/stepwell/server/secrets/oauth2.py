@@ -19,6 +19,7 @@ _EARLY_MS = 30_000
 """A token is replaced this long before it expires: a request takes a while to arrive."""
 _LIFETIME_S = 300.0
 """What is assumed where the server does not say."""
+_LONGEST_S = 366 * 24 * 3600.0
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -89,9 +90,12 @@ class OAuth2Secrets:
             raise SecretUnavailable(f"{where}: it answered {outcome.status}{_reason(outcome)}", kind, final=not again)
         try:
             answer = msgspec.json.decode(outcome.body, type=_Answer)
-            lifetime = _LIFETIME_S if answer.expires_in is None else float(answer.expires_in)
+            said = _LIFETIME_S if answer.expires_in is None else float(answer.expires_in)
         except (msgspec.MsgspecError, ValueError):
             raise SecretUnavailable(f"{where}: its answer holds no token") from None
+        if not answer.access_token:
+            raise SecretUnavailable(f"{where}: its answer holds an empty token")
+        lifetime = min(max(0.0, said), _LONGEST_S)  # of an endless one, and of none at all
         early = min(_EARLY_MS, int(lifetime * 500))
         return _Token(answer.access_token, self._clock.now() + int(lifetime * 1000) - early)
 
