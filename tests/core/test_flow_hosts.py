@@ -70,6 +70,8 @@ def test_no_rule_is_the_slow_down_alone() -> None:
     [
         ([], "object"),
         ({"a b": {}}, "no host"),
+        ({"api.example.com:443": {"concurrency": 1}}, r"write api\.example\.com\."),
+        ({"[::1]:80": {}}, r"write \[::1\]\."),
         ({"a": 5}, "object"),
         ({"a": {"x": 1}}, "'x'"),
         ({"a": {"rate": 5}}, "rate"),

@@ -8,12 +8,15 @@ from stepwell.core.flow.hosts import HostRule
 from stepwell.core.model import Breaker
 from stepwell.wire.constants import MAX_WAIT_MS
 from stepwell.wire.durations import parse_duration
+from stepwell.wire.fetch_urls import DEFAULT_PORTS
 
 _PATTERN = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*(?::\d+)?|\[[0-9a-f:.]+\](?::\d+)?")
 _RATE = re.compile(r"\s*(\d+)\s*/\s*(\S+)\s*")
 _RULE = ("concurrency", "rate", "burst", "slow_down", "breaker")
 _BREAKER = ("failures", "window", "min_requests", "open")
 _MANY = 10**9
+_USUAL_PORTS = frozenset(map(str, DEFAULT_PORTS.values()))
+"""A host is named without them."""
 
 Json = Mapping[str, object]
 
@@ -37,6 +40,9 @@ def host_pattern(text: str) -> str:
     name = text.strip().lower().rstrip(".")
     if not _PATTERN.fullmatch(name):
         raise BadHostRule(f"{text!r} is no host: write host, host:port, *.domain or *.")
+    plain, _, port = name.rpartition(":")
+    if port in _USUAL_PORTS:
+        raise BadHostRule(f"{text!r} would hold for no request: {port} is the usual port, so write {plain}.")
     return name
 
 
