@@ -136,6 +136,18 @@ async def test_a_refused_connection_is_tried_again_without_the_users_code(tmp_pa
     assert begun == 1, "the function waited in memory"
 
 
+async def test_a_request_that_can_not_be_made_is_not_one_of_which_nobody_knows(tmp_path: Path) -> None:
+    async def body(ctx: Context) -> list[Any]:
+        try:
+            await ctx.step.fetch("http://127.0.0.1:1/", headers={"X": "a\r\nb"}, at_most_once=True)
+        except FetchError as error:
+            return [error.kind, error.attempts]
+        return []
+
+    result, _ = await run(tmp_path, body)
+    assert result.output == ["invalid", 1]
+
+
 async def test_one_connection_for_many_requests(tmp_path: Path) -> None:
     async with hostile(plain()) as server:
 

@@ -123,6 +123,7 @@ async def test_ready_requests_and_async_bodies() -> None:
         (("http://x.test",), {"auth": httpx2.DigestAuth("a", "b")}, "digest"),
         ((httpx2.Request("GET", "http://x.test"),), {"json": 1}, "one or the other"),
         (("http://x.test",), {"retry": 0}, "count all tries"),
+        (("http://x.test",), {"retry": "5"}, "not str"),
     ],
 )
 async def test_bad_arguments(args: Any, options: Any, message: str) -> None:

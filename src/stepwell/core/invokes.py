@@ -100,9 +100,9 @@ def timed_out() -> bytes:
     return failure("InngestInvokeTimeoutError", "Timed out waiting for invoked function to complete")
 
 
-def failure(name: str, message: str) -> bytes:
-    """An error memo."""
-    return b'{"error":' + msgspec.json.encode(ErrorInfo(name=name, message=message)) + b"}"
+def failure(name: str, message: str, kind: str | None = None) -> bytes:
+    """An error memo. ``kind``: of a request, as in :class:`~stepwell.wire.fetch.FetchBroken`."""
+    return b'{"error":' + msgspec.json.encode(ErrorInfo(name=name, message=message, kind=kind)) + b"}"
 
 
 def resume(correlation: str, memo: bytes, now: int) -> Commit:

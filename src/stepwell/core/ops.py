@@ -199,7 +199,7 @@ def _gateway(draft: Draft, step: Step, op: Op, parse: Callable[[bytes], FetchReq
             request, callback = arm(request, draft.run.run_id, draft.env.secret(), draft.env.public_url)
             step = replace(step, callback=callback)
     except BadGateway as problem:
-        _refuse(draft, step, error, str(problem))
+        _refuse(draft, step, error, str(problem), "invalid")
         return
     if beside is not None:
         draft.body(Body(ref, draft.run.run_id, beside))
@@ -250,8 +250,8 @@ def _time_out(draft: Draft, step: Step, delay: int) -> None:
     draft.work_on(step, WorkKind.TIMER, draft.env.now + min(max(0, delay), MAX_WAIT_MS))
 
 
-def _refuse(draft: Draft, step: Step, name: str, message: str) -> None:
-    completed(draft, draft.end_step(step, failure(name, message), StepStatus.FAILED))
+def _refuse(draft: Draft, step: Step, name: str, message: str, kind: str | None = None) -> None:
+    completed(draft, draft.end_step(step, failure(name, message, kind), StepStatus.FAILED))
 
 
 def _raw(value: msgspec.Raw | None) -> bytes:

@@ -328,11 +328,13 @@ _OF_POLICY = frozenset(FetchOptions.__annotations__) - {"id", "method", "auth", 
 
 
 def make_policy(given: Mapping[str, Any]) -> FetchPolicy:
-    """The policy that ``fetch``'s keywords describe. Raises ``ValueError``."""
+    """The policy that ``fetch``'s keywords describe. Raises ``ValueError``, ``TypeError``."""
     if given.keys().isdisjoint(_OF_POLICY):
         return _USUAL
     retry = given.get("retry")
     plan = Retry(attempts=retry) if isinstance(retry, int) else retry or Retry()
+    if not isinstance(plan, Retry):
+        raise TypeError(f"retry is a number of attempts or a Retry, not {type(plan).__name__}")
     if plan.attempts is not None and plan.attempts < 1:
         raise ValueError("retry attempts count all tries: 1 is the least, and means no second one")
     deadline = given.get("deadline")

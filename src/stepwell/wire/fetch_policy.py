@@ -17,6 +17,11 @@ _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,6})?", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _YES = frozenset({"true", "1", "yes", "on", ""})
+_MAX_BODY = 1 << 50
+_NO_KEYS = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Headers that frame or lead a request: no key may go into one of them."""
 _NO = frozenset({"false", "0", "no", "off", "none"})
 
 
@@ -61,10 +66,16 @@ def check_policy(policy: FetchPolicy) -> None:
         raise BadPolicy("the delays of a request must be ordered, 0 <= min_delay <= max_delay, and at most a year")
     if _CONTROL.search(policy.idempotency_key or "") or not _NAME.fullmatch(policy.idempotency_header):
         raise BadPolicy("the idempotency key must be one line of text, and its header a valid header name")
+    if policy.idempotency_header.lower() in _NO_KEYS:
+        raise BadPolicy(
+            f"the idempotency key can not go into the header {policy.idempotency_header!r}, which has another use"
+        )
+    if any(not 100 <= status <= 999 for status in policy.retry_on or ()):
+        raise BadPolicy("the statuses that are tried again must be numbers from 100 to 999")
     if policy.poll and policy.callback:
         raise BadPolicy("a request is polled for, or called back, not both")
-    if policy.max_body is not None and policy.max_body <= 0:
-        raise BadPolicy("the largest body of a request must be at least one byte")
+    if policy.max_body is not None and not 0 < policy.max_body <= _MAX_BODY:
+        raise BadPolicy("the largest body of a request must be at least one byte, and at most 1 PiB")
     limits = policy.timeouts
     if any(value is not None and not value > 0 for value in (limits.connect, limits.read, limits.write, limits.pool)):
         raise BadPolicy("the timeouts of a request must be longer than 0 seconds")
