@@ -23,14 +23,14 @@ def _as_before() -> Iterator[None]:
 def test_the_usual_thresholds_are_raised_and_what_is_there_is_left_out() -> None:
     gc.set_threshold(700, 10, 10)
     calm()
-    assert gc.get_threshold()[0] == 20_000
+    assert gc.get_threshold()[0] == 50_000
     assert gc.get_freeze_count() > 1_000
 
 
 def test_larger_thresholds_stand() -> None:
-    gc.set_threshold(50_000, 10, 10)
+    gc.set_threshold(90_000, 10, 10)
     calm()
-    assert gc.get_threshold()[0] == 50_000
+    assert gc.get_threshold()[0] == 90_000
 
 
 @pytest.mark.parametrize("switch_off", [gc.disable, lambda: gc.set_threshold(0)])
