@@ -97,6 +97,57 @@ def test_callbacks_of_members(choose: Any) -> None:
 
 
 @ORDERS
+def test_tasks_that_a_members_callbacks_begin_come_before_the_next_result(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        later: list[asyncio.Task[Any]] = []
+
+        async def more(i: int) -> int:
+            log.append(("more", i))
+            return await ctx.step.run("more", value, i)
+
+        def begin(i: int) -> None:
+            later.append(loop.create_task(more(i)))
+
+        async def member(i: int) -> int:
+            got = await ctx.step.run(f"s{i}", value, i)
+            log.append(i)
+            if i % 3 == 0:
+                loop.call_soon(begin, i)
+            elif i % 3 == 1:
+                loop.call_soon(loop.call_soon, begin, i)
+            else:
+                return await ctx.step.run("more", value, i)
+            return got
+
+        found = await asyncio.gather(*(member(i) for i in range(MEMBERS)))
+        return found, await asyncio.gather(*later)
+
+    assert result(f, choose=choose).startswith(f"[{list(range(MEMBERS))},")
+
+
+@ORDERS
+def test_a_generator_that_a_member_leaves_is_closed_before_the_next_result(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        async def rows(i: int) -> Any:
+            try:
+                yield await ctx.step.run(f"s{i}", value, i)
+                yield None
+            finally:
+                log.append(("closed", i))
+
+        async def first_row(i: int) -> Any:
+            async for row in rows(i):
+                log.append(row)
+                return row
+            return None
+
+        return await asyncio.gather(*(first_row(i) for i in range(MEMBERS)))
+
+    play(f, choose=choose)
+
+
+@ORDERS
 def test_a_member_that_fails_ends_the_gather_before_the_next_result(choose: Any) -> None:
     async def f(ctx: Any, log: list[Any]) -> Any:
         async def member(i: int) -> int:

@@ -174,3 +174,33 @@ def test_places() -> None:
     assert place(asyncio.Lock.acquire.__code__) is Place.LOCK
     assert place(asyncio.StreamReader.read.__code__) is Place.IO
     assert place(pytest.main.__code__) is Place.LIBRARY
+
+
+def test_a_task_that_does_not_show_its_exception_may_have_one() -> None:
+    class Foreign:
+        def done(self) -> bool:
+            return True
+
+        def cancelled(self) -> bool:
+            return False
+
+    task: Any = Foreign()
+    assert not introspect.returned(task)
+    task._exception = None
+    assert introspect.returned(task)
+
+
+async def test_only_a_few_of_the_next_callbacks_are_shown() -> None:
+    loop = asyncio.get_running_loop()
+    assert introspect.queued(loop) == []
+    loop.call_soon(print_nothing)
+    found = introspect.queued(loop)
+    assert found is not None
+    assert [callback for callback, _ in found] == [print_nothing]
+    for _ in range(100):
+        loop.call_soon(print_nothing)
+    assert introspect.queued(loop) is None
+
+
+def print_nothing() -> None:
+    pass

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from stepwell.errors import RunAbandoned, StepUsageError
 from stepwell.sdk import memos
 from stepwell.sdk.context import Context as UserContext
+from stepwell.sdk.drivers import introspect
 from stepwell.sdk.drivers.preview import Live, Preview
-from stepwell.sdk.drivers.settle import Patience, Settler
+from stepwell.sdk.drivers.settle import CALM, Patience, Settler
 from stepwell.sdk.drivers.timers import RunTimer, Timers
 from stepwell.sdk.drivers.waits import Owned, Wait
 from stepwell.sdk.failures import without_exit
@@ -313,9 +314,19 @@ class Execution(RunScope):
         """Let the task go on: whether it has ended, and nothing else can go on by that. The next completion may be fed.
 
         Most of hundreds of requests in a gather end so, where settling would take several of the loop's turns for each.
+        A loop that does not show what comes next is given as many turns, with less to look at.
         """
         await asyncio.sleep(0)
-        return self.timers.idle and self.owned.passed(task)
+        if not self.timers.idle or not self.owned.passed(task):
+            return False
+        queued = introspect.queued(self.loop)
+        if queued is not None:
+            return all(introspect.gathers(callback) for callback, context in queued if context.get(SCOPE) is self)
+        for _ in range(CALM):
+            await asyncio.sleep(0)
+            if not self.timers.idle or not self.owned.gathering():
+                return False
+        return True
 
     async def settle(self, final: bool) -> Wait:
         """Wait until the run is suspended; its timers become durable then."""

@@ -2,12 +2,15 @@
 
 import asyncio
 import gc
+from contextvars import Context
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any, cast
 
 AnyFuture = asyncio.Future[Any]
 AnyTask = asyncio.Task[Any]
 Frames = list[tuple[CodeType, FrameType | None]]
+_GATHERS = "gather.<locals>._done_callback"
+_MANY = 16
 
 
 def waiter(task: AnyTask) -> AnyFuture | None:
@@ -23,14 +26,28 @@ def children(future: AnyFuture) -> list[AnyFuture] | None:
 def gatherer(task: AnyTask) -> AnyFuture | None:
     """The future of the ``gather`` that is all that watches the task; None when something else watches it, or nothing."""
     callbacks = _callbacks(task)
-    if len(callbacks) != 1 or getattr(callbacks[0], "__qualname__", "") != "gather.<locals>._done_callback":
+    if len(callbacks) != 1 or not gathers(callbacks[0]):
         return None
     return _closure(callbacks[0], "outer")
 
 
+def gathers(callback: object) -> bool:
+    """Whether it is what a ``gather`` has its members call when they end."""
+    return getattr(callback, "__qualname__", "") == _GATHERS
+
+
 def returned(task: AnyTask) -> bool:
     """Whether the task has ended, with a result. Its exception is looked at without being counted as retrieved."""
-    return task.done() and not task.cancelled() and getattr(task, "_exception", None) is None
+    return task.done() and not task.cancelled() and getattr(task, "_exception", task) is None
+
+
+def queued(loop: asyncio.AbstractEventLoop) -> list[tuple[object, Context]] | None:
+    """What the loop calls in its next turn, and in which contexts; None where it does not show that, or it is a lot."""
+    ready = getattr(loop, "_ready", None)
+    if ready is None or len(ready) > _MANY:
+        return None
+    handles: list[Any] = list(ready)  # a copy at once: threads add to it
+    return [(handle._callback, handle._context) for handle in handles]  # noqa: SLF001
 
 
 def shielded(future: AnyFuture) -> AnyFuture | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from stepwell.sdk.drivers.waits import Owned, Wait
 
-_CALM = 3
+CALM = 3
 """Looks in a row that must agree where tasks wait for each other: the callbacks between them take a loop's turn each."""
 
 
@@ -62,7 +62,7 @@ class Settler:
             if self.progress != progress:
                 progress, since, calm = self.progress, self._loop.time(), 0
             calm = 0 if wait is Wait.RUNNING else calm + 1
-            if 0 < calm < _CALM:
+            if 0 < calm < CALM:
                 continue
             limit = 0.0 if wait is Wait.UNKNOWN and not final else self._limits[wait]
             left = limit - (self._loop.time() - since)

@@ -74,6 +74,13 @@ class Owned:
         if len(self.active) != 2 or not introspect.returned(task):
             return False
         del self.active[task]
+        self._beats.pop(task, None)
+        return self.gathering()
+
+    def gathering(self) -> bool:
+        """Whether all that is awake is a task that waits for a gather which goes on."""
+        if len(self.active) != 1:
+            return False
         (waiting,) = self.active
         future = introspect.waiter(waiting)
         return future in self._crowds and not self._crowds[future].over()
