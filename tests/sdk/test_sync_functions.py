@@ -169,3 +169,37 @@ async def test_blocking_steps_run_at_the_same_time() -> None:
     again = pool.submit(lambda: 1)
     assert again.result(5) == 1
     pool.close()
+
+
+class NothingToSay(Exception):
+    """An exception that counts as false, as those that hold a list of problems do when it is empty."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("replay", [False, True])
+async def test_an_exception_that_counts_as_false_is_one(replay: bool) -> None:
+    def f(ctx: Any) -> Any:
+        ctx.step.run("a", lambda: 1)
+        raise NothingToSay("boom")
+
+    with pytest.raises(Failed, match="NothingToSay: boom"):
+        await Engine(f, max_attempts=1, replay=replay).run()
+
+
+class Detached:
+    def model_dump(self, **_: Any) -> Any:
+        raise KeyError("the session is closed")
+
+
+@pytest.mark.parametrize("sync", [True, False])
+async def test_a_result_that_raises_when_it_is_written_is_an_error(sync: bool) -> None:
+    def plain(ctx: Any) -> Any:
+        return Detached()
+
+    async def coroutine(ctx: Any) -> Any:
+        return Detached()
+
+    with pytest.raises(Failed, match="the session is closed"):
+        await Engine(plain if sync else coroutine, max_attempts=1).run()

@@ -73,7 +73,7 @@ def returned(function: Function, result: object) -> Answer:
     """The answer of a function that returned ``result``."""
     try:
         data = values.encode(result, f"function {function.id!r} returned")
-    except values.ValueNotSerializable as problem:
+    except Exception as problem:  # noqa: BLE001 - what the user's own objects raise is the function's outcome
         return failures.answer(problem)
     return Answer(kind=AnswerKind.RETURNED, data=data, req_version=REQUEST_VERSION)
 

@@ -214,7 +214,7 @@ class SyncRun(RunScope):
     def _settle(self, end: _Ended | list[StepCall]) -> None:
         outcome: object = end
         if isinstance(end, _Ended) and self._chain is None:
-            outcome = failures.answer(end.error) if end.error else middle.returned(self._function, end.result)
+            outcome = middle.returned(self._function, end.result) if end.error is None else failures.answer(end.error)
         self._let_go()
         if not self._outcome.done():
             self._outcome.set_result(outcome)
