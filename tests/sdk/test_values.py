@@ -101,6 +101,26 @@ def test_plain_annotations_are_not_enforced(kind: Any) -> None:
     assert values.declared(handler) is None
 
 
+class Wrapper:
+    """A callable that nothing can refer to weakly."""
+
+    __slots__ = ("__annotations__", "inner")
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.__annotations__ = inner.__annotations__
+
+    def __call__(self) -> Any:
+        return self.inner()
+
+
+def test_the_declared_type_of_a_callable_that_can_not_be_kept_in_mind() -> None:
+    def handler() -> dt.date:
+        return dt.date(2026, 1, 1)
+
+    assert values.declared(Wrapper(handler)) is dt.date
+
+
 def test_mismatch_is_final() -> None:
     with pytest.raises(NonRetriableError, match="does not fit"):
         values.decode(b'"x"', Point)

@@ -68,7 +68,7 @@ def declared(handler: Callable[..., object]) -> Any:
     try:
         known = _KINDS.get(function, _KINDS)
     except TypeError:  # a callable that can not be hashed, or not be referred to weakly
-        return None
+        return _declared(function)
     if known is _KINDS:
         known = _KINDS[function] = _declared(function)
     return known
