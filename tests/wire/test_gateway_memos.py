@@ -166,7 +166,19 @@ def test_a_plain_memo_of_another_server_is_read() -> None:
     assert (response.status, response.headers, response.body, ref) == (201, (("A", "b"),), b"x", None)
 
 
-@pytest.mark.parametrize("data", [b"", b"null", b"{}", b'{"data":1}', b'{"data":{"status":"x"}}', b'{"error":{}}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"{}",
+        b'{"data":1}',
+        b'{"data":{"status":"x"}}',
+        b'{"error":{}}',
+        b'{"data":{"status":200,"url":"\xff"}}',
+        '{"data":{"status":200,"url":"u","b64":"ü"}}'.encode(),
+    ],
+)
 def test_what_is_no_memo(data: bytes) -> None:
     with pytest.raises(BadMemo):
         parse_memo(data)

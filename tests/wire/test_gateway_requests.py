@@ -67,6 +67,19 @@ def test_any_json_is_a_request_or_a_clear_no(options: Any) -> None:
         assert isinstance(parse_gateway(msgspec.json.encode(options)), FetchRequest)
 
 
+@pytest.mark.parametrize(
+    "opts",
+    [
+        b'{"url":"http://h/\xff"}',
+        b'{"url":"http://h/","method":"GET","stepwell":{"headers":[["a","\xff"]]}}',
+        '{"url":"http://h/","method":"GET","stepwell":{"body":{"b64":"ü"}}}'.encode(),
+    ],
+)
+def test_bytes_that_are_no_text_are_a_clear_no(opts: bytes) -> None:
+    with pytest.raises(BadGateway):
+        parse_gateway(opts)
+
+
 def test_our_form_serves_other_servers_too() -> None:
     request = FetchRequest(url="http://h/", method="POST", headers=(("X-A", "1"), ("x-a", "2")), body=b"text")
     plain = json.loads(render_gateway(request))

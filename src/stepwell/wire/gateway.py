@@ -5,7 +5,6 @@ repeats of headers, bytes of a body that is no text, the policy.
 """
 
 import base64
-import binascii
 import re
 from typing import Any, cast
 
@@ -104,7 +103,7 @@ def _options(opts: bytes) -> dict[str, Any]:
         return {"url": ours.url, "method": ours.method, "body": ours.body, "stepwell": ours.stepwell}
     try:
         found: Any = msgspec.json.decode(opts)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise BadGateway("The options of this request are not valid JSON.") from None
     if not isinstance(found, dict):
         raise BadGateway("The options of this request are not a JSON object.")
@@ -188,5 +187,5 @@ def _unpack(body: _Body | None) -> bytes | None:
         return (body.text or "").encode()
     try:
         return base64.b64decode(body.b64, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise BadGateway("This request can not be made: its body is not valid base64.") from None

@@ -1,7 +1,6 @@
 """The recorded result of a durable request, as JSON: for any SDK (protocol 4.1) and, exact to the byte, for ours."""
 
 import base64
-import binascii
 from typing import Any
 
 import msgspec
@@ -74,7 +73,7 @@ def parse_memo(data: bytes) -> tuple[FetchResponse, str | None]:
         if isinstance(found, _PlainData):
             return _from_plain(found), None
         body = base64.b64decode(found.b64, validate=True) if found.b64 is not None else (found.text or "").encode()
-    except (msgspec.MsgspecError, binascii.Error, KeyError, TypeError) as error:
+    except (msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:  # ValueError: no base64, or no UTF-8
         raise BadMemo(f"the recorded result of a request can not be read: {error}") from None
     response = FetchResponse(
         status=found.status,
