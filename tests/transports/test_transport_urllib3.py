@@ -126,6 +126,46 @@ async def test_plain_elsewhere(run: Any, api: Any) -> None:
         assert not {"stepwell-retries", "idempotency-key"} & {name.lower() for name, _ in headers}
 
 
+async def test_a_pool_that_is_kept_is_durable_in_runs_and_plain_elsewhere(run: Any, api: Any, refused: str) -> None:
+    manager = DurablePoolManager(maxsize=1)
+    pool = manager.connection_from_url(api.url)
+    nowhere = manager.connection_from_url(refused)
+
+    def ask(path: str = "/echo") -> Any:
+        headers = pool.request("POST", path, body=b"x", headers={"stepwell-retries": "0"}).json()["headers"]
+        return sorted({"stepwell-retries", "idempotency-key"} & {name.lower() for name, _ in headers})
+
+    def f(ctx: stepwell.ContextSync) -> Any:
+        durable = [ask(), ask(f"{api.url}/echo")]
+        with pytest.raises(urllib3.exceptions.MaxRetryError) as caught:
+            nowhere.urlopen("GET", "/", None, {"stepwell-retries": "0"})
+        assert isinstance(caught.value.__cause__, stepwell.FetchError)
+        return [*durable, ctx.step.run("ask", ask)]
+
+    assert await asyncio.to_thread(ask) == []
+    result = await run(f)
+    manager.clear()
+    assert result.output == [["idempotency-key"], ["idempotency-key"], []]
+    with pytest.raises(stepwell.StepUsageError, match="outside of a run"):
+        DurablePoolManager(None).connection_from_url(api.url).request("GET", "/echo")
+
+
+async def test_more_requests_at_a_time_than_a_pool_keeps_are_no_warning(
+    run: Any, api: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = DurablePoolManager()
+
+    def f(ctx: stepwell.ContextSync) -> Any:
+        first = manager.request("GET", f"{api.url}/echo", preload_content=False)
+        second = manager.request("GET", f"{api.url}/echo")
+        first.drain_conn()
+        first.release_conn()
+        return [first.status, second.status]
+
+    assert (await run(f)).output == [200, 200]
+    assert "pool is full" not in caplog.text
+
+
 async def test_https_goes_to_the_platform_too(run: Any, refused: str) -> None:
     def f(ctx: stepwell.ContextSync) -> Any:
         with pytest.raises(urllib3.exceptions.HTTPError) as caught:

@@ -16,6 +16,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import BaseHTTPResponse, HTTPResponse
 from urllib3.util.request import body_to_chunks
 from urllib3.util.retry import Retry as Urllib3Retry
+from urllib3.util.url import parse_url
 from urllib3.util.util import to_str
 
 from stepwell.errors import FetchError, StepUsageError
@@ -61,7 +62,10 @@ class DurablePoolManager(urllib3.PoolManager):
         own: dict[str, Any] = {"retries": NO_RETRIES, **options}
         super().__init__(**own)
         policy = base_policy(retry, deadline, at_most_once)
-        self.pool_classes_by_scheme = {"http": _pool(_DurableHTTP, policy), "https": _pool(_DurableHTTPS, policy)}
+        self.pool_classes_by_scheme = {
+            "http": self._pool_class(_DurableHTTP, policy),
+            "https": self._pool_class(_DurableHTTPS, policy),
+        }
         self._plain_allowed = fallback is not None
         self._plain = None if isinstance(fallback, Plain) else fallback
         self._plain_options = options
@@ -69,22 +73,31 @@ class DurablePoolManager(urllib3.PoolManager):
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **kw: Any) -> BaseHTTPResponse:
         """As ``PoolManager.urlopen``: in a run a durable step, else a plain request."""
-        if sync_step(plain_allowed=self._plain_allowed) is None:
-            url, pairs = plain_request(
-                method, url, _items(self.headers if kw.get("headers") is None else kw["headers"])
-            )
-            kw["headers"] = HTTPHeaderDict(pairs)
-            return self._fallback().urlopen(method, url, redirect=redirect, **kw)
-        try:
+        if self.in_run():
             return super().urlopen(method, url, redirect, **kw)
-        except exceptions.HTTPError as error:
-            raise error from cause_of(error)
+        url, pairs = plain_request(method, url, _items(self.headers if kw.get("headers") is None else kw["headers"]))
+        kw["headers"] = HTTPHeaderDict(pairs)
+        return self._fallback().urlopen(method, url, redirect=redirect, **kw)
+
+    def in_run(self) -> bool:
+        """Whether a request that is made now is a step. Raises ``StepUsageError`` where it can be neither step nor plain."""
+        return sync_step(plain_allowed=self._plain_allowed) is not None
+
+    def plain_pool(self, host: str, port: int | None, scheme: str) -> HTTPConnectionPool:
+        """The pool of the fallback that has the connections to a host."""
+        return self._fallback().connection_from_host(host, port, scheme)
 
     def clear(self) -> None:
         """Close the connections of the fallback that was made."""
         super().clear()
         if self._plain is not None:
             self._plain.clear()
+
+    def _pool_class(self, connection: type[HTTPConnection], policy: FetchPolicy) -> type[HTTPConnectionPool]:
+        base = _SecurePool if issubclass(connection, HTTPSConnection) else _Pool
+        own = type(connection.__name__, (connection,), {"policy": policy})
+        made: Any = type(f"Durable{base.__name__}", (base,), {"ConnectionCls": own, "manager": self})
+        return made
 
     def _fallback(self) -> urllib3.PoolManager:
         with self._lock:
@@ -103,11 +116,32 @@ def cause_of(error: BaseException) -> BaseException | None:
     return seen if isinstance(seen, FetchError) else error.__cause__
 
 
-def _pool(connection: type[HTTPConnection], policy: FetchPolicy) -> type[HTTPConnectionPool]:
-    base = HTTPSConnectionPool if issubclass(connection, HTTPSConnection) else HTTPConnectionPool
-    own = type(connection.__name__, (connection,), {"policy": policy})
-    made: Any = type(f"Durable{base.__name__}", (base,), {"ConnectionCls": own})
-    return made
+class _Pool(HTTPConnectionPool):
+    """A pool of connections that are none: taken from the manager it may be kept, and used in runs and outside of them."""
+
+    manager: DurablePoolManager
+
+    def urlopen(self, method: str, url: str, body: Any = None, headers: Any = None, *rest: Any, **kw: Any) -> Any:
+        """As ``HTTPConnectionPool.urlopen``: in a run a durable step, else a plain request."""
+        path = url if url.startswith("/") else parse_url(url).request_uri
+        if self.manager.in_run():
+            try:
+                return super().urlopen(method, path, body, headers, *rest, **kw)
+            except exceptions.HTTPError as error:
+                raise error from cause_of(error)
+        place = f"{self.scheme}://{_netloc(self)}"
+        whole, pairs = plain_request(method, place + path, _items(self.headers if headers is None else headers))
+        plain = self.manager.plain_pool(self.host, self.port, str(self.scheme))
+        return plain.urlopen(method, whole.removeprefix(place), body, HTTPHeaderDict(pairs), *rest, **kw)
+
+    def _put_conn(self, conn: Any) -> None:
+        """Without the warning of a full pool: no connection is lost."""
+        if self.pool is None or not self.pool.full():
+            super()._put_conn(conn)
+
+
+class _SecurePool(_Pool, HTTPSConnectionPool):
+    """For https."""
 
 
 class _Socket:
@@ -166,12 +200,11 @@ class _Durable(HTTPConnection):
     def _ready(self) -> Ready:
         method, target = self._target
         headers = list(_headers(self._written[0]))
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        netloc = host if self.port == self.default_port else f"{host}:{self.port}"
+        netloc = _netloc(self)
         url = f"{self.scheme}://{netloc}{target}"
         problem = why_not(self.scheme, self.host, [name.decode("latin-1") for name, _ in headers])
         if problem is not None:
-            raise StepUsageError(f"{method} {self.scheme}://{host}: {problem}")
+            raise StepUsageError(f"{method} {self.scheme}://{netloc}: {problem}")
         request = FetchRequest(
             url=url,
             method=method,
@@ -191,6 +224,13 @@ class _DurableHTTPS(_Durable, HTTPSConnection):
     """For https."""
 
     scheme = "https"
+
+
+def _netloc(of: Any) -> str:
+    """Host and port of a connection or a pool, as a URL has them."""
+    host = f"[{of.host}]" if ":" in of.host else of.host
+    usual = {"http": 80, "https": 443}[of.scheme]
+    return host if of.port in (None, usual) else f"{host}:{of.port}"
 
 
 def _items(headers: Mapping[Any, Any]) -> Iterable[tuple[str, str]]:
