@@ -57,6 +57,8 @@ def fetched(draft: Draft, given: Fetched) -> None:
     if callbacks.waits(request, verdict.outcome):
         _await_callback(draft, step, item, until)
         return
+    if step.callback is not None:
+        step = replace(step, callback=replace(step.callback, void=True))
     _end(draft, step, item.attempt + 1, request, poll or verdict.outcome, item)
 
 

@@ -33,7 +33,7 @@ class Callbacks:
             body = await read_body(request.scope, request.receive, MAX_REQUEST_BYTES)
             await self._engine.called_back(run_id, step.step_id, _response(request, body))
             _, step = await self._waiting(str(request.path_params["token"]))
-        if step.status is StepStatus.COMPLETED:
+        if step.status is StepStatus.COMPLETED and step.callback is not None and not step.callback.void:
             return _TAKEN
         raise Problem(410, "The run does not wait for this call-back any longer.", code="callback_late")
 
