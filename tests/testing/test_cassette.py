@@ -35,6 +35,8 @@ class Upstream:
             return web.Response(body=b"\xff\x00")
         if request.path == "/redirect":
             raise web.HTTPFound(f"/end?token={SECRET}&page=3" if request.query else "/end")
+        if request.path == "/away":
+            raise web.HTTPFound(f"http://localhost:{request.url.port}/end")
         if request.path == "/garbled":
             return web.Response(body=b"no gzip", headers={"content-encoding": "gzip"})
         if request.path == "/secret":
@@ -168,6 +170,25 @@ async def test_a_recording_is_of_its_method_its_url_and_its_body(tmp_path: Path,
             await outputs(path, base, [call])
 
 
+@pytest.mark.parametrize("recorded", [{}, {"follow_redirects": False}, {"at_most_once": True}])
+@pytest.mark.parametrize("played", [{}, {"follow_redirects": False}, {"at_most_once": True}])
+@pytest.mark.parametrize("place", ["/redirect", "/away"])
+async def test_redirects_are_followed_as_the_request_that_is_played_says(
+    tmp_path: Path, server: TestServer, recorded: dict[str, Any], played: dict[str, Any], place: str
+) -> None:
+    """``/away`` leads to another host, which is an attempt of its own."""
+    base, path = str(server.make_url("")).rstrip("/"), tmp_path / "c.json"
+    (live,) = await outputs(tmp_path / "live.json", base, [(place, played)])
+    await outputs(path, base, [(place, recorded)])
+    if "follow_redirects" in recorded and "follow_redirects" not in played:
+        with pytest.raises(CassetteMiss, match=r"has no recording of GET .*/end"):
+            await outputs(path, base, [(place, played)], "replay")
+        return
+    (again,) = await outputs(path, base, [(place, played)], "replay")
+    assert again[0] == live[0] == (302 if "follow_redirects" in played else 200)
+    assert again[2:4] == live[2:4]
+
+
 async def test_what_can_not_be_decoded_is_kept_as_it_came(tmp_path: Path, server: TestServer) -> None:
     cassette = Cassette(tmp_path / "c.json")
     request = FetchRequest(url=str(server.make_url("/garbled")), rich=True)
@@ -193,6 +214,26 @@ async def test_a_fetcher_of_ones_own_records(tmp_path: Path) -> None:
     await cassette.close()
     played: Any = await Cassette(tmp_path / "c.json", "replay").fetch(request)
     assert (played.status, played.http_version) == (418, "1.0")
+
+
+async def test_two_that_are_written_at_the_same_time_do_not_take_each_others_file(
+    tmp_path: Path, server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two processes of one test run do with a cassette that they share."""
+    one, two = (Cassette(tmp_path / "c.json", "record") for _ in range(2))
+    for cassette in (one, two):
+        await cassette.fetch(FetchRequest(url=str(server.make_url("/a")), rich=True))
+    put, left = Path.replace, [two]
+
+    def put_late(self: Path, target: Path) -> Path:
+        if left:
+            left.pop().save()
+        return put(self, target)
+
+    monkeypatch.setattr(Path, "replace", put_late)
+    await one.close()
+    await two.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["c.json"]
 
 
 async def test_without_a_request_there_is_no_file(tmp_path: Path) -> None:

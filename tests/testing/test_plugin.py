@@ -63,6 +63,36 @@ def test_of_replay(stepwell_cassette):
 """
 
 
+NAMES = """
+import pytest
+
+
+class TestOne:
+    def test_it(self, stepwell_cassette):
+        names.append(stepwell_cassette.path.name)
+
+
+class TestTwo:
+    class TestDeep:
+        def test_it(self, stepwell_cassette):
+            names.append(stepwell_cassette.path.name)
+
+
+@pytest.mark.parametrize("text", ["a b", "a/b", "x" * 300, "y" * 300])
+def test_odd(stepwell_cassette, text):
+    names.append(stepwell_cassette.path.name)
+
+
+names = []
+
+
+def test_each_has_its_own():
+    assert len(set(names)) == 6, names
+    assert names[:2] == ["TestOne.test_it.json", "TestTwo.TestDeep.test_it.json"]
+    assert max(map(len, names)) < 200
+"""
+
+
 def run_pytest(folder: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "--strict-markers"]
     command += ["--assert=plain"]  # rewriting the asserts of everything that is installed takes most of the time
@@ -99,6 +129,11 @@ async def test_cassettes_beside_the_tests(tmp_path: Path) -> None:
     assert [dict(each["entries"][0]["request"]["headers"])["x"] for each in (named, own)] == ["***", "shown"]
     assert named["entries"][0]["response"]["body"] == {"text": "live"}
     assert "4 passed" in await asyncio.to_thread(run_pytest, tmp_path)
+
+
+def test_every_test_has_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(NAMES)
+    assert "7 passed" in run_pytest(tmp_path, "--stepwell-cassettes=none")
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,55 @@ def test_an_unexpected_request_names_the_nearest_rules(stepwell_http: ScriptedHt
     assert "very-secret" not in str(caught.value)
 
 
+def render(**options: Any) -> Any:
+    @stepwell.Client(app_id="app", is_production=False).create_function(
+        fn_id="render", trigger=stepwell.TriggerEvent(event="go")
+    )
+    async def f(ctx: stepwell.Context) -> Any:
+        body = {"webhook": stepwell.CALLBACK_URL}
+        try:
+            answer = await ctx.step.fetch(
+                "https://r.example/renders", method="POST", json=body, callback=True, **options
+            )
+        except stepwell.FetchError as error:
+            return error.kind
+        return [answer.status_code, answer.json(), answer.headers["x-job"], answer.headers["stepwell-method"]]
+
+    return f
+
+
+def test_call_backs(stepwell_http: ScriptedHttp) -> None:
+    rule = stepwell_http.post("/renders").respond(202).call_back(json={"film": 7}, headers={"x-job": "1"})
+    outcome = run_function(render(), http=stepwell_http)
+    assert outcome.output == [200, {"film": 7}, "1", "POST"]
+    assert outcome.elapsed.total_seconds() < 60
+    assert rule.calls[0].json()["webhook"].startswith("https://stepwell.test/v1/callbacks/")
+
+
+def test_who_never_calls_back_lets_the_deadline_pass(stepwell_http: ScriptedHttp) -> None:
+    stepwell_http.post("/renders").respond(202)
+    outcome = run_function(render(deadline="6h"), http=stepwell_http)
+    assert (outcome.output, outcome.elapsed.total_seconds()) == ("timeout", 6 * 3600)
+
+
+def test_a_call_back_comes_after_a_retry_and_not_after_an_error(stepwell_http: ScriptedHttp) -> None:
+    rule = stepwell_http.post("/renders").respond_with([503, 202]).call_back(json=1, headers={"x-job": "1"})
+    assert run_function(render(), http=stepwell_http).output == [200, 1, "1", "POST"]
+    assert len(rule.calls) == 2
+
+
+def test_a_call_back_of_a_request_without_one_is_the_tests_error(stepwell_http: ScriptedHttp) -> None:
+    stepwell_http.get("https://api.example.com/x").respond(200).call_back(json=1)
+    with pytest.raises(AssertionError, match="has no call-back URL"):
+        run_function(fetching((URL, {})), http=stepwell_http)
+
+
+def test_a_body_over_the_limit_is_too_large(stepwell_http: ScriptedHttp) -> None:
+    stepwell_http.get("https://api.example.com/x").respond(content=b"x" * 100)
+    outcome = run_function(fetching((URL, {"max_body": 99}), (URL, {"max_body": 100})), http=stepwell_http)
+    assert outcome.output == [["too_large", 1], [200, "x" * 100]]
+
+
 def test_what_was_called(stepwell_http: ScriptedHttp) -> None:
     used = stepwell_http.get(URL).respond(200)
     unused = stepwell_http.delete("/never").respond(200)

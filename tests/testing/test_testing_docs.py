@@ -34,4 +34,4 @@ def test_the_page_runs(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
     count = sum(block.count("def test_") for block in blocks)
     assert f"{count} passed" in done.stdout, done.stdout
-    assert count == 5
+    assert count == 6

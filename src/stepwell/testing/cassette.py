@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from stepwell.testing.http import UnexpectedRequest
 from stepwell.testing.messages import masked_url, sent
-from stepwell.testing.tape import Entry, Tape, entry, key_of, masked, outcome_of
-from stepwell.wire.fetch import FetchOutcome, FetchRequest
+from stepwell.testing.tape import Entry, Tape, entry, first_hop, key_of, masked, outcome_of
+from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest
 
 if TYPE_CHECKING:
     from stepwell.server.fetcher.base import Fetcher
@@ -67,7 +69,7 @@ class Cassette:
             return self._play(request)
         outcome = await self._fetcher().fetch(request, attempt)
         if self.recording:
-            self.entries.append(entry(masked(request, self._mask), outcome, self._mask))
+            self.entries.append(entry(masked(request, self._mask), outcome, self._mask, len(request.history)))
         return outcome
 
     async def close(self) -> None:
@@ -83,7 +85,7 @@ class Cassette:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         text = msgspec.json.format(msgspec.json.encode(Tape(entries=self.entries)), indent=2)
-        partial = self.path.with_name(f"{self.path.name}.part")
+        partial = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.part")
         partial.write_bytes(text + b"\n")
         partial.replace(self.path)
 
@@ -93,6 +95,26 @@ class Cassette:
         return [] if self.recording else [each for at, each in enumerate(self.entries) if at not in self._played]
 
     def _play(self, request: FetchRequest) -> FetchOutcome:
+        """Redirects are followed or not as the request says now, whatever the recorded one said."""
+        from stepwell.core.fetch_redirects import crosses, hop_to, next_hop
+
+        while True:
+            outcome = self._recorded(request)
+            if isinstance(outcome, FetchBroken):
+                return outcome
+            if outcome.history and not request.policy.follow_redirects:
+                return first_hop(outcome)
+            outcome = replace(outcome, history=(*request.history, *outcome.history))
+            if next_hop(replace(request, url=outcome.url), outcome) is None:
+                return outcome
+            following = hop_to(request, outcome)
+            if isinstance(following, FetchBroken):
+                return following
+            if crosses(request, following):
+                return replace(outcome, body=b"", onward=True)
+            request = following
+
+    def _recorded(self, request: FetchRequest) -> FetchOutcome:
         wanted = key_of(masked(request, self._mask))
         alike = [at for at, each in enumerate(self.entries) if key_of(each.request) == wanted]
         for at in alike:

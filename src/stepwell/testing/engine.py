@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from stepwell.core.callbacks import owner, parse_token
 from stepwell.core.inputs import Env
 from stepwell.core.outputs import Commit
 from stepwell.sdk import values
@@ -20,11 +21,12 @@ from stepwell.server.runtime.engine import Engine
 from stepwell.server.store.base import ClaimRequest, Transacted
 from stepwell.server.store.memory import MemoryStore
 from stepwell.testing.clock import FakeClock
+from stepwell.testing.http import ScriptedHttp
 from stepwell.testing.messages import SentRequest, sent
 from stepwell.wire.calls import Answer, CallRequest
 from stepwell.wire.constants import IN_PROCESS_URL
 from stepwell.wire.events import INVOKED, IncomingEvent, invoking_event, parse_events
-from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest
+from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse
 from stepwell.wire.functions import Registration, parse_registration
 
 
@@ -53,12 +55,22 @@ class TestEngine(Engine):
     def _env(self) -> Env:
         return dataclasses.replace(super()._env(), jitter=0.5)
 
+    async def call_back(self, url: str, response: FetchResponse) -> None:
+        """Take the call-back that an upstream makes to the URL."""
+        parsed = parse_token(url.rpartition("/")[2])
+        view = None if parsed is None else await self.view(parsed[0])
+        if view is not None and parsed is not None:
+            step = owner(view.steps.values(), parsed[1])
+            if step is not None:
+                await self.called_back(parsed[0], step.step_id, response)
+
 
 class Tap:
     """A fetcher that notes what is sent. What goes wrong in the test's own HTTP ends the test: see ``trouble``."""
 
     def __init__(self, inner: Fetcher) -> None:
         self._inner = inner
+        self.on_call_back: Callable[[str, FetchResponse], Awaitable[None]] | None = None
         self.requests: list[SentRequest] = []
         self.trouble: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -66,11 +78,20 @@ class Tap:
         """See :meth:`Fetcher.fetch`."""
         self.requests.append(sent(request, attempt))
         try:
-            return await self._inner.fetch(request, attempt)
+            outcome = await self._inner.fetch(request, attempt)
+            if isinstance(self._inner, ScriptedHttp):
+                await self._call_back(self._inner.take_call_backs())
+            return outcome
         except Exception as problem:  # noqa: BLE001 - the test shall see it, whatever it is
             if not self.trouble.done():
                 self.trouble.set_exception(problem)
             return FetchBroken(kind="aborted", message="the test's HTTP failed", final=True)
+
+    async def _call_back(self, made: list[tuple[str, FetchResponse]]) -> None:
+        """Before the response is recorded: no time passes between the two."""
+        for url, response in made:
+            if self.on_call_back is not None:
+                await self.on_call_back(url, response)
 
     async def close(self) -> None:
         """See :meth:`Fetcher.close`."""

@@ -9,7 +9,9 @@ from msgspec.structs import replace
 
 from stepwell.testing.messages import SentRequest, sent
 from stepwell.testing.rules import Failure, Reply, Rule, UrlPattern
+from stepwell.wire.constants import MAX_FETCH_BODY
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Hop
+from stepwell.wire.fetch_urls import place
 
 __all__ = ["Failure", "Match", "Reply", "Rule", "ScriptedHttp", "SentRequest", "UnexpectedRequest"]
 
@@ -39,6 +41,7 @@ class ScriptedHttp:
 
     def __init__(self) -> None:
         self.rules: list[Rule] = []
+        self._call_backs: list[tuple[str, FetchResponse]] = []
         self.calls: list[SentRequest] = []
         """Every attempt that was made, in order, redirects included."""
 
@@ -106,11 +109,16 @@ class ScriptedHttp:
             outcome = replace(outcome, history=history)
             following = next_hop(request, outcome)
             if following is None:
-                return outcome
+                return _capped(request, outcome)
             if isinstance(following, FetchBroken):
                 return following
             history += (Hop(outcome.status, outcome.url, outcome.headers),)
             request = following
+
+    def take_call_backs(self) -> list[tuple[str, FetchResponse]]:
+        """The call-backs that the last request has earned: the URL, and what is sent to it."""
+        taken, self._call_backs = self._call_backs, []
+        return taken
 
     async def close(self) -> None:
         """Nothing to let go of."""
@@ -119,7 +127,9 @@ class ScriptedHttp:
         self.calls.append(request)
         for rule in self.rules:
             if not rule.problems(request):
-                return rule.take(request)
+                outcome = rule.take(request)
+                self._call_backs += rule.call_backs(request, outcome)
+                return outcome
         raise UnexpectedRequest(self._explain(request))
 
     def _explain(self, request: SentRequest) -> str:
@@ -130,3 +140,12 @@ class ScriptedHttp:
                 f"unexpected request: {request}; there are no rules: write one with http.{request.method.lower()}(...)"
             )
         return "\n".join([f"unexpected request: {request}; no rule matches. The nearest:", *lines])
+
+
+def _capped(request: FetchRequest, outcome: FetchResponse) -> FetchResponse | FetchBroken:
+    """The platform's limit of a body, or the request's own."""
+    limit = request.policy.max_body or MAX_FETCH_BODY
+    if len(outcome.body) <= limit:
+        return outcome
+    words = f"{request.method} {place(request.url)}: the response's body is larger than the limit of {limit} bytes."
+    return FetchBroken(kind="too_large", message=words, sent=True, final=True)

@@ -5,6 +5,7 @@ Everything but pytest is imported by the fixtures, when a test asks for one.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from stepwell.testing.cassette import Cassette
     from stepwell.testing.http import ScriptedHttp
 
+_LONGEST = 150
 _MARKER = "stepwell_cassette(name=None, mode=None, mask=()): the cassette's file name and mode, more names to mask"
 
 
@@ -50,9 +52,18 @@ def stepwell_cassette(request: pytest.FixtureRequest) -> Generator[Cassette, Non
     said: dict[str, Any] = dict(marker.kwargs) if marker is not None else {}
     if marker is not None and marker.args:
         said["name"] = marker.args[0]
-    name = said.get("name") or re.sub(r"[^\w.-]+", "-", node.name).strip("-")
+    name = said.get("name") or _file_name(node)
     mode = node.config.getoption("--stepwell-cassettes") or said.get("mode") or "once"
     path = node.path.parent / "cassettes" / node.path.stem / f"{name}.json"
     cassette = Cassette(path, mode, mask=said.get("mask", ()))
     yield cassette
     cassette.save()
+
+
+def _file_name(node: pytest.Item) -> str:
+    """The test's name with its classes. Of one that is no file name as it is, the hash keeps it apart from others."""
+    name = ".".join([each.name for each in node.listchain() if isinstance(each, pytest.Class)] + [node.name])
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-")
+    if re.fullmatch(r"[\w.]+(\[[\w.-]*\])?", name) and len(plain) <= _LONGEST:
+        return plain
+    return f"{plain[:_LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from stepwell.testing.messages import SentRequest
 from stepwell.wire.fetch import FetchBroken, FetchResponse, Header
@@ -19,6 +20,11 @@ KINDS = ("connect", "dns", "tls", "timeout", "read", "write", "protocol", "too_l
          "aborted", "unknown")  # fmt: skip
 _FINAL = frozenset({"guard", "too_large", "invalid", "redirect", "unknown"})
 _NOT_SENT = frozenset({"connect", "dns", "tls", "guard", "invalid"})
+_ERROR_STATUS = 400
+PUBLIC_URL = "https://stepwell.test"
+"""Where the platform of a test would be reached."""
+CALLBACK_PATH = "/v1/callbacks/"
+_CALLBACK = re.compile(re.escape(PUBLIC_URL + CALLBACK_PATH) + r"[\w-]+")
 UrlPattern = str | re.Pattern[str]
 
 
@@ -86,6 +92,7 @@ class Rule:
     where: Callable[[SentRequest], bool] | None = None
     calls: list[SentRequest] = field(default_factory=list[SentRequest])
     _answers: list[Answer] = field(default_factory=list[Answer])
+    _backs: list[Reply] = field(default_factory=list[Reply])
 
     def respond(
         self,
@@ -113,6 +120,22 @@ class Rule:
         """Add a function that is given the request and returns a reply, in any form of :meth:`respond_with`."""
         return self._add(answer)
 
+    def call_back(
+        self,
+        *,
+        json: Any = None,
+        text: str | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    ) -> Rule:
+        """Add a call-back, for ``callback=True``: what is sent to the request's ``CALLBACK_URL`` when it is answered.
+
+        As with replies, the first is for the first request, the last for all that follow; after a status of 400 and above
+        there is none.
+        """
+        self._backs.append(Reply(json=json, text=text, content=content, headers=headers))
+        return self
+
     @property
     def used(self) -> bool:
         """Whether a request has matched."""
@@ -127,6 +150,20 @@ class Rule:
         while callable(answer):
             answer = as_answer(answer(request))
         return answer.outcome(request)
+
+    def call_backs(self, request: SentRequest, outcome: FetchResponse | FetchBroken) -> list[tuple[str, FetchResponse]]:
+        """The call-back of a request that was just taken, and its URL; empty where the rule has none."""
+        if not self._backs or isinstance(outcome, FetchBroken) or outcome.status >= _ERROR_STATUS:
+            return []
+        whole = "\n".join([request.url, *(value for _, value in request.headers), request.text])
+        found = _CALLBACK.search(unquote(whole))
+        if found is None:
+            raise AssertionError(
+                f"the rule {self} calls back, and {request} has no call-back URL: is it callback=True?"
+            )
+        sent = self._backs[min(len(self.calls), len(self._backs)) - 1].outcome(request)
+        headers = (*sent.headers, ("stepwell-method", "POST"))
+        return [(found[0], replace(sent, url=PUBLIC_URL + CALLBACK_PATH.rstrip("/"), headers=headers))]
 
     def problems(self, request: SentRequest) -> list[str]:
         """Why the request does not match, a few words each; empty when it does."""

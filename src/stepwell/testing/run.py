@@ -19,6 +19,7 @@ from stepwell.testing.clock import FakeClock
 from stepwell.testing.http import ScriptedHttp
 from stepwell.testing.outcome import RunOutcome, run_outcome
 from stepwell.testing.overrides import Overriding
+from stepwell.testing.rules import PUBLIC_URL
 from stepwell.testing.sent import caught
 
 if TYPE_CHECKING:
@@ -112,7 +113,10 @@ class _Run:
         self.function = function
         self.clock = clock
         self.tap: Tap = Tap(http)
-        self.engine: TestEngine = TestEngine(SkippingStore(clock), self.tap, NoCaller(), clock=clock, crons=False)
+        self.engine: TestEngine = TestEngine(
+            SkippingStore(clock), self.tap, NoCaller(), clock=clock, crons=False, public_url=PUBLIC_URL
+        )
+        self.tap.on_call_back = self.engine.call_back
         self.executor: Executor | None = None
         self.overriding: Overriding | None = None
         self._steps = steps

@@ -41,7 +41,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Response(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A response; its content coding is undone, so that people can read it."""
+    """A response; its content coding is undone, so that people can read it. ``history``: redirects of the same attempt."""
 
     status: int
     url: str
@@ -94,22 +94,23 @@ def key_of(request: Request) -> tuple[str, str, bytes]:
     return request.method, request.url, content
 
 
-def entry(request: Request, outcome: FetchOutcome, more: frozenset[str] = frozenset()) -> Entry:
-    """An attempt as it is written."""
+def entry(request: Request, outcome: FetchOutcome, more: frozenset[str] = frozenset(), hops: int = 0) -> Entry:
+    """An attempt as it is written; the first ``hops`` redirects of its history are those of earlier ones."""
     if isinstance(outcome, FetchBroken):
         broken = Broken(kind=outcome.kind, message=outcome.message, sent=outcome.sent, final=outcome.final)
         return Entry(request=request, failure=broken)
     secret = _secret(more)
     headers, content = _plain(outcome)
-    hops = tuple(
-        Hop(hop.status, _masked_url(hop.url, secret), _masked_headers(hop.headers, secret)) for hop in outcome.history
+    history = tuple(
+        Hop(hop.status, _masked_url(hop.url, secret), _masked_headers(hop.headers, secret))
+        for hop in outcome.history[hops:]
     )
     response = Response(
         status=outcome.status,
         url=_masked_url(outcome.url, secret),
         headers=_masked_headers(headers, secret),
         body=_body(content),
-        history=hops,
+        history=history,
         http_version=outcome.http_version,
     )
     return Entry(request=request, response=response)
@@ -132,6 +133,12 @@ def outcome_of(recorded: Entry, request: FetchRequest) -> FetchOutcome:
         ),
         http_version=response.http_version,
     )
+
+
+def first_hop(outcome: FetchResponse) -> FetchResponse:
+    """What a request gets that follows no redirects, where the recorded one did. The bodies of redirects are not kept."""
+    hop = outcome.history[0]
+    return FetchResponse(status=hop.status, url=hop.url, headers=without(hop.headers, _STALE))
 
 
 def _secret(more: frozenset[str]) -> Callable[[str], bool]:
