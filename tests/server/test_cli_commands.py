@@ -87,6 +87,8 @@ def test_version(tmp_path: Path) -> None:
         (["fetch"], 2, "Give a URL"),
         (["fetch", "ftp://a"], 2, "not an http"),
         (["fetch", "http://a", "--timeout", "x"], 2, "duration"),
+        (["fetch", "http://a", "--timeout", "0"], 2, "longer than 0"),
+        (["fetch", "http://a", "--retries", "21"], 2, "range"),
     ],
 )
 def test_what_goes_wrong_is_one_line(tmp_path: Path, args: list[str], code: int, said: str) -> None:

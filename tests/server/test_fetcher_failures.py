@@ -103,6 +103,17 @@ async def test_what_is_not_http_is_a_protocol_error(fetcher: AiohttpFetcher, ans
         assert (outcome.kind, outcome.sent, outcome.final) == ("protocol", True, False)
 
 
+@pytest.mark.parametrize("lines", [[70_000], [60_000] * 30])
+async def test_a_head_without_end_is_cut(fetcher: AiohttpFetcher, lines: list[int]) -> None:
+    async with hostile(plain(b"", "200 OK", *("X: " + "v" * size for size in lines))) as server:
+        outcome = await fetcher.fetch(FetchRequest(url=server.url + "/"))
+        assert isinstance(outcome, FetchBroken)
+        assert (outcome.kind, outcome.message.partition(": ")[2]) == (
+            "protocol",
+            "the head of the server's answer is larger than the platform takes.",
+        )
+
+
 async def test_silence_ends_at_the_read_timeout(fetcher: AiohttpFetcher) -> None:
     async with hostile(silence) as server:
         outcome = await get(fetcher, server.url, timeouts=Timeouts(read=0.1))

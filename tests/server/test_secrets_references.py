@@ -258,6 +258,7 @@ async def test_the_variable_made_for_it_comes_first(upstream: tuple[Upstream, st
         ("API_KEY=api.example.com", {"API_KEY": "v"}, "guard", "may not go to http://127.0.0.1"),
         ("API_KEY=127.0.0.1", {}, "invalid", "STEPWELL_SECRET_API_KEY"),
         ("API_KEY=127.0.0.1", {"API_KEY": "a\nb"}, "invalid", "line break"),
+        ("API_KEY=127.0.0.1", {"API_KEY": "caf\udce9"}, "invalid", "not text in UTF-8"),
     ],
 )
 async def test_what_may_not_be_sent_is_not_sent(

@@ -12,6 +12,7 @@ from stepwell.cli.fetch_request import build, fingerprint, sorted_out
 from stepwell.cli.options import check_run_id, client_settings, platform_options
 from stepwell.cli.resume import Bookmark
 from stepwell.server.settings import Settings
+from stepwell.wire.constants import MAX_RETRIES
 
 Json = dict[str, object]
 
@@ -30,7 +31,7 @@ Json = dict[str, object]
     multiple=True,
     help="With DATA: a JSON body; sets Content-Type and Accept. Alone: print the response as one JSON object.",
 )
-@click.option("--retries", type=click.IntRange(0, 100), help="Tries after the first one [19].")
+@click.option("--retries", type=click.IntRange(0, MAX_RETRIES), help="Tries after the first one [19].")
 @click.option("--timeout", metavar="DURATION", help="Time for each phase of one attempt, such as 30s.")
 @click.option("--deadline", metavar="DURATION", help="Time for everything, retries included.")
 @click.option(
@@ -98,6 +99,8 @@ def _policy(retries: int | None, timeout: str | None, deadline: str | None, max_
                 shape[name] = parse_duration(f"{text}s" if text.isdigit() else text)
             except ValueError as error:
                 raise CliError(f"--{name[:-3]} {text!r} is not a duration such as 30s or 5m.", 2) from error
+            if not shape[name]:
+                raise CliError(f"--{name[:-3]} must be longer than 0.", 2)
     return shape
 
 

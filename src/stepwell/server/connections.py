@@ -9,11 +9,12 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.http import HttpResponseParser, RawResponseMessage
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.tracing import Trace
 
 _NO_LIMIT = 1 << 30
 """What is parsed is in memory already."""
+_HEAD_BYTES = 1 << 20
 _FINAL = 200
 """Interim answers have lower statuses (RFC 9110, 15.2)."""
 
@@ -51,16 +52,17 @@ class _Parser:
     """aiohttp's parser, which loses a whole answer where what follows it in the same read is no HTTP.
 
     A body that is longer than it was said to be does that, and one after a HEAD or a 204. The answer is given out then, and
-    the connection not used again.
+    the connection not used again. A head that goes on for more than ``_HEAD_BYTES`` is none.
     """
 
-    __slots__ = ("_given", "_params", "_protocol", "_real")
+    __slots__ = ("_given", "_head", "_params", "_protocol", "_real")
 
     def __init__(self, protocol: ResponseHandler, real: Any, params: dict[str, Any]) -> None:
         self._protocol = protocol
         self._real = real
         self._params = params
         self._given = False
+        self._head = 0
 
     def feed_data(self, data: bytes) -> tuple[_Messages, bool, bytes]:
         try:
@@ -73,6 +75,10 @@ class _Parser:
             return [whole], False, b""
         if found[0]:
             self._given = True
+        elif not self._given:
+            self._head += len(data)
+            if self._head > _HEAD_BYTES:
+                raise LineTooLong(b"head", _HEAD_BYTES)
         return found
 
     def feed_eof(self) -> RawResponseMessage | None:

@@ -104,6 +104,7 @@ def fill(request: FetchRequest, values: Mapping[str, str]) -> FetchRequest:
     Raises :class:`BadSecret` when a value has a line break or control character, or where it would be part of a host.
     """
     for name, value in values.items():
+        check_value(name, value)
         if _CONTROL.search(value):
             raise BadSecret(f"the value of the secret {name!r} holds a line break or another control character")
     headers = tuple((name, _fill_header(name, value, values)) for name, value in request.headers)
@@ -112,6 +113,12 @@ def fill(request: FetchRequest, values: Mapping[str, str]) -> FetchRequest:
         size = str(len(body or b""))
         headers = tuple((name, size if name.lower() == "content-length" else value) for name, value in headers)
     return replace(request, url=_fill_url(request.url, values), headers=headers, body=body)
+
+
+def check_value(name: str, value: str) -> None:
+    """Raise :class:`BadSecret` for what the environment may hold, and no request: bytes that are no UTF-8."""
+    if not value.isascii() and value != value.encode("utf-8", "replace").decode():
+        raise BadSecret(f"the value of the secret {name!r} is not text in UTF-8")
 
 
 def _put(text: str, values: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from stepwell.server.fetcher.base import NotStored
 from stepwell.server.fetcher.body import TooLarge
@@ -51,6 +51,8 @@ def _explain(error: BaseException, timing: Timing) -> tuple[str, str]:
             return "aborted", "the platform could not store the response's body"
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):
             return "tls", f"the TLS handshake failed ({_tls(cause)})"
+        if isinstance(cause, LineTooLong):
+            return "protocol", "the head of the server's answer is larger than the platform takes"
         if isinstance(cause, socket.gaierror):
             return "dns", "the host's name could not be resolved"
     return _explain_plain(error.__cause__ if isinstance(error, Resent) and error.__cause__ else error, timing)
