@@ -111,13 +111,16 @@ class FetchError(StepError):
     """A durable request got no response.
 
     ``kind``: dns, connect, tls, write, read, timeout, protocol, too_large, guard, redirect, invalid, aborted, unknown.
-    ``attempts``: how many were made.
+    ``attempts``: how many were made. ``sent``: False where nothing of the last one has left the platform.
     """
 
-    def __init__(self, message: str | None = None, kind: str = "unknown", attempts: int = 1) -> None:
+    def __init__(
+        self, message: str | None = None, kind: str = "unknown", attempts: int = 1, *, sent: bool = True
+    ) -> None:
         super().__init__(message, name="FetchError")
         self.kind = kind
         self.attempts = attempts
+        self.sent = sent
 
 
 class SendEventsError(StepwellError):

@@ -4,8 +4,9 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,8 @@ import urllib3
 
 import stepwell
 from stepwell.testing import ScriptedHttp, arun_function
+from stepwell.testing.rules import _FINAL
+from stepwell.testing.rules import KINDS as RULES_KINDS
 from stepwell.transports import aiohttp as durable_aiohttp
 from stepwell.transports import httpx as durable_httpx
 from stepwell.transports import httpx2 as durable_httpx2
@@ -24,6 +27,7 @@ from stepwell.transports import requests as durable_requests
 from stepwell.transports.urllib3 import DurablePoolManager
 from tests.server.hostile_server import Exchange, hostile, plain, redirect
 
+PAGE = Path(__file__).parents[2] / "docs" / "durable-http.md"
 LONG_FORM = os.environ.get("CI") == "true"
 STEER = {"too_large": {"stepwell-max-body": "1"}, "redirect": {"stepwell-follow-redirects": "true"}}
 OURS = {"guard", *STEER}
@@ -35,6 +39,7 @@ HTTPX = {
     "tls": "ConnectError",
     "guard": "ConnectError",
     "timeout": "ReadTimeout",
+    "no connection": "ConnectTimeout",
     "read": "ReadError",
     "too_large": "ReadError",
     "protocol": "RemoteProtocolError",
@@ -46,6 +51,7 @@ AIOHTTP = {
     "tls": "ClientConnectorSSLError",
     "guard": "ClientConnectorError",
     "timeout": "SocketTimeoutError",
+    "no connection": "ConnectionTimeoutError",
     "read": "ClientPayloadError",
     "too_large": "ClientPayloadError",
     "protocol": "ClientResponseError",
@@ -57,12 +63,17 @@ URLLIB3 = {
     "tls": "MaxRetryError SSLError",
     "guard": "MaxRetryError NewConnectionError",
     "timeout": "MaxRetryError ReadTimeoutError",
+    "no connection": "MaxRetryError ConnectTimeoutError",
     "read": "MaxRetryError ProtocolError",
     "too_large": "MaxRetryError ProtocolError",
     "protocol": "MaxRetryError ProtocolError",
     "redirect": "MaxRetryError ProtocolError",
 }
-REQUESTS = dict.fromkeys(HTTPX, "ConnectionError") | {"tls": "SSLError", "timeout": "ReadTimeout"}
+REQUESTS = dict.fromkeys(HTTPX, "ConnectionError") | {
+    "tls": "SSLError", "timeout": "ReadTimeout", "no connection": "ConnectTimeout"
+}  # fmt: skip
+KINDS = {"no connection": "timeout"}
+"""Of faults that are called otherwise here."""
 
 
 async def cut(exchange: Exchange) -> None:
@@ -83,9 +94,24 @@ async def not_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     writer.close()
 
 
+@contextmanager
+def crowded() -> Iterator[str]:
+    """A URL whose port lets connections wait that are never taken: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        place = listener.getsockname()
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(place)
+        yield f"http://127.0.0.1:{place[1]}/"
+
+
 @pytest.fixture
 async def faults(refused: str) -> AsyncIterator[dict[str, str]]:
-    """A URL for each kind of ``FetchError`` that a server can bring about."""
+    """A URL for each kind of ``FetchError`` that a server can bring about, for time-outs before and after it is sent."""
     urls = {"dns": "http://nowhere.invalid/", "connect": refused, "guard": "http://169.254.169.254/"}
     scripts: dict[str, Any] = {
         "timeout": silence,
@@ -98,6 +124,7 @@ async def faults(refused: str) -> AsyncIterator[dict[str, str]]:
         for kind, script in scripts.items():
             urls[kind] = (await stack.enter_async_context(hostile(script))).url + "/"
         listener = await stack.enter_async_context(await asyncio.start_server(not_tls, "127.0.0.1", 0))
+        urls["no connection"] = stack.enter_context(crowded())
         urls["tls"] = f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}/"
         yield urls
 
@@ -120,7 +147,7 @@ def by_httpx_sync(lib: Any, transport: Any, url: str, timeout: float, headers: A
 
 
 async def by_aiohttp(make: Any, url: str, timeout: float, headers: Any) -> Any:
-    async with make(timeout=aiohttp.ClientTimeout(sock_read=timeout)) as http:
+    async with make(timeout=aiohttp.ClientTimeout(sock_connect=timeout, sock_read=timeout)) as http:
         return await (await http.get(url, headers=headers, allow_redirects=False)).read()
 
 
@@ -169,7 +196,7 @@ async def test_async_clients(
     async def f(ctx: stepwell.Context) -> Any:
         found: dict[str, Any] = {}
         for kind, url in faults.items():
-            timeout = SHORT if kind == "timeout" else LONG
+            timeout = SHORT if KINDS.get(kind, kind) == "timeout" else LONG
             found[kind] = [await of_async(ask, *durable, url, timeout, STEER.get(kind))]
             if kind not in OURS:
                 found[kind] += await ctx.step.run(kind, of_async, ask, *usual, url, timeout, None)
@@ -185,7 +212,7 @@ async def test_sync_clients(
     def f(ctx: stepwell.ContextSync) -> Any:
         found: dict[str, Any] = {}
         for kind, url in faults.items():
-            timeout = SHORT if kind == "timeout" else LONG
+            timeout = SHORT if KINDS.get(kind, kind) == "timeout" else LONG
             found[kind] = [of_sync(ask, *durable, url, timeout, STEER.get(kind))]
             if kind not in OURS:
                 found[kind] += ctx.step.run(kind, of_sync, ask, *usual, url, timeout, None)
@@ -226,10 +253,30 @@ async def test_kinds_that_are_seldom_met(kind: str, name: str) -> None:
     assert found == [["ConnectionError", kind], ["MaxRetryError ProtocolError", kind]]
 
 
+def test_the_page_says_so() -> None:
+    rows = [
+        [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        for line in PAGE.read_text(encoding="utf-8")
+        .partition("| `kind` | what happened |")[2]
+        .split("\n\n")[0]
+        .splitlines()
+        if line.startswith("| `")
+    ]
+    found = {row[0].replace("timeout`, not `sent", "no connection"): row[2:] for row in rows}
+    for kind, name in RARE.items():
+        last = ["ClientConnectionError", "ConnectionError", "ProtocolError"]
+        assert found.pop(kind) == ["no" if kind in _FINAL else "yes", name, *last]
+    assert found == {
+        kind: ["no" if kind in _FINAL else "yes", name, AIOHTTP[kind], REQUESTS[kind], URLLIB3[kind].partition(" ")[2]]
+        for kind, name in HTTPX.items()
+    }
+    assert {*KINDS, *found, *RARE} - {*KINDS} == {*RULES_KINDS}
+
+
 def check(result: Any, expected: dict[str, str]) -> None:
     assert result.status == "completed", result.output
     assert {kind: found[0] for kind, found in result.output.items()} == {
-        kind: [name, kind] for kind, name in expected.items()
+        kind: [name, KINDS.get(kind, kind)] for kind, name in expected.items()
     }
     usual = {kind: found[1] for kind, found in result.output.items() if kind not in OURS}
     if expected is REQUESTS:  # it tells a body that breaks off from a connection that does: our kind is one for both

@@ -155,9 +155,10 @@ def test_text_is_read_in_its_charset(kind: str, body: bytes, text: str) -> None:
 def test_errors_say_kind_and_attempts(rich: bool, name: str) -> None:
     data = error_memo(FetchBroken(kind="dns", message="GET http://h: no."), 3, rich)
     assert is_error(data)
-    assert json.loads(data) == {
-        "error": {"name": name, "message": "GET http://h: no. (3 attempts)", "kind": "dns", "attempts": 3}
-    }
+    said = {"name": name, "message": "GET http://h: no. (3 attempts)", "kind": "dns", "attempts": 3}
+    assert json.loads(data) == {"error": {**said, "sent": False} if rich else said}
+    left = error_memo(FetchBroken(kind="dns", message="GET http://h: no.", sent=True), 3, rich)
+    assert json.loads(left) == {"error": said}
 
 
 def test_a_plain_memo_of_another_server_is_read() -> None:

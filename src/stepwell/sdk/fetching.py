@@ -161,7 +161,7 @@ def read_memo(memo: bytes) -> tuple[FetchResponse, str | None]:
         if error is None:
             raise FetchError(str(problem), "invalid") from None
     info = parse_error(error)
-    raise FetchError(info.message, info.kind or "unknown", info.attempts or 1)
+    raise FetchError(info.message, info.kind or "unknown", info.attempts or 1, sent=info.sent is not False)
 
 
 def response(found: FetchResponse, request: httpx2.Request) -> httpx2.Response:

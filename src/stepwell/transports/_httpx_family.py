@@ -83,7 +83,7 @@ class Durable(Generic[T, ResponseT]):
             return self._inner
 
     def _translated(self, error: FetchError) -> Exception:
-        return self._make_error(error_name(error.kind), error.message)
+        return self._make_error(error_name(error.kind, error.sent), error.message)
 
 
 class AsyncDurable(Durable[AsyncTransport[RequestT, ResponseT], ResponseT], Generic[RequestT, ResponseT]):

@@ -76,8 +76,10 @@ def steers(name: str) -> bool:
     return name.lower().startswith(PREFIX)
 
 
-def error_name(kind: str) -> str:
+def error_name(kind: str, sent: bool = True) -> str:
     """The class of httpx's family that a ``FetchError`` of this kind is raised as."""
+    if kind == "timeout" and not sent:
+        return "ConnectTimeout"
     return _ERRORS.get(kind, "NetworkError")
 
 

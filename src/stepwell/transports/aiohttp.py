@@ -279,6 +279,8 @@ def _translated(req: aiohttp.ClientRequest, error: FetchError) -> Exception:
             return aiohttp.ClientConnectorError(req.connection_key, OSError(None, text))
         case "tls":
             return aiohttp.ClientConnectorSSLError(req.connection_key, OSError(None, text))
+        case "timeout" if not error.sent:
+            return aiohttp.ConnectionTimeoutError(text)
         case "timeout":
             return aiohttp.SocketTimeoutError(text)
         case "read" | "too_large":

@@ -263,6 +263,8 @@ def _translated(connection: HTTPConnection, error: FetchError) -> Exception:
             return exceptions.NewConnectionError(connection, text)
         case "tls":
             return exceptions.SSLError(text)
+        case "timeout" if not error.sent:
+            return exceptions.ConnectTimeoutError(connection, text)
         case "timeout":
             return TimeoutError(text)
         case _:

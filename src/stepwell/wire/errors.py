@@ -21,6 +21,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     code: str | None = None
     kind: str | None = None
     attempts: int | None = None
+    sent: bool | None = None
 
 
 def parse_error(raw: bytes | msgspec.Raw | None) -> ErrorInfo:
@@ -56,4 +57,5 @@ def _from_object(value: dict[str, Any]) -> ErrorInfo:
         code=text("code"),
         kind=text("kind"),
         attempts=attempts if isinstance(attempts, int) else None,
+        sent=False if value.get("sent") is False else None,
     )

@@ -63,7 +63,10 @@ def is_error(data: bytes) -> bool:
 def error_memo(broken: FetchBroken, attempts: int, rich: bool) -> bytes:
     """The memo of a request that got no response."""
     tries = "" if attempts <= 1 else f" ({attempts} attempts)"
-    return _error(broken.message + tries, broken.kind, attempts, "FetchError" if rich else "GatewayError")
+    message = broken.message + tries
+    if not rich:
+        return _error(message, broken.kind, attempts, "GatewayError")
+    return _error(message, broken.kind, attempts, "FetchError", {} if broken.sent else {"sent": False})
 
 
 def parse_memo(data: bytes) -> tuple[FetchResponse, str | None]:
@@ -179,5 +182,6 @@ def _from_plain(found: _PlainData) -> FetchResponse:
     )
 
 
-def _error(message: str, kind: str, attempts: int, name: str) -> bytes:
-    return msgspec.json.encode({"error": {"name": name, "message": message, "kind": kind, "attempts": attempts}})
+def _error(message: str, kind: str, attempts: int, name: str, more: dict[str, bool] | None = None) -> bytes:
+    error = {"name": name, "message": message, "kind": kind, "attempts": attempts, **(more or {})}
+    return msgspec.json.encode({"error": error})
