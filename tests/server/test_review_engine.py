@@ -13,6 +13,7 @@ from stepwell.server.caller.inprocess import InProcessCaller
 from stepwell.server.clock import SystemClock
 from stepwell.server.host import new_loop
 from stepwell.server.runtime.committer import Committer
+from stepwell.server.runtime.warm import Warm
 from stepwell.server.store.base import ClaimRequest, StoreError, Transacted
 from stepwell.server.store.memory import MemoryStore
 from stepwell.wire.calls import Answer, AnswerKind, CallRequest
@@ -177,7 +178,7 @@ async def test_actors_at_work_do_not_keep_idle_ones_in_memory() -> None:
 
     async with running(app) as rig:
         actors = rig.engine._actors
-        actors._keep = 40
+        actors._warm = Warm(runs=40)
         rig.fetcher.gate.clear()
         for _ in range(20):
             await rig.send({"long": True})

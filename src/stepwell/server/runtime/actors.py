@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from stepwell.core.inputs import Broken, CalledBack, Cancelled, Checkpointed, Env, Input, Ready
 from stepwell.core.machine import step
@@ -13,6 +11,7 @@ from stepwell.core.model import Item, ItemRef, Run, RunView
 from stepwell.core.outputs import Commit
 from stepwell.server.changes import Changes
 from stepwell.server.runtime.committer import Committer, Unstorable
+from stepwell.server.runtime.warm import Warm
 from stepwell.server.store.base import Outcome, Store, StoreError
 from stepwell.server.telemetry.observers import Observer
 from stepwell.wire.constants import DISCOVERY
@@ -76,6 +75,8 @@ class Actor:
     inbox: list[Letter] = field(default_factory=list[Letter])
     waiters: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
     busy: bool = False
+    wanted: int = 0
+    """How many are about to give it something, and wait for its state first."""
     stored: int = 0
     """The newest version that is known to be stored."""
 
@@ -87,7 +88,7 @@ class Actor:
     @property
     def idle(self) -> bool:
         """Whether nothing would be lost by forgetting it."""
-        return not (self.busy or self.inbox or self.inflight or self.waiters)
+        return not (self.busy or self.wanted or self.inbox or self.inflight or self.waiters)
 
     def let_go(self, ref: ItemRef) -> None:
         """The claim is in flight no more."""
@@ -97,7 +98,7 @@ class Actor:
 
 
 class Actors:
-    """The runs in memory, a bounded number of idle ones; the coldest are forgotten and loaded again when needed."""
+    """The runs in memory (``warm``), and what becomes of their inputs."""
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class Actors:
         env: Callable[[], Env],
         ended: Callable[[Run], None],
         consequences: Callable[[RunView, Commit, Env], Commit],
-        keep: int = 2_000,
+        warm: Warm | None = None,
         changes: Changes | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -117,11 +118,10 @@ class Actors:
         self._env = env
         self._ended = ended
         self._consequences = consequences
-        self._keep = keep
-        self._actors: OrderedDict[str, Actor] = OrderedDict()
+        self._warm = Warm() if warm is None else warm
 
     def __len__(self) -> int:
-        return len(self._actors)
+        return len(self._warm)
 
     def carried(self, view: RunView) -> int:
         """How many entries of the stack the run's call in flight names: all, where it looks for no steps.
@@ -129,57 +129,72 @@ class Actors:
         What the other calls of the run need is among them, since they ask for steps that such a call has found. Of calls that
         another process makes nothing is known here.
         """
-        actor = self._actors.get(view.run.run_id)
+        actor = self._warm.get(view.run.run_id)
         work = None if actor is None else actor.inflight.get(DISCOVERY)
         return len(view.stack) if work is None or work.sent is None else work.sent
 
     def peek(self, run_id: str) -> Actor | None:
         """The actor if it is in memory."""
-        return self._actors.get(run_id)
+        return self._warm.get(run_id)
 
     def adopt(self, view: RunView) -> Actor:
         """Keep a run that was just stored."""
-        actor = self._actors.get(view.run.run_id)
+        actor = self._warm.get(view.run.run_id)
         if actor is None:
-            actor = self._actors[view.run.run_id] = Actor(view)
+            actor = Actor(view)
+            self._warm.put(actor)
             if view.run.version <= 1:
                 self._changes.note(view.run.run_id)
-            if len(self._actors) > self._keep:
-                self._forget_coldest()
         return actor
 
     async def get(self, run_ids: Sequence[str]) -> dict[str, Actor]:
-        """The actors of these runs, loading those that are not in memory; unknown runs are left out."""
-        missing = [run_id for run_id in run_ids if run_id not in self._actors]
-        if missing:
-            for view in await self._store.load_runs(missing):
-                self.adopt(view)
+        """The actors of these runs, loading those that are not in memory; unknown runs are left out.
+
+        None of them is forgotten meanwhile: whoever asks takes one that is left out for a run that is gone.
+        """
+        held = list(self._warm.these(run_ids).values())
+        for actor in held:
+            actor.wanted += 1
+        try:
+            missing = [run_id for run_id in run_ids if run_id not in self._warm]
+            for view in await self._store.load_runs(missing) if missing else ():
+                actor = self.adopt(view)
+                actor.wanted += 1
+                held.append(actor)
+            await self._bring_up(run_ids)
+            return self._warm.these(run_ids)
+        finally:
+            for actor in held:
+                actor.wanted -= 1
+
+    async def _bring_up(self, run_ids: Sequence[str]) -> None:
+        """Read the state of those that another process has moved on, until it is the stored one."""
         while behind := [run_id for run_id in run_ids if self._behind(run_id)]:
             views = await self._store.load_runs(behind)
             for view in views:
                 self._catch_up(view)
             for gone in set(behind) - {view.run.run_id for view in views}:
-                del self._actors[gone]
+                self._warm.drop(gone)
             await asyncio.sleep(_BUSY_S)
-        return {run_id: self._actors[run_id] for run_id in run_ids if run_id in self._actors}
 
     def seen(self, versions: dict[str, int]) -> None:
         """These versions are stored: another process may have moved runs on that are in memory here."""
         for run_id, version in versions.items():
-            actor = self._actors.get(run_id)
+            actor = self._warm.get(run_id)
             if actor is not None:
                 actor.stored = max(actor.stored, version)
 
     def _behind(self, run_id: str) -> bool:
-        actor = self._actors.get(run_id)
+        actor = self._warm.get(run_id)
         return actor is not None and not actor.current
 
     def _catch_up(self, view: RunView) -> None:
         """Take over the stored state, unless a commit is under way: that is refused, and reads it."""
-        actor = self._actors.get(view.run.run_id)
+        actor = self._warm.get(view.run.run_id)
         if actor is None or actor.busy:
             return
         actor.view = view
+        self._warm.measure(actor)
         if view.run.status.ended:
             self._ended_elsewhere(actor, [])
 
@@ -194,7 +209,7 @@ class Actors:
 
     def _pump(self, actor: Actor) -> None:
         letters, actor.inbox = [letter for letter in actor.inbox if not letter.forsaken], []
-        self._actors.move_to_end(actor.view.run.run_id, last=True)
+        self._warm.use(actor)
         if letters:
             self._decide(actor, letters)
 
@@ -246,6 +261,7 @@ class Actors:
         for letter in letters:
             if isinstance(letter.given, Ready):
                 actor.view.events = list(letter.given.events)
+        self._warm.measure(actor)
         for ref in commit.done:
             actor.let_go(ref)
         actor.busy = False
@@ -253,7 +269,7 @@ class Actors:
             letter.settle(True)
         if actor.view.run.status.ended:
             self._over(actor)
-            self._actors.pop(actor.view.run.run_id, None)
+            self._warm.drop(actor.view.run.run_id)
         elif actor.inbox:
             self._pump(actor)
 
@@ -286,7 +302,7 @@ class Actors:
         for letter in letters:
             letter.settle(False)
         self._over(actor)
-        self._actors.pop(actor.view.run.run_id, None)
+        self._warm.drop(actor.view.run.run_id)
 
     def _reload_soon(self, actor: Actor, letters: list[Letter], refused: bool = False) -> None:
         task = asyncio.get_running_loop().create_task(self._reload(actor, letters, refused))
@@ -310,6 +326,7 @@ class Actors:
         known = actor.view.run.version
         if views:
             actor.view = views[0]
+            self._warm.measure(actor)
         if actor.view.run.status.ended:
             self._ended_elsewhere(actor, letters)
             return
@@ -331,14 +348,6 @@ class Actors:
         actor.busy = False
         if actor.inbox:
             self._pump(actor)
-
-    def _forget_coldest(self) -> None:
-        """Those that are at work go to the back, so that they can not hide the idle ones for ever."""
-        for run_id, actor in list(islice(self._actors.items(), max(16, self._keep // 20))):
-            if actor.idle:
-                del self._actors[run_id]
-            else:
-                self._actors.move_to_end(run_id)
 
 
 _background: set[asyncio.Task[None]] = set()
