@@ -33,6 +33,7 @@ TEXTS = {
     "encryption_keys": "00",
     "dashboard_password": "a long one",
     "secrets_file": "s.toml",
+    "secrets_provider": "vault:Keys",
     "secrets_hosts": "A=h",
     "sensitive_headers": "x-a",
     "always_replay": "yes",

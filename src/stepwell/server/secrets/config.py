@@ -10,6 +10,7 @@ import msgspec
 from stepwell.server.clock import Clock
 from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.secrets.oauth2 import ClientCredentials, OAuth2Secrets
+from stepwell.server.secrets.plugged import load_provider
 from stepwell.server.secrets.providers import EnvironmentSecrets, GivenSecrets, SecretFiles
 from stepwell.server.secrets.vault import Vault
 from stepwell.server.settings import Settings, SettingsError
@@ -83,6 +84,8 @@ def build_vault(settings: Settings, fetcher: Fetcher, clock: Clock, env: Mapping
     files = {name: folder / entry.file for name, entry in entries.items() if entry.file is not None}
     plans = {name: entry.oauth2 for name, entry in entries.items() if entry.oauth2 is not None}
     vault = Vault(load_rules(settings, entries), [GivenSecrets(given), SecretFiles(files), EnvironmentSecrets(env)])
+    if settings.secrets_provider:
+        vault.add(load_provider(settings.secrets_provider))
     if plans:
         vault.add(OAuth2Secrets(plans, vault.value, fetcher, clock))
     return vault

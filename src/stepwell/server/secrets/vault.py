@@ -1,10 +1,13 @@
 """Rules and sources of all secrets together."""
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from stepwell.server.secrets.providers import SecretProvider, SecretUnavailable
 from stepwell.wire.secret_rules import SecretRule, refusal, rule_for
-from stepwell.wire.secrets import check_value
+from stepwell.wire.secrets import BadSecret, check_value
+
+logger = logging.getLogger("stepwell")
 
 
 class Vault:
@@ -29,7 +32,7 @@ class Vault:
     async def value(self, name: str, *, fresh: bool = False) -> str:
         """One value, whoever may have it. Raises :class:`SecretUnavailable`, :class:`BadSecret`."""
         for provider in self._providers:
-            found = await provider.get(name, fresh=fresh)
+            found = await _asked(provider, name, fresh=fresh)
             if found:
                 check_value(name, found)
                 return found
@@ -37,3 +40,18 @@ class Vault:
             f"the platform has no value for the secret {name!r}: set STEPWELL_SECRET_{name.replace('-', '_')} where it runs, "
             "or describe it in STEPWELL_SECRETS_FILE"
         )
+
+
+async def _asked(provider: SecretProvider, name: str, *, fresh: bool) -> str | None:
+    """What one source says. Others write them too, so whatever goes wrong there is an answer, and may pass."""
+    try:
+        found = await provider.get(name, fresh=fresh)
+    except (SecretUnavailable, BadSecret):
+        raise
+    except Exception as error:
+        logger.exception("the source of the secret %r failed", name)
+        words = f"the source of the secret {name!r} failed ({type(error).__name__})"
+        raise SecretUnavailable(words, "connect", final=False) from None
+    if found is not None and not isinstance(found, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SecretUnavailable(f"the source of the secret {name!r} gave no text, but {type(found).__name__}")
+    return found

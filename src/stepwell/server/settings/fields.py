@@ -218,6 +218,13 @@ FIELDS: Final = {
             metavar="FILE",
         ),
         Field(
+            name="secrets_provider",
+            about="A source of secrets of your own: module:name of a class or function without arguments.",
+            default=_NONE,
+            flags=("--secrets-provider",),
+            metavar="MODULE:NAME",
+        ),
+        Field(
             name="secrets_hosts",
             about="Which secrets may go to which hosts: NAME=host,host; NAME=host.",
             default=_NONE,

@@ -63,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Which secrets may go to which hosts: ``NAME=host,host; NAME=host`` (docs/secrets.md)."""
     secrets_file: str | None = None
     """A TOML or JSON file that describes secrets."""
+    secrets_provider: str | None = None
+    """``module:name`` of a class or function that makes a further source of secrets (docs/secrets.md)."""
     sensitive_headers: tuple[str, ...] = ()
     """Further headers whose values are credentials."""
     always_replay: bool = False
