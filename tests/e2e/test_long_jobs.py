@@ -1,6 +1,7 @@
 """Jobs that take longer than a request: polled for, and called back."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import stepwell
 from stepwell.core import polling
 from stepwell.core.flow.host_rules import parse_hosts
 from stepwell.transports.httpx2 import AsyncDurableTransport
+from stepwell.wire.constants import MAX_REQUEST_BYTES
 from tests.e2e.ugly import api, bare, finish, ops, platform, returned, until
 
 Handler = Callable[[Any], Awaitable[Any]]
@@ -77,7 +79,7 @@ class Jobs:
         timeout = aiohttp.ClientTimeout(total=10)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(url, data=body, headers={"X-Job": "7"}) as response,
+            session.post(url, data=io.BytesIO(body), headers={"X-Job": "7"}) as response,
         ):
             self.answers.append((response.status, await response.text()))
             return response.status
@@ -214,6 +216,21 @@ async def test_a_call_back_is_the_response(tmp_path: Path, jobs: Jobs) -> None:
         assert await jobs.call(f"{running.url}/v1/callbacks/nonsense") == 404
         assert (await running.run(result.run_id)).output == result.output
     assert len(jobs.seen) == 1
+
+
+async def test_a_call_back_that_is_too_large_is_refused_and_the_run_waits_on(tmp_path: Path, jobs: Jobs) -> None:
+    jobs.calls_back = False
+
+    async def f(ctx: stepwell.Context) -> Any:
+        ask: Any = {"method": "POST", "json": {"notify": stepwell.CALLBACK_URL}, "callback": True}
+        return len((await ctx.step.fetch(f"{jobs.url}/hook", **ask, id="job")).content)
+
+    async with platform(tmp_path, function(f)) as running:
+        event = await running.send("go", {})
+        await until(lambda: bool(jobs.urls))
+        assert await jobs.call(jobs.urls[0], bytes(MAX_REQUEST_BYTES + 1)) == 413
+        assert await jobs.call(jobs.urls[0], bytes(MAX_REQUEST_BYTES)) == 200
+        assert (await finish(running, event)).output == MAX_REQUEST_BYTES == 32 * 2**20
 
 
 async def test_a_call_back_before_the_response(tmp_path: Path, jobs: Jobs) -> None:

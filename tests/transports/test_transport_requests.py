@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import io
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -167,6 +168,18 @@ async def test_without_a_fallback_a_plain_request_is_an_error(run: Any, api: Any
     inside, status = (await run(f)).output
     assert "made inside the step 'ask'" in inside
     assert status == 200
+
+
+async def test_a_thread_of_ones_own_knows_of_no_run(run: Any, api: Any) -> None:
+    def f(ctx: stepwell.ContextSync) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            plain = pool.submit(durable_session().post, f"{api.url}/echo", b"x").result()
+            with pytest.raises(stepwell.StepUsageError, match="outside of a run"):
+                pool.submit(durable_session(None).post, f"{api.url}/echo", b"x").result()
+        return plain.json()["body"]
+
+    assert (await run(f)).output == "x"
+    assert api.keys("/echo") == [None], "it is no step"
 
 
 async def test_the_fallback_gets_plain_requests_without_our_headers(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
