@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 import stepwell
 from stepwell.embed import Result
 from stepwell.sdk import stored
-from stepwell.transports.httpx import AsyncDurableTransport
+from stepwell.transports.httpx import AsyncDurableTransport, DurableTransport
 from stepwell.transports.httpx2 import AsyncDurableTransport as AsyncDurableTransport2
+from stepwell.transports.httpx2 import DurableTransport as DurableTransport2
 from tests.e2e.test_large_bodies import BODY, digest
 from tests.e2e.ugly import finish, platform, sdk_app, sync
 from tests.server.hostile_server import hostile, plain
@@ -138,6 +140,33 @@ async def test_a_durable_client_that_streams(tmp_path: Path, where: str, library
         result = await go(tmp_path, where, f)
         assert len(server.seen) == 2
     assert result.output == [DIGEST, DIGEST, True]
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+@pytest.mark.parametrize("where", ["process", "http"])
+async def test_a_durable_client_that_streams_in_a_def_function(tmp_path: Path, where: str, library: str) -> None:
+    def f(ctx: stepwell.ContextSync) -> Any:
+        client: Any = httpx.Client(transport=DurableTransport())
+        if library == "httpx2":
+            client = httpx2.Client(transport=DurableTransport2())
+        with client:
+            with client.stream("GET", server.url) as response:
+                parts = list(response.iter_raw())
+            with client.stream("GET", f"{server.url}/left"):
+                pass
+            whole = client.get(f"{server.url}/again")
+        elapsed.append(whole.elapsed)
+        ctx.step.sleep("nap", "1ms")
+        return [len(parts), digest(b"".join(parts)), digest(whole.content)]
+
+    elapsed: list[timedelta] = []
+
+    async with hostile(plain(BODY)) as server:
+        result = await go(tmp_path, where, f)
+        assert len(server.seen) == 3
+    assert result.output == [PARTS, DIGEST, DIGEST]
+    assert len(elapsed) > 1
+    assert len(set(elapsed)) == 1, "the recorded time, in every replay"
 
 
 async def test_outside_of_a_run_it_is_a_plain_request() -> None:

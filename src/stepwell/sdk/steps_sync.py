@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack, overload
 
@@ -151,6 +151,11 @@ class StepSync:
         """As :meth:`Step.exchange`."""
         found, ref = self._recorded(asked)
         return found if ref is None else replace(found, body=self._run.load(ref, found.stored or 0), stored=None)
+
+    def exchange_parts(self, asked: fetching.Sendable) -> tuple[FetchResponse, Callable[[], Iterator[bytes]] | None]:
+        """The same; the body of a large one is left in the platform's care, and there is what reads it part by part."""
+        found, ref = self._recorded(asked)
+        return found, None if ref is None else lambda: self._run.parts(ref, found.stored or 0)
 
     def _recorded(self, asked: fetching.Sendable) -> tuple[FetchResponse, str | None]:
         self._run.check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -22,6 +22,7 @@ RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
 ResponseT = TypeVar("ResponseT")
 ResponseT_co = TypeVar("ResponseT_co", covariant=True)
 T = TypeVar("T")
+Parts = Callable[[], Iterator[bytes]]
 
 
 class SyncTransport(Protocol[RequestT_contra, ResponseT_co]):
@@ -120,9 +121,13 @@ class SyncDurable(Durable[SyncTransport[RequestT, ResponseT], ResponseT], Generi
             return self._fallback(request).handle_request(filled(request))
         asked = Outgoing(request, self._policy)
         try:
-            return self._make_response(step.exchange(asked))
+            found, parts = step.exchange_parts(asked)
         except FetchError as error:
             raise self._translated(error) from error
+        return self._make_response(found) if parts is None else self._make_parted(found, parts)
+
+    def _make_parted(self, found: FetchResponse, parts: Parts) -> ResponseT:
+        raise NotImplementedError
 
     def close(self) -> None:
         """Close the fallback's connections."""
@@ -149,6 +154,24 @@ class LiveBody:
     async def aclose(self) -> None:
         """Wait for the record."""
         self.done(timedelta(milliseconds=await self._preview.elapsed_ms()))
+
+
+class PartedBody:
+    """A large body that is read from the record part by part; ``done`` gets the recorded elapsed time at its end."""
+
+    done: Callable[[timedelta], None]
+
+    def __init__(self, found: FetchResponse, parts: Parts) -> None:
+        self._elapsed = timedelta(milliseconds=found.elapsed_ms)
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Part by part, as received."""
+        yield from self._parts()
+
+    def close(self) -> None:
+        """The client has measured the time itself: this puts the recorded one back."""
+        self.done(self._elapsed)
 
 
 async def _exchange(step: Any, asked: Outgoing) -> FetchResponse | Preview | Recorded:

@@ -6,7 +6,7 @@ import httpx
 
 from stepwell.sdk.drivers.preview import Preview, Recorded
 from stepwell.sdk.fetching import head_of
-from stepwell.transports._httpx_family import AsyncDurable, Durable, LiveBody, SyncDurable
+from stepwell.transports._httpx_family import AsyncDurable, Durable, LiveBody, PartedBody, Parts, SyncDurable
 from stepwell.wire.fetch import FetchResponse
 
 __all__ = ["AsyncDurableTransport", "Durable", "DurableTransport"]
@@ -32,6 +32,10 @@ class _Live(LiveBody, httpx.AsyncByteStream):
     """A body that still arrives."""
 
 
+class _Parted(PartedBody, httpx.SyncByteStream):
+    """A large body in a ``def`` function."""
+
+
 class _Own:
     """httpx's own classes."""
 
@@ -43,6 +47,12 @@ class _Own:
     def _make_live(self, found: Preview | Recorded) -> httpx.Response:
         stream = _Live(found)
         made = httpx.Response(**head_of(found.head), stream=stream)
+        stream.done = lambda elapsed: setattr(made, "elapsed", elapsed)
+        return made
+
+    def _make_parted(self, found: FetchResponse, parts: Parts) -> httpx.Response:
+        stream = _Parted(found, parts)
+        made = httpx.Response(**head_of(found), stream=stream)
         stream.done = lambda elapsed: setattr(made, "elapsed", elapsed)
         return made
 

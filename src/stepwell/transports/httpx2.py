@@ -6,7 +6,7 @@ import httpx2
 
 from stepwell.sdk.drivers.preview import Preview, Recorded
 from stepwell.sdk.fetching import head_of
-from stepwell.transports._httpx_family import AsyncDurable, Durable, LiveBody, SyncDurable
+from stepwell.transports._httpx_family import AsyncDurable, Durable, LiveBody, PartedBody, Parts, SyncDurable
 from stepwell.wire.fetch import FetchResponse
 
 __all__ = ["AsyncDurableTransport", "Durable", "DurableTransport"]
@@ -14,6 +14,10 @@ __all__ = ["AsyncDurableTransport", "Durable", "DurableTransport"]
 
 class _Live(LiveBody, httpx2.AsyncByteStream):
     """A body that still arrives."""
+
+
+class _Parted(PartedBody, httpx2.SyncByteStream):
+    """A large body in a ``def`` function."""
 
 
 class _Own:
@@ -27,6 +31,12 @@ class _Own:
     def _make_live(self, found: Preview | Recorded) -> httpx2.Response:
         stream = _Live(found)
         made = httpx2.Response(**head_of(found.head), stream=stream)
+        stream.done = lambda elapsed: setattr(made, "elapsed", elapsed)
+        return made
+
+    def _make_parted(self, found: FetchResponse, parts: Parts) -> httpx2.Response:
+        stream = _Parted(found, parts)
+        made = httpx2.Response(**head_of(found), stream=stream)
         stream.done = lambda elapsed: setattr(made, "elapsed", elapsed)
         return made
 
