@@ -24,7 +24,7 @@ async def boom() -> None:
 
 
 def looked(monkeypatch: pytest.MonkeyPatch, function: Callable[[Any], Any]) -> int:
-    """How often the state of the run was looked at in a replay of the whole of it."""
+    """How often the state of the run was looked at in a replay of the whole of it, while others use the loop too."""
     count = 0
     plain = Owned.look
 
@@ -33,8 +33,14 @@ def looked(monkeypatch: pytest.MonkeyPatch, function: Callable[[Any], Any]) -> i
         count += 1
         return plain(self)
 
+    async def others() -> None:
+        while True:
+            await asyncio.sleep(0)
+
     async def main() -> None:
+        beside = asyncio.create_task(others())
         await Engine(function, replay=True).run()
+        beside.cancel()
 
     with monkeypatch.context() as patched:
         patched.setattr(Owned, "look", counting)
@@ -103,6 +109,8 @@ def test_tasks_that_a_members_callbacks_begin_come_before_the_next_result(choose
         later: list[asyncio.Task[Any]] = []
 
         async def more(i: int) -> int:
+            for _ in range(9):
+                await asyncio.sleep(0)
             log.append(("more", i))
             return await ctx.step.run("more", value, i)
 
