@@ -1,7 +1,7 @@
 """The driver for a user's event loop: call requests in, answers out, suspended executions kept in between."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -60,7 +60,7 @@ class Executor:
         self._give_up_s = give_up_s
         self._kept = Kept(max_kept)
         self._pool = Pool()
-        self._goodbyes: set[asyncio.Task[bool]] = set()
+        self._goodbyes: set[asyncio.Task[object]] = set()
         self._context = copy_context()
         self._context.run(forget)
 
@@ -126,7 +126,7 @@ class Executor:
         for execution in self._kept.clear():
             self._say_goodbye(execution)
         if self._goodbyes:
-            await asyncio.wait(self._goodbyes)
+            await asyncio.wait(self._goodbyes, timeout=2 * self._give_up_s)
         self._pool.close()
 
     # ------------------------------------------------------------------------------------------------------- discovery
@@ -150,8 +150,7 @@ class Executor:
             request = await self._begin(execution, request, chain)
             answer = await self._answer(execution, request)
         except BaseException:
-            self._kept.drop(execution)
-            self._say_goodbye(execution)
+            self._break_off(execution)
             raise
         finally:
             execution.driving = False
@@ -265,6 +264,9 @@ class Executor:
         execution.driving = True
         try:
             await execution.feed(await self._begin(execution, request, chain))
+        except BaseException:
+            self._break_off(execution)
+            raise
         finally:
             execution.driving = False
             execution.chain = None
@@ -318,22 +320,37 @@ class Executor:
 
     def _keep(self, execution: Execution) -> None:
         for cold in self._kept.put(execution):
-            self._say_goodbye(cold)
+            self._say(self._in_turn(cold))
 
     async def _discard(self, execution: Execution) -> None:
         self._kept.drop(execution)
         if execution.ended and not execution.owned.active and not execution.owned.parked:
             execution.retire()
             return
+        said = self._say_goodbye(execution)
         if self.always_replay:
-            await give_up(execution, self._give_up_s)  # before the next replay begins
-        else:
-            self._say_goodbye(execution)
+            await asyncio.shield(said)  # before the next replay begins
 
-    def _say_goodbye(self, execution: Execution) -> None:
-        task = execution.loop.create_task(give_up(execution, self._give_up_s))
+    def _break_off(self, execution: Execution) -> None:
+        """It stopped at any place, perhaps with a completion that was not fed: nothing can go on from there."""
+        self._kept.drop(execution)
+        self._say_goodbye(execution)
+
+    def _say_goodbye(self, execution: Execution) -> asyncio.Task[object]:
+        return self._say(give_up(execution, self._give_up_s))
+
+    def _say(self, goodbye: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+        task = asyncio.get_running_loop().create_task(goodbye)
         self._goodbyes.add(task)
         task.add_done_callback(self._goodbyes.discard)
+        return task
+
+    async def _in_turn(self, execution: Execution) -> None:
+        """Give it up once the calls that use it have ended."""
+        async with execution.lock:
+            pass
+        if not execution.abandoned:
+            await give_up(execution, self._give_up_s)
 
 
 class _ByClient(Mapping[str, Function]):

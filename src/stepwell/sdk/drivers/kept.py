@@ -25,14 +25,18 @@ class Kept:
         return self._runs.get(run_id)
 
     def put(self, execution: Execution) -> list[Execution]:
-        """Keep it as the warmest. Returns those that have to go for it; one in use is never among them."""
+        """Keep it as the warmest. Returns those that have to go for it.
+
+        None of them is in use, but for what was kept for the same run: that has to go once it is not.
+        """
         run_id = execution.run_id
-        self.drop(execution)
+        before = self._runs.get(run_id, execution)
+        evicted = [] if before is execution else [before]
+        self.drop(before)
         size = 1 + len(execution.owned.active) + len(execution.owned.parked)
         self._runs[run_id] = execution
         self._sizes[run_id] = size
         self._total += size
-        evicted: list[Execution] = []
         if len(self._runs) > self._count or self._total > self._tasks:
             for other in list(self._runs.values()):
                 if len(self._runs) <= self._count and self._total <= self._tasks:
