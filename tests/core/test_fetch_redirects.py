@@ -42,6 +42,12 @@ def test_methods_and_bodies(status: int, method: str, then: str, keeps: bool) ->
     assert ("Accept", "y") in found.headers
 
 
+def test_what_belongs_to_the_body_goes_with_it_and_so_does_the_key() -> None:
+    headers = (("Content-Type", "x"), ("CONTENT-LANGUAGE", "en"), ("x-key", "k"), ("Accept", "y"))
+    found = hop("/c", 303, "POST", headers=headers, policy=FetchPolicy(idempotency_header="X-Key"))
+    assert found.headers == (("Accept", "y"),)
+
+
 @pytest.mark.parametrize("status", [200, 201, 300, 304, 305, 400])
 def test_what_is_no_redirect(status: int) -> None:
     assert hop("/c", status) is None

@@ -23,6 +23,7 @@ from stepwell.server.secrets.config import build_vault
 from stepwell.server.secrets.fetcher import SecretFetcher
 from stepwell.server.settings import Settings, SettingsError
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchPolicy, FetchRequest, FetchResponse, Phases
+from stepwell.wire.fetch_headers import find
 from stepwell.wire.secret_rules import SecretRule, make_rule, parse_rules, refusal
 from stepwell.wire.secrets import BadSecret, fill, reference, scrub, uses
 
@@ -78,6 +79,7 @@ def test_values_are_written_as_their_place_needs_it() -> None:
     [
         ("application/json; charset=utf-8", msgspec.json.encode({"k": VALUE})),
         ("application/problem+json", msgspec.json.encode({"k": VALUE})),
+        ("Application/JSON ; charset=utf-8", msgspec.json.encode({"k": VALUE})),
         ("text/plain", f'{{"k":"{VALUE}"}}'.encode()),
     ],
 )
@@ -114,6 +116,24 @@ def test_whatever_was_filled_in_is_taken_out_again(value: str) -> None:
     assert value.encode() not in clean.body
 
 
+@pytest.mark.parametrize(("value", "found"), [("sixsix", True), ("fives", False)])
+def test_what_is_shorter_than_six_characters_is_not_looked_for(value: str, found: bool) -> None:
+    asked = FetchRequest(url="https://h/", headers=(("X", REF),))
+    clean = scrub(FetchResponse(status=200, url="https://h/", body=f"<{value}>".encode()), asked, {"API_KEY": value})
+    assert isinstance(clean, FetchResponse)
+    assert (value.encode() not in clean.body) is found
+
+
+def test_basic_credentials_that_come_back_are_taken_out() -> None:
+    pair = base64.b64encode(f"me:{REF}".encode()).decode()
+    asked = FetchRequest(url="https://h/", headers=(("Authorization", f"Basic {pair}"),))
+    sent = dict(fill(asked, {"API_KEY": "hunter2!"}).headers)["Authorization"].split()[1]
+    heard = FetchResponse(status=200, url="https://h/", headers=(("X-Echo", sent),), body=f"<{sent}>".encode())
+    clean = scrub(heard, asked, {"API_KEY": "hunter2!"})
+    assert isinstance(clean, FetchResponse)
+    assert (clean.headers, clean.body) == ((("X-Echo", pair),), b"<" + b"*" * len(sent) + b">")
+
+
 # rules
 
 
@@ -134,6 +154,10 @@ def test_whatever_was_filled_in_is_taken_out_again(value: str) -> None:
         ("*.example.com", "https://badexample.com/", False),
         ("api.example.com:8443", "https://api.example.com:8443/", True),
         ("api.example.com:8443", "https://api.example.com/", False),
+        ("api.example.com:443", "https://api.example.com/", True),
+        ("http://api.example.com:80", "http://api.example.com/", True),
+        ("http://api.example.com:443", "http://api.example.com/", False),
+        ("API.Example.com.", "https://api.example.com/", True),
         ("*", "https://anything.org/", True),
         ("*", "http://anything.org/", False),
         ("127.0.0.1", "http://127.0.0.1:1234/", True),
@@ -242,6 +266,8 @@ async def test_the_upstream_gets_the_value_and_the_record_does_not(upstream: tup
     assert outcome.url == request.url
     assert b"****" in outcome.body
     assert b"value" not in msgspec.msgpack.encode(outcome)
+    assert "content-encoding" not in {name.lower() for name, _ in outcome.headers}, "it is recorded as it reads"
+    assert find(outcome.headers, "content-length") in (None, str(len(outcome.body)))
 
 
 async def test_the_variable_made_for_it_comes_first(upstream: tuple[Upstream, str]) -> None:
