@@ -72,6 +72,7 @@ def test_no_rule_is_the_slow_down_alone() -> None:
         ({"a b": {}}, "no host"),
         ({"api.example.com:443": {"concurrency": 1}}, r"write api\.example\.com\."),
         ({"[::1]:80": {}}, r"write \[::1\]\."),
+        ({"h.test": {"concurrency": 1}, "H.Test.": {"concurrency": 9}}, "more than once"),
         ({"a": 5}, "object"),
         ({"a": {"x": 1}}, "'x'"),
         ({"a": {"rate": 5}}, "rate"),

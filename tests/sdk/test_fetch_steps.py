@@ -131,6 +131,36 @@ async def test_bad_arguments(args: Any, options: Any, message: str) -> None:
         await asked(*args, **options)
 
 
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_a_body_that_never_ends_is_an_error(asynchronous: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(400)
+
+    async def endless_async() -> Any:
+        while True:
+            yield bytes(400)
+
+    monkeypatch.setattr("stepwell.sdk.upload.LONGEST", 1_000)
+    with pytest.raises(Failed, match="does not end within 1000 bytes"):
+        await asked("http://x.test/up", method="PUT", content=endless_async() if asynchronous else endless())
+    ends = iter([bytes(400), bytes(600)])
+    request, _ = await asked("http://x.test/up", method="PUT", content=ends)
+    assert request.body == bytes(1_000)
+
+
+async def test_an_async_body_in_a_function_that_is_not_is_an_error() -> None:
+    async def parts() -> Any:
+        yield b"a"
+
+    def f(ctx: Any) -> Any:
+        return ctx.step.fetch("http://x.test/up", method="PUT", content=parts())
+
+    answer = await Engine(f).call()
+    assert answer.error is not None
+    assert "a sync function needs a plain one" in answer.error.message
+
+
 async def test_the_response_is_exact() -> None:
     async def f(ctx: Any) -> Any:
         got = await ctx.step.fetch("http://x.test/a")

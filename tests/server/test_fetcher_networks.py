@@ -224,6 +224,7 @@ async def test_without_a_bundle_the_systems_is_trusted() -> None:
         ('{"h": {"proxies": "x"}}', "'proxies'"),
         ('{"h": {"ca": 1}}', "text"),
         ('{"h": {"key": "k.pem"}}', "cert"),
+        ('{"h": {}, "H": {}}', "more than once"),
         ('{"h": {"proxy": "socks5://x"}}', "http://host:port"),
         ('{"h": {"proxy": "proxy:3128"}}', "http://host:port"),
         ('{"h": {"proxy": "http://x/path"}}', "http://host:port"),

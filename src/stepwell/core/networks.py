@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from stepwell.core.flow.host_rules import BadHostRule, host_pattern, members_of
+from stepwell.core.flow.host_rules import BadHostRule, check_once, host_pattern, members_of
 
 _MEMBERS = ("proxy", "ca", "cert", "key")
 _PORTS = {"http": 80, "https": 443}
@@ -45,7 +45,10 @@ def parse_networks(value: object) -> tuple[Network, ...]:
     """
     if not isinstance(value, Mapping):
         raise BadHostRule('The networks must be an object such as {"*": {"proxy": "http://proxy.example:3128"}}.')
-    return tuple(_network(str(pattern), given) for pattern, given in cast("Mapping[str, object]", value).items())
+    given = cast("Mapping[str, object]", value).items()
+    networks = tuple(_network(str(pattern), members) for pattern, members in given)
+    check_once([network.pattern for network in networks])
+    return networks
 
 
 def _network(pattern: str, value: object) -> Network:

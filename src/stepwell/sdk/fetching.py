@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from stepwell.errors import FetchError
 from stepwell.sdk.memos import split
+from stepwell.sdk.upload import bound
 from stepwell.wire.durations import to_ms
 from stepwell.wire.errors import parse_error
 from stepwell.wire.fetch import FetchPolicy, FetchRequest, FetchResponse, Header, Timeouts
@@ -93,10 +94,10 @@ class Asked:
 
     def body(self) -> FetchRequest:
         """The request with its body read."""
-        try:
-            return self._wire(self.request.read())
-        except RuntimeError:
-            raise TypeError("the request's body is an async stream: a sync function needs a plain one") from None
+        if not hasattr(self.request, "_content") and not hasattr(getattr(self.request, "stream", ()), "__iter__"):
+            raise TypeError("the request's body is an async stream: a sync function needs a plain one")
+        bound(self.request)
+        return self._wire(self.request.read())
 
     async def body_async(self) -> FetchRequest:
         """The same, for bodies that may be async streams."""
@@ -104,6 +105,7 @@ class Asked:
 
         stream = self.request.stream if hasattr(self.request, "stream") else None
         sync = stream is None or isinstance(stream, httpx2.SyncByteStream) or not hasattr(stream, "__aiter__")
+        bound(self.request)
         return self._wire(self.request.read() if sync else await self.request.aread())
 
     def _wire(self, body: bytes) -> FetchRequest:

@@ -7,7 +7,8 @@ from typing import Any, Protocol, cast
 
 from stepwell.errors import StepUsageError
 from stepwell.sdk.fetching import default_id, wire_headers
-from stepwell.transports._policy import MAX_BODY, too_long, why_not, with_timeouts
+from stepwell.sdk.upload import too_long
+from stepwell.transports._policy import MAX_BODY, why_not, with_timeouts
 from stepwell.wire.fetch import FetchPolicy, FetchRequest
 
 

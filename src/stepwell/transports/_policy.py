@@ -63,14 +63,6 @@ def why_not(scheme: str, host: str, header_names: Iterable[str]) -> str | None:
     return None
 
 
-def too_long(size: int) -> str:
-    """What is said of a request body that is larger than :data:`MAX_BODY`, or that never ends."""
-    return (
-        f"the request's body does not end within {size} bytes, and a durable request is recorded whole: send less, or "
-        "upload it inside of step.run"
-    )
-
-
 def steers(name: str) -> bool:
     """Whether the header is for the platform, and not for a server."""
     return name.lower().startswith(PREFIX)

@@ -18,9 +18,10 @@ from aiohttp.payload import BytesIOPayload, BytesPayload
 from stepwell.errors import FetchError, StepUsageError
 from stepwell.sdk.fetching import Retry, default_id, wire_headers
 from stepwell.sdk.steps import Step
+from stepwell.sdk.upload import too_long
 from stepwell.transports._http1 import framed, response_bytes
 from stepwell.transports._plain import plain_request
-from stepwell.transports._policy import MAX_BODY, PLAIN, Plain, base_policy, too_long, why_not, with_timeouts
+from stepwell.transports._policy import MAX_BODY, PLAIN, Plain, base_policy, why_not, with_timeouts
 from stepwell.transports._scope import durable_step
 from stepwell.wire.fetch import FetchPolicy, FetchRequest, FetchResponse
 

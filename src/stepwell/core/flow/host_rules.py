@@ -1,7 +1,7 @@
 """Rules of hosts as people write them, in TOML or JSON. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from stepwell.core.flow.hosts import HostRule
@@ -32,7 +32,18 @@ def parse_hosts(value: object) -> tuple[HostRule, ...]:
     """
     if not isinstance(value, Mapping):
         raise BadHostRule('The rules of hosts must be an object such as {"api.example.com": {"concurrency": 10}}.')
-    return tuple(_rule(str(pattern), rule) for pattern, rule in cast("Json", value).items())
+    rules = tuple(_rule(str(pattern), rule) for pattern, rule in cast("Json", value).items())
+    check_once([rule.pattern for rule in rules])
+    return rules
+
+
+def check_once(patterns: Sequence[str]) -> None:
+    """Raise :class:`BadHostRule` where two say the same: one of them would hold for nothing."""
+    for pattern in patterns:
+        if patterns.count(pattern) > 1:
+            raise BadHostRule(
+                f"The host {pattern} is there more than once: case and a dot at the end make no difference."
+            )
 
 
 def host_pattern(text: str) -> str:
