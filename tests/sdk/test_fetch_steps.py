@@ -47,6 +47,15 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+class TokenAuth(httpx2.Auth):
+    """Asks for a token first."""
+
+    def auth_flow(self, request: httpx2.Request) -> Any:
+        answered = yield httpx2.Request("POST", "http://tokens.test/")
+        request.headers["Authorization"] = answered.text
+        yield request
+
+
 @pytest.mark.parametrize(("method", "options"), CASES)
 async def test_requests_are_encoded_as_httpx_does(method: str, options: dict[str, Any]) -> None:
     request, step_id = await asked("http://x.test:81/p/q", method=method, **options)
@@ -121,6 +130,7 @@ async def test_ready_requests_and_async_bodies() -> None:
         (("/relative",), {}, "absolute"),
         (("http://x.test",), {"verify": False}, "no argument 'verify'"),
         (("http://x.test",), {"auth": httpx2.DigestAuth("a", "b")}, "digest"),
+        (("http://x.test",), {"auth": TokenAuth()}, "TokenAuth makes a request of its own"),
         ((httpx2.Request("GET", "http://x.test"),), {"json": 1}, "one or the other"),
         (("http://x.test",), {"retry": 0}, "count all tries"),
         (("http://x.test",), {"retry": "5"}, "not str"),

@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 import stepwell
 
@@ -100,6 +102,59 @@ async def test_redirects_are_the_clients_business(run: Any, api: Any, lib: Any, 
     result = await run(f, always_replay=replay)
     assert result.output == [302, "landed", [302, 302, 302], f"{api.url}/jump/0"]
     assert api.stats.paths == {"/jump/3": 1, "/jump/2": 1, "/jump/1": 2, "/jump/0": 1}
+
+
+async def test_cookies_hooks_and_an_auth_that_makes_requests_of_its_own(run: Any, lib: Any, replay: bool) -> None:
+    """The client's own business, done alike by a plain one: each request that it makes is a step."""
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request.path)
+        said = request.headers.get("Authorization", "")
+        if request.path == "/token":
+            return web.json_response({"token": f"t{seen.count('/token')}"})
+        if request.path == "/digest" and not said.startswith("Digest "):
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'})
+        response = web.json_response([said.split(" ")[0], said[-2:], dict(request.cookies)])
+        response.set_cookie("visits", str(len(seen)))
+        return response
+
+    class Token(lib.Auth):
+        requires_response_body = True
+
+        def auth_flow(self, request: Any) -> Any:
+            answered = yield lib.Request("POST", str(request.url.join("/token")))
+            request.headers["Authorization"] = f"Bearer {answered.json()['token']}"
+            yield request
+
+    async def ask(base: str, transport: Any) -> Any:
+        hooked: list[Any] = []
+
+        async def watch(response: Any) -> None:
+            await response.aread()
+            hooked.append([response.status_code, len(response.content) > 0])
+
+        async with lib.AsyncClient(
+            transport=transport, base_url=base, auth=Token(), event_hooks={"response": [watch]}
+        ) as http:
+            found = [(await http.get("/a")).json(), (await http.get("/b")).json()]
+            digested = await http.get("/digest", auth=lib.DigestAuth("ann", "pw"))
+            return [*found, digested.json()[0], len(digested.history), dict(http.cookies), hooked]
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        base = str(server.make_url(""))
+        plain, paths = await ask(base, None), [*seen]
+        seen.clear()
+
+        async def f(ctx: stepwell.Context) -> Any:
+            return await ask(base, transports(lib).AsyncDurableTransport())
+
+        result = await run(f, always_replay=replay)
+    assert result.output == plain
+    assert seen == paths == ["/token", "/a", "/token", "/b", "/digest", "/digest"], "each of them once"
+    assert plain[:3] == [["Bearer", "t1", {}], ["Bearer", "t2", {"visits": "2"}], "Digest"]
 
 
 async def test_bodies_of_every_kind(run: Any, api: Any, lib: Any, replay: bool) -> None:

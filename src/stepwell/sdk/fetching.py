@@ -317,12 +317,26 @@ def _authorised(request: httpx2.Request, auth: Any) -> httpx2.Request:
     if isinstance(auth, tuple):
         auth = httpx2.BasicAuth(*cast("tuple[str, str]", auth))
     if isinstance(auth, httpx2.DigestAuth):
-        raise TypeError("digest authentication needs a conversation with the server, which a durable request has not")
+        raise TypeError(f"digest authentication needs a conversation with the server, {_ONE_REQUEST}")
     if hasattr(auth, "sync_auth_flow"):
-        return next(auth.sync_auth_flow(request))
+        asked = _place(request)
+        first = next(auth.sync_auth_flow(request))
+        if _place(first) != asked:
+            raise TypeError(f"{type(auth).__name__} makes a request of its own before this one, {_ONE_REQUEST}")
+        return first
     if callable(auth):
         return cast("Callable[[httpx2.Request], httpx2.Request]", auth)(request)
     raise TypeError(f"auth is a (user, password) pair, an httpx2.Auth or a function, not {type(auth).__name__}")
+
+
+_ONE_REQUEST = (
+    "and a step.fetch is one request: use a client with a durable transport, such as stepwell.transports.httpx2, where each "
+    "request of an auth is a step of its own"
+)
+
+
+def _place(request: httpx2.Request) -> tuple[str, bytes, str]:
+    return request.method, request.url.netloc, request.url.path
 
 
 _USUAL = FetchPolicy()
