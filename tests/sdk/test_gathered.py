@@ -350,3 +350,39 @@ def test_all_is_settled_in_the_end_where_the_last_result_is_for_nobody() -> None
         return names
 
     assert on_loop(main) == ["more"]
+
+
+@ORDERS
+def test_what_reading_a_result_begins_comes_before_the_next_one(choose: Any) -> None:
+    begin: list[Callable[[], None]] = []
+
+    class Kind:
+        @classmethod
+        def model_validate(cls, given: Any) -> Any:
+            return given
+
+        @classmethod
+        def model_validate_json(cls, data: bytes) -> Any:
+            begin[-1]()
+            return cls()
+
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        later: list[asyncio.Task[Any]] = []
+
+        async def more() -> int:
+            log.append("more")
+            return await ctx.step.run("more", value, 1)
+
+        begin.append(lambda: loop.call_soon(lambda: later.append(loop.create_task(more()))) and None)
+        steps = [ctx.step.run(f"s{i}", value, i, output_type=Kind) for i in range(MEMBERS)]
+        plain = [logs(ctx, log, i) for i in range(MEMBERS)]
+        both = [step for pair in zip(steps, plain, strict=True) for step in pair]
+        await asyncio.gather(*both)
+        return await asyncio.gather(*later)
+
+    async def logs(ctx: Any, log: list[Any], i: int) -> None:
+        await ctx.step.run(f"t{i}", value, i)
+        log.append(i)
+
+    assert result(f, choose=choose) == f"{[1] * MEMBERS}"

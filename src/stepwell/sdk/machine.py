@@ -35,6 +35,7 @@ class StepCall:
     """One call of a step. ``body``: the callable with its arguments bound, for steps that run in the app."""
 
     __slots__ = (
+        "bare",
         "body",
         "context",
         "edit",
@@ -69,6 +70,8 @@ class StepCall:
         """Whether its caller can take a response whose body still arrives; ``preview`` is that response then."""
         self.preview: Any = None
         self.state = State.MADE
+        self.bare = False
+        """Whether the task that waits for it does that alone: none of the user's code follows in it."""
         self.waiter: Any = None
         """What the driver resumes: a future, or a timer."""
 

@@ -164,7 +164,7 @@ class Execution(RunScope):
 
     async def memo(self, call: StepCall) -> bytes:
         """Wait until the step has ended; its memo. Empty where ``call.preview`` came first."""
-        self.unawaited.pop(call.number, None)
+        _, coroutine = self.unawaited.pop(call.number, (call, None))
         while self.preview is not None and not self.abandoned:
             await self.preview.over()
         if self.abandoned:  # clean-up that swallows everything, in a loop: it stays here
@@ -178,7 +178,7 @@ class Execution(RunScope):
         memo = self.machine.find(call)
         if memo is not None:
             return memo
-        return await self._park(call)
+        return await self._park(call, coroutine)
 
     async def load(self, ref: str, size: int) -> bytes:
         """A body that is kept beside the run's state."""
@@ -202,9 +202,10 @@ class Execution(RunScope):
         task.add_done_callback(self.owned.loading.discard)
         return await task
 
-    async def _park(self, call: StepCall) -> bytes:
+    async def _park(self, call: StepCall, coroutine: Coroutine[Any, Any, Any] | None) -> bytes:
         task = asyncio.current_task()
         assert task is not None
+        call.bare = task.get_coro() is coroutine and call.kind is None
         future = StepFuture(loop=self.loop)
         future.parked = (self, task, call)
         call.waiter = future
@@ -302,23 +303,26 @@ class Execution(RunScope):
         self._stack = request.stack
         return wait
 
-    def _gathered(self, hashed: str) -> asyncio.Task[Any] | None:
-        """The task that waits for the step, where only a gather waits for the task."""
+    def _gathered(self, hashed: str) -> StepFuture | None:
+        """What the task that waits for the step is parked on, where only a gather waits for the task."""
         call = self.machine.pending.get(hashed)
         waiter = None if call is None else call.waiter
         if not isinstance(waiter, StepFuture) or not self.timers.idle or not self.owned.only_gathers(waiter.parked[1]):
             return None
-        return waiter.parked[1]
+        return waiter
 
-    async def _passes(self, task: asyncio.Task[Any]) -> bool:
-        """Let the task go on: whether it has ended, and nothing else can go on by that. The next completion may be fed.
+    async def _passes(self, waiter: StepFuture) -> bool:
+        """Let its task go on: whether it has ended, and nothing else can go on by that. The next completion may be fed.
 
         Most of hundreds of requests in a gather end so, where settling would take several of the loop's turns for each.
-        A loop that does not show what comes next is given as many turns, with less to look at.
+        A loop that does not show what the user's code calls next is given as many turns, with less to look at.
         """
+        _, task, call = waiter.parked
         await asyncio.sleep(0)
         if not self.timers.idle or not self.owned.passed(task):
             return False
+        if call.bare:
+            return True
         queued = introspect.queued(self.loop)
         if queued is not None:
             return all(introspect.gathers(callback) for callback, context in queued if context.get(SCOPE) is self)
