@@ -45,6 +45,10 @@ def test_public(address: str) -> None:
         "x::y",
         "..",
         "127.0.0.1.nip.io",
+        "4294967296",
+        "1.16777216",
+        "1.1.65536",
+        "1.1.1.256",
     ],
 )
 def test_names_are_no_addresses(name: str) -> None:

@@ -480,6 +480,34 @@ async def test_a_token_is_fetched_once_and_anew_after_a_401(
         assert base64.b64decode(headers["Authorization"].split()[1]) == b"me:s3cr3t%2Fx"
 
 
+class StandingClock(SystemClock):
+    """Stands still until it is moved."""
+
+    at = 1_000_000
+
+    def now(self) -> int:
+        return self.at
+
+
+@pytest.mark.parametrize(("said", "lasts_s"), [(3600, 3570), ("3600", 3570), (40, 20), (None, 270)])
+async def test_a_token_is_fetched_anew_before_it_expires(
+    upstream: tuple[Upstream, str], tmp_path: Path, said: float | str | None, lasts_s: int
+) -> None:
+    """30 s before, or at half of a short life; without a word about it, 5 minutes are assumed."""
+    server, url = upstream
+    server.token_answer = {"expires_in": said}
+    inner, clock = AiohttpFetcher(Guard(allow_private=True)), StandingClock()
+    vault = build_vault(Settings(secrets_file=oauth_file(tmp_path, url)), inner, clock, {})
+    await vault.value("CRM")
+    clock.at += lasts_s * 1000 - 1
+    await vault.value("CRM")
+    assert server.tokens == 1
+    clock.at += 1
+    assert await vault.value("CRM") == server.valid
+    assert server.tokens == 2
+    await inner.close()
+
+
 async def test_many_requests_at_once_share_one_token(upstream: tuple[Upstream, str], tmp_path: Path) -> None:
     import asyncio
 
