@@ -32,6 +32,34 @@ def test_sequential() -> None:
     assert play(f) == ("10", [0, 1, 3, 6, 10])
 
 
+def test_what_the_code_leaves_behind_before_a_step_comes_before_its_result() -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        loop = asyncio.get_running_loop()
+        later: list[asyncio.Task[Any]] = []
+
+        async def rows() -> Any:
+            try:
+                yield 1
+                yield 2
+            finally:
+                log.append("closed")
+
+        async def more() -> Any:
+            log.append("more")
+            return await ctx.step.run("again", value, "more")
+
+        await ctx.step.run("a", value, 1)
+        async for _ in rows():
+            break
+        await ctx.step.run("b", value, 1)
+        log.append("b")
+        loop.call_soon(lambda: later.append(loop.create_task(more())))
+        await ctx.step.run("c", value, 1)
+        return await ctx.step.run("again", value, "main"), await later[0]
+
+    assert play(f) == ("['main', 'more']", ["closed", "b", "more"])
+
+
 @ORDERS
 def test_gather(choose: Any) -> None:
     async def f(ctx: Any, log: list[Any]) -> Any:

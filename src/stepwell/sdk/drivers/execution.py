@@ -323,9 +323,9 @@ class Execution(RunScope):
             return False
         if call.bare:
             return True
-        queued = introspect.queued(self.loop)
-        if queued is not None:
-            return all(introspect.gathers(callback) for callback, context in queued if context.get(SCOPE) is self)
+        coming = self.settler.coming(self)
+        if coming is not None:
+            return all(introspect.gathers(callback) for callback in coming)
         for _ in range(CALM):
             await asyncio.sleep(0)
             if not self.timers.idle or not self.owned.gathering():
@@ -335,7 +335,7 @@ class Execution(RunScope):
     async def settle(self, final: bool) -> Wait:
         """Wait until the run is suspended; its timers become durable then."""
         while True:
-            wait = await self.settler.settle(final)
+            wait = await self.settler.settle(final, self)
             if self.root is None or self.root.done():
                 return wait
             due = self.timers.suspend(self.loop.time())

@@ -4,7 +4,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from stepwell.sdk.drivers import introspect
 from stepwell.sdk.drivers.waits import Owned, Wait
+from stepwell.sdk.scope import SCOPE, Scope
 
 CALM = 3
 """Looks in a row that must agree where tasks wait for each other: the callbacks between them take a loop's turn each."""
@@ -25,7 +27,7 @@ class Patience:
 
 
 class Settler:
-    """Watches the tasks of one execution."""
+    """Watches the tasks of one execution. ``scope``: what its code belongs to."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owned: Owned, patience: Patience) -> None:
         self._loop = loop
@@ -48,7 +50,7 @@ class Settler:
         if wake is not None and not wake.done():
             wake.set_result(None)
 
-    async def settle(self, final: bool) -> Wait:
+    async def settle(self, final: bool, scope: Scope) -> Wait:
         """Return once the run is suspended, or patience has ended; what it still waits for then.
 
         Not ``final``: more completions are to be fed, so that no grace is given to what can not be explained.
@@ -57,7 +59,7 @@ class Settler:
         while True:
             await asyncio.sleep(0)
             wait = self._owned.look()
-            if wait is Wait.EXPLAINED and not self._owned.active:
+            if wait is Wait.EXPLAINED and not self._owned.active and self._is_over(calm, scope):
                 return wait
             if self.progress != progress:
                 progress, since, calm = self.progress, self._loop.time(), 0
@@ -70,6 +72,16 @@ class Settler:
                 return wait
             if wait is not Wait.RUNNING:
                 await self.change(left)
+
+    def coming(self, scope: Scope) -> list[object] | None:
+        """What the execution's code has the loop call in its next turn; None where the loop does not show it."""
+        queued = introspect.queued(self._loop)
+        return None if queued is None else [call for call, context in queued if context.get(SCOPE) is scope]
+
+    def _is_over(self, calm: int, scope: Scope) -> bool:
+        """Whether nothing more comes. A loop that does not show it is given a turn, as most callbacks take no more."""
+        coming = self.coming(scope)
+        return calm > 0 if coming is None else not coming
 
     async def stays(self, wait: Wait, seconds: float) -> bool:
         """Whether the run stays as it is for so long; False as soon as something happens to it."""
