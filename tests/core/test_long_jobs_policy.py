@@ -48,6 +48,7 @@ def test_a_poll_is_a_bare_get_of_the_place_that_is_named() -> None:
     ("headers", "url"),
     [
         ((("Operation-Location", "https://api.x/op"),), "https://api.x/op"),
+        ((("Azure-AsyncOperation", "/a"),), "https://api.x/a"),
         ((("Azure-AsyncOperation", "/a"), ("Location", "/l")), "https://api.x/l"),
         ((("azure-asyncoperation", "/a"), ("operation-location", "/o")), "https://api.x/o"),
     ],

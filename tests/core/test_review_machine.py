@@ -79,6 +79,17 @@ def test_a_step_that_ran_beside_a_request_waits_for_it() -> None:
     assert sorted(run.items) == ["g"]
 
 
+def test_a_job_that_is_polled_for_long_keeps_its_first_and_its_last_attempts() -> None:
+    run = One()
+    opts = {"url": "http://h/", "method": "GET", "headers": {"stepwell-poll": "true"}}
+    run.answer(Op(op="Gateway", id="g", opts=msgspec.Raw(msgspec.json.encode(opts))))
+    goes_on = FetchResponse(status=202, url="http://h/", headers=(("Location", "/j"),))
+    for made in range(1, 80):
+        run.give(Fetched(run.items["g"], goes_on, 1_000))
+        kept = [attempt.number for attempt in run.view.steps["g"].attempts]
+        assert kept == [number for number in range(made) if number < 25 or number >= made - 25]
+
+
 def test_a_group_named_twice_in_one_answer_counts_each_step_once() -> None:
     run = One()
     run.answer(gateway("g"), gateway("g"))
