@@ -9,6 +9,8 @@ import pytest
 
 import stepwell
 from stepwell.testing import RunFailed, ScriptedHttp, UnexpectedRequest, UnknownStep, arun_function, each, run_function
+from stepwell.testing.clock import FakeClock
+from stepwell.testing.run import _Run
 
 URL = "https://api.example.com/x"
 
@@ -257,6 +259,18 @@ def test_a_run_that_does_not_end_is_no_hang() -> None:
 
     with pytest.raises(TimeoutError, match=r"app-f has not ended within 0\.3 s of real time: .*"):
         run_function(function(handler), timeout=0.3)
+
+
+async def test_what_an_execution_finds_when_all_is_over_leaves_no_task_behind() -> None:
+    async def handler(ctx: stepwell.Context) -> int:
+        return 1
+
+    run = _Run(function(handler), ScriptedHttp(), {}, FakeClock(None))
+    view = await run.play([{"name": "go", "data": {}}], always_replay=False, timeout=20)
+    await run.close()
+    before = asyncio.all_tasks()
+    run._poke(view.run.run_id)
+    assert asyncio.all_tasks() == before
 
 
 def test_what_is_not_deterministic_is_found() -> None:

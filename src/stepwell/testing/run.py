@@ -121,6 +121,7 @@ class _Run:
         self.overriding: Overriding | None = None
         self._steps = steps
         self._pokes: set[asyncio.Future[bool]] = set()
+        self._over = False
 
     async def play(self, events: list[dict[str, Any]], always_replay: bool, timeout: float) -> Any:
         """The run's view once it has ended."""
@@ -144,6 +145,7 @@ class _Run:
 
     async def close(self) -> None:
         """Let go of everything."""
+        self._over = True
         if self.executor is not None:
             await self.executor.close()
         for poke in self._pokes:
@@ -186,6 +188,8 @@ class _Run:
         return view
 
     def _poke(self, run_id: str) -> None:
+        if self._over:  # of an execution that is being given up: nobody would answer
+            return
         poke = asyncio.ensure_future(self.engine.poke(run_id))
         self._pokes.add(poke)
         poke.add_done_callback(self._pokes.discard)
