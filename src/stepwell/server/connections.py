@@ -105,9 +105,7 @@ class _Parser:
             response_with_body=not given["skip_payload"],
             read_until_eof=given["read_until_eof"],
             auto_decompress=given["auto_decompress"],
-            max_line_size=given["max_line_size"],
-            max_field_size=given["max_field_size"],
-            max_headers=given["max_headers"],
+            **{name: value for name, value in given.items() if name.startswith("max_")},
         )
         try:
             return list(parser.feed_data(data)[0])
