@@ -65,6 +65,15 @@ def test_no_rule_is_the_slow_down_alone() -> None:
     assert HostRules([rule]).admission((), (), "h") == ((), ())
 
 
+@pytest.mark.parametrize("members", [{"rate": "5/s"}, {"breaker": True}, {"slow_down": True}])
+def test_each_member_alone_is_passed(members: dict[str, object]) -> None:
+    (rule,) = parse_hosts({"h": {"slow_down": False, **members}})
+    limits, (pace,) = HostRules([rule]).admission((), (), "h")
+    assert limits == ()
+    found = {"rate": pace.limit == 5, "breaker": pace.breaker is not None, "slow_down": pace.slows}
+    assert {name for name, there in found.items() if there} == set(members)
+
+
 @pytest.mark.parametrize(
     ("value", "word"),
     [
@@ -108,6 +117,8 @@ def test_what_is_learnt() -> None:
     for outcome, failed in [
         (status(200), False),
         (status(404), False),
+        (status(499), False),
+        (status(500), True),
         (status(502), True),
         (FetchBroken(kind="connect", message=""), True),
     ]:

@@ -229,6 +229,12 @@ def test_urls_are_made_sendable(url: str, sent: str) -> None:
     assert parse(url=url).url == sent
 
 
+def test_a_length_that_fits_is_taken_once() -> None:
+    assert parse(headers={"content-length": " 2 "}, body="xx").headers == (("content-length", "2"),)
+    with pytest.raises(BadGateway, match="2 bytes"):
+        parse(headers=[["content-length", "2"], ["Content-Length", "2"]], body="xx")
+
+
 def test_headers_of_one_connection_are_left_out() -> None:
     headers = [
         ("Connection", "keep-alive"),
