@@ -71,11 +71,15 @@ class Broken:
         (b"hunter2", True, "the source of the secret 'A' gave no text, but bytes"),
     ],
 )
-async def test_one_that_fails_is_an_answer(found: object, final: bool, words: str) -> None:
+async def test_one_that_fails_is_an_answer(
+    found: object, final: bool, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
     vault = Vault(parse_rules("A=h.test"), [cast("SecretProvider", Broken(found))])
     with pytest.raises(SecretUnavailable) as caught:
         await vault.values({"A": {HEADER}}, "https://h.test/")
     assert (str(caught.value), caught.value.final) == (words, final)
+    assert "hunter2" not in caplog.text
+    assert not isinstance(found, Exception) or "failed: OSError" in caplog.text
 
 
 @pytest.mark.parametrize(

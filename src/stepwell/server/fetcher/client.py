@@ -5,8 +5,6 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from inspect import signature
-from typing import Any
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
@@ -37,10 +35,7 @@ _HOP_BODY_BYTES = 64 * 1024
 """A redirect's body up to this size is read, so that its connection can be used again."""
 _READ_BUFFER = 64 * 1024
 _MAX_HEADER_BYTES = 64 * 1024
-_COUNTED: dict[str, Any] = (
-    {"max_headers": 1_000} if "max_headers" in signature(aiohttp.ClientSession).parameters else {}
-)
-"""Before 3.14 aiohttp does not count them."""
+_MAX_HEADERS = 1_000
 _HOP_BODY_S = 5.0
 
 
@@ -243,7 +238,7 @@ class AiohttpFetcher:
             read_bufsize=_READ_BUFFER,
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
-            **_COUNTED,
+            max_headers=_MAX_HEADERS,
             trust_env=False,
         )
 

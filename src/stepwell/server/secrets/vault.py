@@ -1,6 +1,7 @@
 """Rules and sources of all secrets together."""
 
 import logging
+import traceback
 from collections.abc import Mapping, Sequence
 
 from stepwell.server.secrets.providers import SecretProvider, SecretUnavailable
@@ -48,8 +49,9 @@ async def _asked(provider: SecretProvider, name: str, *, fresh: bool) -> str | N
         found = await provider.get(name, fresh=fresh)
     except (SecretUnavailable, BadSecret):
         raise
-    except Exception as error:
-        logger.exception("the source of the secret %r failed", name)
+    except Exception as error:  # noqa: BLE001 - whatever a source raises, the run gets an answer
+        where = "".join(traceback.format_tb(error.__traceback__))  # without its words, which may hold the secret
+        logger.error("the source of the secret %r failed: %s\n%s", name, type(error).__name__, where)
         words = f"the source of the secret {name!r} failed ({type(error).__name__})"
         raise SecretUnavailable(words, "connect", final=False) from None
     if found is not None and not isinstance(found, str):  # pyright: ignore[reportUnnecessaryIsInstance]
