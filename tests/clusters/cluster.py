@@ -17,8 +17,8 @@ from stepwell.server.store.base import AppRecord, RunQuery, Store
 from stepwell.server.store.postgres.connect import connect
 from stepwell.testing.platform.postgres import make_database
 from tests.clusters.counting_app import Seen, client
-from tests.crash.platform_process import free_port
 from tests.crash.serve_process import SEAL, ServeProcess, serving
+from tests.ports import free_port
 
 LONG_AGO_MS = 120_000
 

@@ -13,7 +13,7 @@ from stepwell.testing.platform.crash_points import Crash
 from stepwell.wire.signing import hashed_key
 from tests.crash.matrix_places import SEAL, Place
 from tests.crash.nursery import Birth, Nursery
-from tests.crash.platform_process import free_port
+from tests.ports import free_port
 
 KEY = "signkey-prod-" + "ab" * 32
 KEYS = {"STEPWELL_SIGNING_KEY": KEY, "STEPWELL_EVENT_KEY": "test", "STEPWELL_ENCRYPTION_KEY": SEAL}

@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from stepwell.core.model import Step
-from tests.crash.platform_process import PlatformProcess, free_port
+from tests.crash.platform_process import PlatformProcess
 from tests.crash.upstream import Upstream
+from tests.ports import free_port
 
 APP = Path(__file__).with_name("load_app.py")
 RUNS = 50

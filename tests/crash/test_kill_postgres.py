@@ -12,9 +12,9 @@ from stepwell.server.build import open_store
 from stepwell.server.store.base import RunQuery, Store
 from stepwell.server.store.postgres.connect import connect
 from stepwell.testing.platform.postgres import clean_database
-from tests.crash.platform_process import free_port
 from tests.crash.serve_process import SEAL, ServeProcess, serving
 from tests.crash.upstream import Upstream
+from tests.ports import free_port
 
 RUNS = 40
 

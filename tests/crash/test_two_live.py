@@ -16,8 +16,8 @@ from aiohttp.test_utils import TestServer
 
 from stepwell.testing.platform.postgres import clean_database
 from stepwell.wire.signing import hashed_key
-from tests.crash.platform_process import free_port
 from tests.crash.serve_process import KEY, KEYS, ServeProcess, serving
+from tests.ports import free_port
 
 FIRST, SECOND = b"one " * 3_000, b"two"
 WAIT_S = 40

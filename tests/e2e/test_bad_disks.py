@@ -19,6 +19,7 @@ from stepwell.server.store.sqlite.lane import Lane
 from stepwell.server.store.sqlite.writer import Writer
 from tests.crash.platform_process import PlatformProcess
 from tests.e2e.ugly import Call, Endpoint, api, bare, finish, ops, platform, returned, step_run, until
+from tests.ports import free_port
 
 STEPWELL = str(Path(sys.executable).with_name("stepwell"))
 APP = Path(__file__).with_name("blocking_app.py")
@@ -37,12 +38,6 @@ async def command(*arguments: str, cwd: Path) -> tuple[int, str]:
             process.kill()
     assert process.returncode is not None
     return process.returncode, out.decode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # ---------------------------------------------------------------------------------------------------------- at the start

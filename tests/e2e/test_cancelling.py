@@ -17,7 +17,7 @@ from stepwell.core.model import Cancellation
 from stepwell.embed import Embedded
 from stepwell.server.build import open_store
 from stepwell.wire.ids import ulid
-from tests.examples.platform_process import free_port
+from tests.ports import free_port
 
 client = stepwell.Client(app_id="many")
 cleaned: list[int] = []

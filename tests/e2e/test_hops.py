@@ -11,7 +11,7 @@ import pytest
 from stepwell import Client, Context, TriggerEvent, embedded
 from stepwell.wire import fetch_headers
 from tests.e2e.ugly import until
-from tests.server.cli_fakes import free_port
+from tests.ports import free_port
 from tests.server.hostile_server import Exchange, Server, hostile, plain, redirect
 
 GO = TriggerEvent(event="go")

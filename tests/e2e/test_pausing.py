@@ -12,7 +12,7 @@ import pytest
 
 import stepwell
 from stepwell.embed import Embedded
-from tests.examples.platform_process import free_port
+from tests.ports import free_port
 
 client = stepwell.Client(app_id="halt")
 

@@ -3,7 +3,6 @@
 import asyncio
 import html
 import re
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import stepwell
 from stepwell.embed import Embedded
 from stepwell.server import discovery
 from tests.e2e.ugly import api, platform, sdk_app, until
+from tests.ports import free_port
 
 KEY, OTHER = "signkey-test-abc123def456", "signkey-test-ffff00001111"
 CLOUD: dict[str, Any] = {"kind": "cloud", "signing_key": KEY, "event_keys": ("k",)}
@@ -32,12 +32,6 @@ def shop(**config: Any) -> stepwell.Client:
 
     del greet
     return client
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,17 +11,11 @@ from typing import Any
 import httpx2
 
 from stepwell.wire.signing import hashed_key
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 STEPWELL = str(Path(sys.executable).parent / "stepwell")
 ENDED = {"Completed", "Failed", "Cancelled", "Skipped"}
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 async def healthy(http: httpx2.AsyncClient, process: asyncio.subprocess.Process) -> None:
@@ -32,6 +25,7 @@ async def healthy(http: httpx2.AsyncClient, process: asyncio.subprocess.Process)
             assert process.returncode is None, "the platform ended at its start"
             try:
                 if (await http.get("/health")).status_code == 200:
+                    assert process.returncode is None, "another server has the platform's port"
                     return
             except httpx2.TransportError:
                 await asyncio.sleep(0.05)

@@ -6,8 +6,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.examples.platform_process import free_port, output, platform, send
+from tests.examples.platform_process import output, platform, send
 from tests.examples.typescript_app import typescript_app
+from tests.ports import free_port
 
 FILES = [f"{n}.txt?delay_ms=60" for n in range(30)]
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from stepwell.testing.platform.postgres import PostgresServer
-from tests.crash.platform_process import free_port
+from tests.ports import free_port
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "pgbouncer.sh"
 _START_S = 30.0

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import time
 from typing import Any
 
@@ -18,6 +17,7 @@ from stepwell.wire.codec import render_call
 from stepwell.wire.constants import MAX_REQUEST_BYTES
 from stepwell.wire.signing import sign, verify
 from tests.frameworks.servers import PATH, SERVERS, Served
+from tests.ports import free_port
 
 KEY = "signkey-test-abc123def456"
 CALL = PATH + "?fnId=shop-order&stepId=step"
@@ -57,11 +57,6 @@ def shop(begun: list[str] | None = None, **settings: Any) -> Client:
 def call(data: bytes = b'{"n":4}') -> bytes:
     event = b'{"name":"go","data":' + data + b',"id":"e","ts":1,"user":{}}'
     return render_call(CallRequest(function_id="shop-order", run_id="r1", events=[event]), canonical=True)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 async def test_a_run_over_http_from_its_sync_to_its_end(served: Served) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from stepwell.wire.functions import Registration, parse_registration
 from stepwell.wire.gateway import render_gateway
 from stepwell.wire.ids import step_hash
 from stepwell.wire.ops import Op
+from tests.ports import free_port
 
 HUGE = 56 * 1024 * 1024
 PLAIN = Random(7).randbytes(1 << 20)
@@ -111,12 +111,6 @@ def fetch_registration() -> Registration:
     }
     body = {"appName": "stepwell-cli", "url": "http://in.process/", "sdk": "test", "functions": [function]}
     return parse_registration(msgspec.json.encode(body))
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @contextmanager

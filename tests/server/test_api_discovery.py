@@ -1,7 +1,6 @@
 """Finding apps and keeping them in sync, with real apps on loopback."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -14,6 +13,7 @@ from stepwell.server.discovery import Discovery, usual_places
 from stepwell.server.settings import Settings
 from stepwell.wire.signing import verify
 from tests.e2e.ugly import until
+from tests.ports import free_port
 from tests.server.api_fakes import SIGNING_KEY, FakeEngine
 
 SDK = {"x-inngest-sdk": "inngest-js:v4.24.0"}
@@ -74,12 +74,6 @@ async def serving(app: App, port: int = 0) -> AsyncIterator[App]:
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as made:
         yield made
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 async def look(discovery: Discovery, session: aiohttp.ClientSession) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.cli_fakes import free_port
+from tests.ports import free_port
 
 GOOD = """
 import stepwell

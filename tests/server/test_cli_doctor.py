@@ -17,7 +17,8 @@ from stepwell.cli.main import run
 from stepwell.server.settings import load
 from stepwell.server.settings.shown import misspelt, show
 from tests.e2e.ugly import sdk_app
-from tests.server.cli_fakes import free_port, platform
+from tests.ports import free_port
+from tests.server.cli_fakes import platform
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from stepwell.wire.ids import is_ulid
-from tests.server.cli_fakes import Upstream, free_port
+from tests.ports import free_port
+from tests.server.cli_fakes import Upstream
 
 
 class Shell:

@@ -16,7 +16,8 @@ import pytest
 from stepwell.cli.main import run
 from stepwell.cli.rerun import arguments
 from stepwell.server.api import search
-from tests.server.cli_fakes import HUGE, PLAIN, Upstream, free_port, platform
+from tests.ports import free_port
+from tests.server.cli_fakes import HUGE, PLAIN, Upstream, platform
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 

@@ -15,7 +15,8 @@ from stepwell.core.model import Run
 from stepwell.core.outputs import Commit
 from stepwell.server.build import open_store
 from stepwell.testing.platform.prune_conformance import ended
-from tests.server.cli_fakes import Upstream, free_port, platform
+from tests.ports import free_port
+from tests.server.cli_fakes import Upstream, platform
 from tests.server.test_doctor_runs import OVER
 from tests.server.test_retention import KEYS, file_with_runs
 

@@ -19,7 +19,7 @@ from stepwell.server.store import auditing
 from stepwell.server.store.auditing import Audit, audit
 from stepwell.server.store.base import ClaimRequest, Outcome, Store
 from stepwell.testing.platform.postgres import clean_database
-from tests.server.cli_fakes import free_port
+from tests.ports import free_port
 from tests.upgrade.app import EVENTS, client
 
 KEY = "5e" * 32

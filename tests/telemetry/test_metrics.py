@@ -29,7 +29,7 @@ from stepwell.server.telemetry.metrics import OTHER, Metrics
 from stepwell.server.telemetry.named import METRICS, PROCESS
 from stepwell.wire.signing import hashed_key
 from tests.e2e.ugly import until
-from tests.examples.platform_process import free_port
+from tests.ports import free_port
 from tests.server.api_fakes import NOW, SIGNING_KEY, FakeEngine
 from tests.telemetry.receivers import Flaky, serving
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stepwell.embed import embedded
 from stepwell.server.store.base import EventQuery
-from tests.examples.platform_process import free_port
+from tests.ports import free_port
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "telemetry.md").read_text(encoding="utf-8")
 

@@ -31,7 +31,7 @@ from stepwell.server.telemetry.observers import Observer, Observers
 from stepwell.server.telemetry.otlp import converted
 from stepwell.server.telemetry.setup import pushed, pusher, traced
 from tests.e2e.ugly import until
-from tests.examples.platform_process import free_port
+from tests.ports import free_port
 from tests.server.api_fakes import FakeEngine
 from tests.telemetry.receivers import Answer, Collector, Flaky, members, serving
 from tests.telemetry.test_metrics import samples

@@ -19,7 +19,7 @@ from stepwell.server.telemetry import pushing, tracing
 from stepwell.server.telemetry.setup import observers
 from stepwell.wire.traces import parse_context
 from tests.e2e.ugly import sdk_app, sync, until
-from tests.examples.platform_process import free_port
+from tests.ports import free_port
 from tests.telemetry.receivers import Collector, Flaky, RemoteApp, members, remote_function, serving
 
 TRACE, SENDER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

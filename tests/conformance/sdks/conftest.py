@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx2
 
-from tests.examples.platform_process import ENDED, free_port, platform
+from tests.examples.platform_process import ENDED, platform
+from tests.ports import free_port
 
 
 @dataclass

@@ -12,7 +12,7 @@ from aiohttp import ClientSession, web
 
 from stepwell.embed import Embedded, embedded
 from stepwell.wire.constants import CALLBACK_URL
-from tests.crash.platform_process import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.node
 PROBE = Path(__file__).with_name("probe.mjs")

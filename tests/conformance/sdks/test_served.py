@@ -14,7 +14,8 @@ import pytest
 from stepwell.server.settings import Settings
 from stepwell.server.syncing import NotAnApp, sync_app
 from tests.conformance.sdks.conftest import Pair
-from tests.examples.platform_process import free_port, platform
+from tests.examples.platform_process import platform
+from tests.ports import free_port
 
 KEY = "signkey-prod-" + "ab" * 32
 OTHER = "signkey-prod-" + "cd" * 32
