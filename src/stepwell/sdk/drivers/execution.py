@@ -200,6 +200,8 @@ class Execution(RunScope):
         task = self.loop.create_task(_await(work), context=context)
         self.owned.loading.add(task)
         task.add_done_callback(self.owned.loading.discard)
+        if isinstance(work, Coroutine):
+            task.add_done_callback(lambda _: work.close())  # of a task that is cancelled before its first turn
         return await task
 
     async def _park(self, call: StepCall, coroutine: Coroutine[Any, Any, Any] | None) -> bytes:
