@@ -154,7 +154,7 @@ def not_alone(runs: Iterable[Run], leaving: Iterable[Item]) -> list[str]:
             for bucket in run.buckets:
                 found.setdefault(bucket, []).append(run.run_id)
     return [
-        f"the runs {', '.join(ids)} of {bucket} at the same time"
+        f"the runs {', '.join(sorted(ids))} of {bucket} at the same time"
         for bucket, ids in found.items()
         if len(ids) > 1 and bucket.startswith("singleton:")
     ]
