@@ -6,6 +6,7 @@ and sends itself a signal.
 
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -99,7 +100,8 @@ class Trap:
         self._left -= 1
         if not self._left:
             tell(self._crash.told, subject)
-            os.kill(os.getpid(), self._crash.signal)
+            # To this very thread: the system may pick another one for the process, and this one would go on for a moment.
+            signal.pthread_kill(threading.get_ident(), self._crash.signal)
 
 
 def tell(path: str, line: str) -> None:
