@@ -7,35 +7,32 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import aiohttp
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
+from aiohttp import ClientResponse, ClientTimeout
 from aiohttp.http_exceptions import HttpProcessingError
 from msgspec.structs import replace
 from multidict import CIMultiDict
 from yarl import URL
 
 from stepwell.core.fetch_redirects import crosses, next_hop
+from stepwell.server.connections import QuietConnector
 from stepwell.server.fetcher.addresses import literal
 from stepwell.server.fetcher.body import SLICE_BYTES, TooLarge, read_body, sliced
 from stepwell.server.fetcher.budget import ARRIVING_BYTES, Budget
 from stepwell.server.fetcher.cookies import cookies_of
-from stepwell.server.fetcher.exact import ExactRequest
-from stepwell.server.fetcher.failures import Resent, broken, failure
+from stepwell.server.fetcher.exchange import Message, exchange
+from stepwell.server.fetcher.failures import broken, failure
 from stepwell.server.fetcher.guard import Guard, GuardDenied
 from stepwell.server.fetcher.networks import Networks, Route
 from stepwell.server.fetcher.resolver import GuardedResolver, Lookup, system_lookup
 from stepwell.server.fetcher.tee import Tee
-from stepwell.server.fetcher.timing import CURRENT, TimedConnector, Timing
+from stepwell.server.fetcher.timing import Timing
 from stepwell.server.fetcher.tls import usual_context
 from stepwell.wire.constants import MAX_FETCH_BODY, MAX_TEXT_BODY, VERSION
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header, Hop, Timeouts
 
 _USER_AGENT = f"Stepwell/{VERSION}"
-_EXPECTS_BODY = frozenset({"POST", "PUT", "PATCH"})
 _HOP_BODY_BYTES = 64 * 1024
 """A redirect's body up to this size is read, so that its connection can be used again."""
-_READ_BUFFER = 64 * 1024
-_MAX_HEADER_BYTES = 64 * 1024
-_MAX_HEADERS = 1_000
 _HOP_BODY_S = 5.0
 
 
@@ -89,7 +86,7 @@ class AiohttpFetcher:
         self._tls = tls
         self._lookup = lookup
         self._networks = networks or Networks()
-        self._open: aiohttp.ClientSession | None = None
+        self._open: QuietConnector | None = None
         self._resolver: GuardedResolver | None = None
         self._closed = False
 
@@ -103,7 +100,6 @@ class AiohttpFetcher:
         if request.policy.deadline_ms is not None:
             deadline = min(deadline, request.policy.deadline_ms / 1000)
         made = _Attempt(Timing(), deadline, tee, request.history)
-        CURRENT.set(made.timing)
         watch = asyncio.timeout(deadline)
         try:
             async with watch:
@@ -118,9 +114,9 @@ class AiohttpFetcher:
     async def close(self) -> None:
         """Close every connection; requests in flight end as broken."""
         self._closed = True
-        session, self._open = self._open, None
-        if session is not None:
-            await session.close()
+        connector, self._open = self._open, None
+        if connector is not None:
+            await connector.close()
         if self._resolver is not None:
             await self._resolver.close()
 
@@ -157,16 +153,14 @@ class AiohttpFetcher:
     async def _send(
         self, request: FetchRequest, route: Route, made: _Attempt, data: bytes | AsyncIterator[bytes] | None
     ) -> ClientResponse:
-        return await self._session().request(
-            request.method,
-            _target(request.url),
+        message = Message(
+            method=request.method,
+            url=_target(request.url),
             headers=_headers(request, made.history),
             data=data,
-            allow_redirects=False,
-            timeout=self._timeout(request.policy.timeouts, made.deadline, route.proxy is not None),
-            proxy=route.proxy,
-            ssl=route.tls or True,
+            times=self._timeout(request.policy.timeouts, made.deadline, route.proxy is not None),
         )
+        return await exchange(self._connector(), message, route, made.timing)
 
     def _timeout(self, asked: Timeouts, deadline: float, proxied: bool) -> ClientTimeout:
         """The times of a hop. One for each read that could not pass before the whole attempt's would only cost timers."""
@@ -211,35 +205,23 @@ class AiohttpFetcher:
         limit = request.policy.max_body or self._limits.max_body
         return limit if request.rich else min(limit, MAX_TEXT_BODY)
 
-    def _session(self) -> aiohttp.ClientSession:
+    def _connector(self) -> QuietConnector:
         if self._open is None:
             if self._closed:
                 raise RuntimeError("the fetcher is closed")
             self._open = self._connect()
         return self._open
 
-    def _connect(self) -> aiohttp.ClientSession:
+    def _connect(self) -> QuietConnector:
         limits = self._limits
         self._resolver = resolver = GuardedResolver(self._guard, self._lookup, limits.dns)
-        connector = TimedConnector(
+        return QuietConnector(
             limit=limits.connections,
             limit_per_host=0,
             keepalive_timeout=limits.keep_alive,
             resolver=resolver,
             socket_factory=resolver.socket,
             ssl=self._tls or usual_context(),
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            request_class=ExactRequest,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            middlewares=(_once,),
-            read_bufsize=_READ_BUFFER,
-            max_line_size=_MAX_HEADER_BYTES,
-            max_field_size=_MAX_HEADER_BYTES,
-            max_headers=_MAX_HEADERS,
-            trust_env=False,
         )
 
 
@@ -251,19 +233,6 @@ def _times(asked: Timeouts, limits: Limits, read: float | None, proxied: bool) -
     if whole is not None:
         whole += connect
     return ClientTimeout(total=None, connect=whole, sock_connect=connect, sock_read=read)
-
-
-async def _once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Trying again is decided in core: aiohttp must not send an idempotent request again by itself.
-
-    Nor may it announce an empty body where none is expected (RFC 9110, 8.6).
-    """
-    if request.method not in _EXPECTS_BODY and not request.body:
-        request.headers.popall("Content-Length", None)
-    try:
-        return await handler(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise Resent from error
 
 
 @lru_cache(maxsize=1_024)

@@ -11,8 +11,6 @@ from aiohttp import ClientRequest, ClientResponse
 from aiohttp.connector import Connection
 from multidict import CIMultiDict
 
-from stepwell.server.fetcher.timing import CURRENT
-
 _NO_TYPE = CIMultiDict({"Content-Type": None})
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -26,7 +24,6 @@ class ExactRequest(ClientRequest):
 
     async def send(self, conn: Connection) -> ClientResponse:
         """See :meth:`ClientRequest.send`."""
-        CURRENT.get().sending()
         if all(value.isascii() for value in self.headers.values()):
             return await super().send(conn)
         return await super().send(cast("Connection", _View(conn, protocol=_HeadWriter(conn))))

@@ -19,10 +19,6 @@ from stepwell.wire.fetch_urls import place
 _FINAL = frozenset({"guard", "too_large", "invalid", "redirect"})
 
 
-class Resent(Exception):
-    """Keeps aiohttp from sending a request a second time on its own; the cause is what happened."""
-
-
 def broken(request: FetchRequest, error: BaseException, timing: Timing) -> FetchBroken:
     """The outcome of an attempt that ended in ``error``."""
     kind, words = _explain(error, timing)
@@ -55,7 +51,7 @@ def _explain(error: BaseException, timing: Timing) -> tuple[str, str]:
             return "protocol", "the head of the server's answer is larger than the platform takes"
         if isinstance(cause, socket.gaierror):
             return "dns", "the host's name could not be resolved"
-    return _explain_plain(error.__cause__ if isinstance(error, Resent) and error.__cause__ else error, timing)
+    return _explain_plain(error, timing)
 
 
 def _explain_plain(error: BaseException, timing: Timing) -> tuple[str, str]:

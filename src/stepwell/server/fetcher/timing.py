@@ -1,13 +1,9 @@
-"""Where an attempt's time goes, and how far its request has come; fed by aiohttp's traces."""
+"""Where an attempt's time goes, and how far its request has come; the connector tells of its part."""
 
-from contextvars import ContextVar
 from time import perf_counter
 
-from aiohttp import ClientRequest, ClientTimeout
-from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
-from stepwell.server.connections import QuietConnector
 from stepwell.server.fetcher.tls import HANDSHAKE
 from stepwell.wire.fetch import Phases
 
@@ -108,19 +104,9 @@ def _add(so_far: float | None, since: float) -> float:
     return (so_far or 0.0) + (perf_counter() - since) * 1000
 
 
-CURRENT: ContextVar[Timing] = ContextVar("stepwell_timing")
-"""The attempt of this task; set by whoever sends a request."""
-
-
-class TimedConnector(QuietConnector):
-    """A connector that feeds the :data:`CURRENT` attempt.
-
-    The session itself has no traces: aiohttp would tell nine things of each request, where a few are wanted.
-    """
-
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout) -> Connection:
-        """See :meth:`aiohttp.TCPConnector.connect`."""
-        return await super().connect(req, [_Told(CURRENT.get())], timeout)
+def traces(timing: Timing) -> list[Trace]:
+    """What a connector tells this attempt by."""
+    return [_Told(timing)]
 
 
 class _Told(Trace):
