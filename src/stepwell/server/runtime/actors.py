@@ -20,6 +20,7 @@ logger = logging.getLogger("stepwell.engine")
 
 _RETRY_S = 1.0
 _BUSY_S = 0.01
+_QUIET_TURNS, _TURNS = 3, 10
 _ASKED_FROM_OUTSIDE = CalledBack | Cancelled | Checkpointed
 
 
@@ -199,12 +200,30 @@ class Actors:
             self._ended_elsewhere(actor, [])
 
     def give(self, actor: Actor, given: Input, recorded: asyncio.Future[bool] | None = None) -> None:
-        """An input for the run. ``recorded`` becomes True once it is stored, False if it came too late."""
+        """An input for the run. ``recorded`` becomes True once it is stored, False if it came too late.
+
+        Where more is in flight for the run, what comes in the next turns of the loop is decided on together.
+        """
         if actor.view.run.status.ended:
             Letter(given, recorded).settle(False)
             return
         actor.inbox.append(Letter(given, recorded))
-        if not actor.busy:
+        if actor.busy:
+            return
+        if len(actor.inflight) <= 1:
+            self._pump(actor)
+        elif len(actor.inbox) == 1:
+            asyncio.get_running_loop().call_soon(self._gather, actor, 1, _QUIET_TURNS, _TURNS)
+
+    def _gather(self, actor: Actor, known: int, quiet: int, turns: int) -> None:
+        """Decide when nothing has come for some turns of the loop, and after so many of them whatever comes."""
+        if actor.busy:
+            return
+        found = len(actor.inbox)
+        quiet = _QUIET_TURNS if found > known else quiet - 1
+        if quiet and turns:
+            asyncio.get_running_loop().call_soon(self._gather, actor, found, quiet, turns - 1)
+        else:
             self._pump(actor)
 
     def _pump(self, actor: Actor) -> None:
