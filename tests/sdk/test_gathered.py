@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from stepwell import NonRetriableError, StepError
+from stepwell.sdk.drivers import gathered
+from stepwell.sdk.drivers.execution import Execution
 from stepwell.sdk.drivers.waits import Owned, Wait
 from tests.sdk.fake_engine import Engine, last
 from tests.sdk.play import on_loop, play, result
@@ -49,7 +51,7 @@ def looked(monkeypatch: pytest.MonkeyPatch, function: Callable[[Any], Any]) -> i
 
 
 def test_it_takes_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def gathered(ctx: Any) -> Any:
+    async def together(ctx: Any) -> Any:
         await asyncio.gather(*(ctx.step.run(f"s{i}", value, i) for i in range(60)))
         return await ctx.step.run("after", value, 1)
 
@@ -59,7 +61,7 @@ def test_it_takes_few_looks(monkeypatch: pytest.MonkeyPatch) -> None:
                 group.create_task(ctx.step.run(f"s{i}", value, i))
         return await ctx.step.run("after", value, 1)
 
-    assert looked(monkeypatch, gathered) * 3 < looked(monkeypatch, grouped)
+    assert looked(monkeypatch, together) * 3 < looked(monkeypatch, grouped)
 
 
 @ORDERS
@@ -386,3 +388,55 @@ def test_what_reading_a_result_begins_comes_before_the_next_one(choose: Any) -> 
         log.append(i)
 
     assert result(f, choose=choose) == f"{[1] * MEMBERS}"
+
+
+def test_steps_that_are_members_themselves_go_on_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    plain = gathered.pass_alike
+
+    async def counting(execution: Execution, members: list[gathered.Member]) -> bool:
+        sizes.append(len(members))
+        assert await plain(execution, members)
+        return True
+
+    async def f(ctx: Any) -> Any:
+        return await asyncio.gather(*(ctx.step.run(f"s{i}", value, i) for i in range(20)))
+
+    monkeypatch.setattr(gathered, "pass_alike", counting)
+    engine = Engine(f, replay=True)
+    assert on_loop(engine.run) == list(range(20))
+    assert max(sizes) == 19  # the last one is what the function goes on by
+
+
+@ORDERS
+@pytest.mark.parametrize("bad", [0, 2, MEMBERS - 1])
+def test_what_has_ended_when_a_step_fails_that_is_a_member_itself(choose: Any, bad: int) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        steps = [
+            ctx.step.run(f"s{i}", boom if i == bad else value, *(() if i == bad else (i,))) for i in range(MEMBERS)
+        ]
+        tasks = [asyncio.create_task(step) for step in steps]
+        try:
+            await asyncio.gather(*tasks)
+        except StepError:
+            log.append([task.done() for task in tasks])
+            await ctx.step.run("clean up", value, 1)
+        log.append([task.done() for task in tasks])
+        return [str(each) for each in await asyncio.gather(*tasks, return_exceptions=True)]
+
+    play(f, choose=choose)
+
+
+@ORDERS
+def test_requests_that_are_members_themselves_beside_code(choose: Any) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        async def member(i: int) -> int:
+            got = await ctx.step.fetch(f"http://h/m{i}")
+            log.append(i)
+            return got.status_code
+
+        pairs = ((ctx.step.fetch(f"http://h/s{i}"), member(i)) for i in range(MEMBERS))
+        found = await asyncio.gather(*(each for pair in pairs for each in pair))
+        return [one if isinstance(one, int) else one.status_code for one in found]
+
+    assert result(f, choose=choose) == str([200] * 2 * MEMBERS)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from stepwell.errors import RunAbandoned, StepUsageError
 from stepwell.sdk import memos
 from stepwell.sdk.context import Context as UserContext
-from stepwell.sdk.drivers import introspect
+from stepwell.sdk.drivers import gathered
+from stepwell.sdk.drivers.parked import StepFuture
 from stepwell.sdk.drivers.preview import Live, Preview
-from stepwell.sdk.drivers.settle import CALM, Patience, Settler
+from stepwell.sdk.drivers.settle import Patience, Settler
 from stepwell.sdk.drivers.timers import RunTimer, Timers
 from stepwell.sdk.drivers.waits import Owned, Wait
 from stepwell.sdk.failures import without_exit
@@ -29,29 +30,6 @@ if TYPE_CHECKING:
 
 _MAX_ABANDONED_CALLS = 100
 T = TypeVar("T")
-
-
-class StepFuture(asyncio.Future[bytes]):
-    """What a task is parked on while its step has not ended. Cancelling it abandons the step, at once."""
-
-    parked: tuple[Execution, asyncio.Task[Any], StepCall]
-
-    def cancel(self, msg: Any = None) -> bool:
-        """As of any future."""
-        done = super().cancel(msg)
-        if done:
-            execution, task, call = self.parked
-            call.waiter = None
-            execution.unpark(task)
-            execution.machine.abandon(call)
-        return done
-
-    def resolve(self, memo: bytes) -> None:
-        """The step has ended."""
-        if not self.done():
-            self.set_result(memo)
-            execution, task, _ = self.parked
-            execution.unpark(task)
 
 
 class Execution(RunScope):
@@ -288,15 +266,21 @@ class Execution(RunScope):
         wait = Wait.EXPLAINED if self.preview is not None else await self.settle(final=not self.replaying)
         settled = True
         while len(self.fed) < request.current and not root.done():
-            hashed = request.stack[len(self.fed)]
-            self.fed.append(hashed)
-            self.replaying = len(self.fed) < request.current
-            if self.chain is not None and not self.replaying:
-                await self.chain.begin()
-            gathered = self._gathered(hashed)
-            if not self._feed(hashed, request.steps.get(hashed, b"null")):
-                continue
-            settled = gathered is None or not await self._passes(gathered)
+            if members := gathered.alike(self, request):
+                for hashed, memo, _ in members:
+                    self.fed.append(hashed)
+                    self._feed(hashed, memo)
+                settled = not await gathered.pass_alike(self, members)
+            else:
+                hashed = request.stack[len(self.fed)]
+                self.fed.append(hashed)
+                self.replaying = len(self.fed) < request.current
+                if self.chain is not None and not self.replaying:
+                    await self.chain.begin()
+                waiter = gathered.member(self, hashed)
+                if not self._feed(hashed, request.steps.get(hashed, b"null")):
+                    continue
+                settled = waiter is None or not await gathered.passes(self, waiter)
             if settled:
                 wait = await self.settle(final=not self.replaying)
         self.replaying = False
@@ -304,35 +288,6 @@ class Execution(RunScope):
             wait = await self.settle(final=True)
         self._stack = request.stack
         return wait
-
-    def _gathered(self, hashed: str) -> StepFuture | None:
-        """What the task that waits for the step is parked on, where only a gather waits for the task."""
-        call = self.machine.pending.get(hashed)
-        waiter = None if call is None else call.waiter
-        if not isinstance(waiter, StepFuture) or not self.timers.idle or not self.owned.only_gathers(waiter.parked[1]):
-            return None
-        return waiter
-
-    async def _passes(self, waiter: StepFuture) -> bool:
-        """Let its task go on: whether it has ended, and nothing else can go on by that. The next completion may be fed.
-
-        Most of hundreds of requests in a gather end so, where settling would take several of the loop's turns for each.
-        A loop that does not show what the user's code calls next is given as many turns, with less to look at.
-        """
-        _, task, call = waiter.parked
-        await asyncio.sleep(0)
-        if not self.timers.idle or not self.owned.passed(task):
-            return False
-        if call.bare:
-            return True
-        coming = self.settler.coming(self)
-        if coming is not None:
-            return all(introspect.gathers(callback) for callback in coming)
-        for _ in range(CALM):
-            await asyncio.sleep(0)
-            if not self.timers.idle or not self.owned.gathering():
-                return False
-        return True
 
     async def settle(self, final: bool) -> Wait:
         """Wait until the run is suspended; its timers become durable then."""

@@ -69,12 +69,13 @@ class Owned:
         future = introspect.waiter(waiting)
         return future in self._crowds and introspect.gatherer(task) is future
 
-    def passed(self, task: AnyTask) -> bool:
-        """Such a task was resumed: whether it has returned at once, with the gather going on. Then nothing else goes on."""
-        if len(self.active) != 2 or not introspect.returned(task):
+    def passed(self, tasks: list[AnyTask]) -> bool:
+        """Such tasks were resumed: whether they have returned at once, with the gather going on. Then nothing else goes on."""
+        if len(self.active) != 1 + len(tasks) or not all(map(introspect.returned, tasks)):
             return False
-        del self.active[task]
-        self._beats.pop(task, None)
+        for task in tasks:
+            del self.active[task]
+            self._beats.pop(task, None)
         return self.gathering()
 
     def gathering(self) -> bool:
