@@ -48,10 +48,10 @@ def recorded(body: bytes, *headers: Header) -> FetchResponse:
 
 @pytest.mark.parametrize("body", BODIES)
 def test_a_response_is_as_if_it_had_been_read(body: bytes) -> None:
-    request = httpx2.Request("GET", URLS[0])
-    read = fetching.response_unread(recorded(body), request, httpx2.ByteStream(body))
+    asked = fetching.prepare(URLS[0], {})
+    read = fetching.response_unread(recorded(body), asked, httpx2.ByteStream(body))
     read.read()
-    made = fetching.response(recorded(body), request)
+    made = fetching.response(recorded(body), asked)
     assert state(made) == state(read)
     assert (made.content, made.read(), made.text, list(made.iter_bytes(3))) == (
         read.content,
@@ -66,7 +66,7 @@ def test_a_response_is_as_if_it_had_been_read(body: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["Content-Encoding", "content-encoding"])
 def test_an_encoded_response_is_read(name: str) -> None:
-    made = fetching.response(recorded(gzip.compress(b"text"), (name, "gzip")), httpx2.Request("GET", URLS[0]))
+    made = fetching.response(recorded(gzip.compress(b"text"), (name, "gzip")), fetching.prepare(URLS[0], {}))
     assert (made.content, made.num_bytes_downloaded) == (b"text", len(gzip.compress(b"text")))
 
 
@@ -84,8 +84,31 @@ def test_another_httpx2_reads_by_itself(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(httpx2.Response, "read", read)
     fetching._left_by_reading.cache_clear()
     try:
-        made = fetching.response(recorded(b"text"), httpx2.Request("GET", URLS[0]))
+        made = fetching.response(recorded(b"text"), fetching.prepare(URLS[0], {}))
     finally:
         fetching._left_by_reading.cache_clear()
     assert made.content == b"text"
     assert vars(made)["_more"] is True
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_what_is_sent_goes_where_the_request_goes(url: str) -> None:
+    def elsewhere(_request: httpx2.Request) -> httpx2.Request:
+        return httpx2.Request("GET", "http://elsewhere.example/x")
+
+    ready = httpx2.Request("PUT", url, content=b"y")
+    for given, options in (
+        (url, {}),
+        (url, {"params": {"q": "1"}}),
+        (url, {"params": {}}),
+        (httpx2.URL(url), {"method": "POST", "json": 1}),
+        (ready, {}),
+        (url, {"auth": elsewhere}),
+        (url, {"auth": ("user", "password")}),
+    ):
+        for _ in range(2):
+            asked = fetching.prepare(given, options)
+            sent, request = asked.body(), asked.request
+            assert (sent.url, sent.method, sent.body or b"") == (str(request.url), request.method, request.content)
+            assert asked.step_id == fetching.default_id(request.method, request.url.netloc, request.url.path)
+    assert fetching.prepare(url, {"auth": elsewhere}).body().url == "http://elsewhere.example/x"

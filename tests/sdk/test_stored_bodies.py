@@ -2,10 +2,9 @@
 
 import tracemalloc
 
-import httpx2
 import pytest
 
-from stepwell.sdk.fetching import response
+from stepwell.sdk.fetching import prepare, response
 from stepwell.sdk.stored import PART_BYTES, parts, whole
 from stepwell.wire.fetch import FetchResponse
 
@@ -20,7 +19,7 @@ async def test_no_second_copy() -> None:
     tracemalloc.start()
     try:
         body = await whole(load, "r", SIZE)
-        found = response(FetchResponse(status=200, url="http://h/", body=body), httpx2.Request("GET", "http://h/"))
+        found = response(FetchResponse(status=200, url="http://h/", body=body), prepare("http://h/", {}))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -45,7 +45,7 @@ def copied(request: FetchRequest, ref: str) -> tuple[bytes, bytes | None]:
     """The copy as JSON, and the body that is to be kept under ``ref``."""
     url, _, query = request.url.partition("#")[0].partition("?")
     literal = _credentials(request.headers)
-    headers = tuple((name, _header(name, value, literal)) for name, value in request.headers)
+    headers = tuple([(name, _header(name, value, literal)) for name, value in request.headers])
     made = RequestCopy(request.method, url, headers=headers, follows=request.policy.follow_redirects)
     if query:
         made = msgspec.structs.replace(made, query=_hidden(mask_url(f"?{query}")[1:], literal))

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from stepwell.errors import FetchError
 from stepwell.sdk.memos import split
+from stepwell.sdk.targets import Target, parsed, target, usual_headers, usual_to
 from stepwell.sdk.upload import bound
 from stepwell.wire.durations import to_ms
 from stepwell.wire.errors import parse_error
 from stepwell.wire.fetch import FetchPolicy, FetchRequest, FetchResponse, Header, Timeouts
+from stepwell.wire.fetch_headers import find
 from stepwell.wire.fetch_urls import becomes_get
 from stepwell.wire.gateway import render_gateway
 from stepwell.wire.memos import BadMemo, parse_memo
@@ -87,6 +89,7 @@ class Asked:
     """A request that is about to become a step."""
 
     request: httpx2.Request
+    target: Target
     policy: FetchPolicy
     step_id: str
     explicit: bool
@@ -103,6 +106,8 @@ class Asked:
         """The same, for bodies that may be async streams."""
         import httpx2
 
+        if (content := getattr(self.request, "_content", None)) is not None:
+            return self._wire(content)
         stream = self.request.stream if hasattr(self.request, "stream") else None
         sync = stream is None or isinstance(stream, httpx2.SyncByteStream) or not hasattr(stream, "__aiter__")
         bound(self.request)
@@ -111,9 +116,9 @@ class Asked:
     def _wire(self, body: bytes) -> FetchRequest:
         request = self.request
         return FetchRequest(
-            url=str(request.url),
+            url=self.target.text,
             method=request.method,
-            headers=wire_headers(request.headers.raw, request.url.netloc),
+            headers=wire_headers(request.headers.raw, self.target.netloc),
             body=body or None,
             policy=self.policy,
             rich=True,
@@ -127,12 +132,14 @@ def prepare(url: UrlOrRequest, options: FetchOptions | Mapping[str, Any]) -> Ask
     if unknown:
         raise TypeError(f"fetch() has no argument {', '.join(sorted(map(repr, unknown)))}")
     request = _request(url, given)
-    if request.url.scheme not in {"http", "https"} or not request.url.host:
-        raise ValueError(f"{str(request.url)!r} is no absolute http or https URL: a durable request needs one")
+    asked = given.get("params") is None and given.get("auth") is None and not _is_request(url)
+    where = parsed(str(url)) if asked else target(request.url)
+    if not where.absolute:
+        raise ValueError(f"{where.text!r} is no absolute http or https URL: a durable request needs one")
     policy = make_policy(given)
     explicit = given.get("id")
-    step_id = explicit or default_id(request.method, request.url.netloc, request.url.path)
-    return Asked(request, policy, step_id, explicit is not None, given.get("stream", False))
+    step_id = explicit or default_id(request.method, where.netloc, where.path)
+    return Asked(request, where, policy, step_id, explicit is not None, given.get("stream", False))
 
 
 def default_id(method: str, netloc: bytes, path: str) -> str:
@@ -166,12 +173,12 @@ def read_memo(memo: bytes) -> tuple[FetchResponse, str | None]:
     raise FetchError(info.message, info.kind or "unknown", info.attempts or 1, sent=info.sent is not False)
 
 
-def response(found: FetchResponse, request: httpx2.Request) -> httpx2.Response:
+def response(found: FetchResponse, asked: Asked) -> httpx2.Response:
     """The response as httpx2 has it: exact headers and bytes, decoded as it decodes them."""
     import httpx2
 
-    made = response_unread(found, request, httpx2.ByteStream(found.body))
-    left = None if any(name.lower() == "content-encoding" for name, _ in found.headers) else _left_by_reading()
+    made = response_unread(found, asked, httpx2.ByteStream(found.body))
+    left = _left_by_reading() if find(found.headers, "content-encoding") is None else None
     if left is None:
         made.read()
     else:
@@ -196,17 +203,18 @@ def _left_by_reading() -> dict[str, object] | None:
 
 
 def response_unread(
-    found: FetchResponse, request: httpx2.Request, body: httpx2.SyncByteStream | httpx2.AsyncByteStream
+    found: FetchResponse, asked: Asked, body: httpx2.SyncByteStream | httpx2.AsyncByteStream
 ) -> httpx2.Response:
     """The same with a body that is still to be read."""
     import httpx2
 
     history: list[httpx2.Response] = []
+    request = asked.request
     method = request.method
     for hop in found.history:
         history.append(_hop(hop.status, hop.headers, httpx2.Request(method, hop.url)))
         method = "GET" if becomes_get(hop.status, method) else method
-    same = str(request.url) == found.url and method == request.method
+    same = asked.target.text == found.url and method == request.method
     final = request if same else httpx2.Request(method, found.url, headers=request.headers)
     made = httpx2.Response(**head_of(found), stream=body, request=final, history=history)
     made.elapsed = timedelta(milliseconds=found.elapsed_ms)
@@ -241,7 +249,10 @@ def head_of(found: FetchResponse) -> Head:
 
 def raw_headers(headers: tuple[Header, ...]) -> list[tuple[bytes, bytes]]:
     """A recorded response's headers, as the bytes they were."""
-    return [(name.encode("latin-1", "replace"), _octets(value)) for name, value in headers]
+    try:
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    except UnicodeEncodeError:
+        return [(name.encode("latin-1", "replace"), _octets(value)) for name, value in headers]
 
 
 def _octets(text: str) -> bytes:
@@ -255,58 +266,38 @@ def _request(url: UrlOrRequest, given: dict[str, Any]) -> httpx2.Request:
     import httpx2
 
     members = {key: given[key] for key in _OF_REQUEST if given.get(key) is not None}
-    if hasattr(url, "headers") and hasattr(url, "method"):
+    if _is_request(url):
         if members or "method" in given:
             raise TypeError("a ready Request brings its method, headers and body along: give fetch() one or the other")
         request = cast("httpx2.Request", url)
     else:
         method, text = str(given.get("method") or "GET").upper(), str(url)
-        target = _parsed(text)
+        where = parsed(text).url
         if not members and method not in _HAVE_LENGTH:
-            request = httpx2.Request(method, target, headers=_usual_to(text), stream=httpx2.ByteStream(b""))
+            request = httpx2.Request(method, where, headers=usual_to(text), stream=httpx2.ByteStream(b""))
             request.read()
         else:
             members["headers"] = _headers(given.get("headers"))
-            request = httpx2.Request(method, target, **members)
+            request = httpx2.Request(method, where, **members)
     return _authorised(request, given.get("auth"))
+
+
+def _is_request(url: UrlOrRequest) -> bool:
+    return hasattr(url, "headers") and hasattr(url, "method")
 
 
 def _headers(given: Any) -> httpx2.Headers:
     """The user's headers over those that a client of httpx2 sends by itself."""
     if given is None:
-        return _usual_headers()  # a Request makes a copy
-    headers = _usual_headers().copy()
+        return usual_headers()  # a Request makes a copy
+    headers = usual_headers().copy()
     headers.update(given)
     return headers
-
-
-@cache
-def _usual_headers() -> httpx2.Headers:
-    import httpx2
-
-    with httpx2.Client(transport=httpx2.MockTransport(lambda _: httpx2.Response(200)), trust_env=False) as client:
-        return httpx2.Headers([(name, client.headers[name]) for name in ("Accept", "Accept-Encoding")])
-
-
-@lru_cache(maxsize=1_024)
-def _usual_to(url: str) -> httpx2.Headers:
-    """All headers of a request that has neither a body nor headers of its own: httpx2 would find them anew for each."""
-    import httpx2
-
-    return httpx2.Request("GET", _parsed(url), headers=_usual_headers()).headers
 
 
 _HAVE_LENGTH = frozenset({"POST", "PUT", "PATCH", "QUERY"})
 """Their requests say that they have no body."""
 _OF_REQUEST = ("params", "headers", "json", "data", "content", "files", "cookies")
-
-
-@lru_cache(maxsize=1_024)
-def _parsed(url: str) -> httpx2.URL:
-    """Most requests of a client go to few URLs, and reading one is a tenth of what a request costs. It is immutable."""
-    import httpx2
-
-    return httpx2.URL(url)
 
 
 def _authorised(request: httpx2.Request, auth: Any) -> httpx2.Request:

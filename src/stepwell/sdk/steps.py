@@ -218,9 +218,9 @@ class Step:
 
     async def _fetch(self, call: StepCall, asked: fetching.Asked) -> httpx2.Response:
         if not asked.stream:
-            return fetching.response(await self._exchange(call, asked), asked.request)
+            return fetching.response(await self._exchange(call, asked), asked)
         found, ref = await self._recorded(call, asked)
-        return fetching.response_unread(found, asked.request, self._body(found, ref))
+        return fetching.response_unread(found, asked, self._body(found, ref))
 
     def _body(self, found: FetchResponse, ref: str | None) -> httpx2.AsyncByteStream:
         from stepwell.sdk.streamed import AsyncBody, whole_body

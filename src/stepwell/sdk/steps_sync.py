@@ -74,9 +74,9 @@ class StepSync:
         self._run.check()
         asked = fetching.prepare(url, options)
         if not asked.stream:
-            return fetching.response(self.exchange(asked), asked.request)
+            return fetching.response(self.exchange(asked), asked)
         found, ref = self._recorded(asked)
-        return fetching.response_unread(found, asked.request, self._body(found, ref))
+        return fetching.response_unread(found, asked, self._body(found, ref))
 
     def _body(self, found: FetchResponse, ref: str | None) -> httpx2.SyncByteStream:
         from stepwell.sdk.streamed import SyncBody, whole_body

@@ -33,6 +33,7 @@ _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _DROPPED = frozenset({"connection", "keep-alive", "proxy-connection", "expect"})
 """Belong to one connection, which is ours: harmless, and left out."""
 _REFUSED = frozenset({"upgrade", "trailer", "te", "http2-settings"})
+_FRAMING = _DROPPED | _REFUSED | {"transfer-encoding", "content-length"}
 
 
 class BadHeader(ValueError):
@@ -47,16 +48,15 @@ _FIGURES = ("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-")
 def also_sensitive(names: Iterable[str]) -> None:
     """Treat these headers as credentials too, in this process (a setting of the platform)."""
     _further.update(name.lower() for name in names)
+    is_sensitive.cache_clear()
 
 
+@lru_cache(maxsize=1_024)
 def is_sensitive(name: str) -> bool:
     """Whether the header's value is a credential, by its name."""
     lower = name.lower()
-    return lower in SENSITIVE or lower in _further or _by_words(lower)
-
-
-@lru_cache(maxsize=512)
-def _by_words(lower: str) -> bool:
+    if lower in SENSITIVE or lower in _further:
+        return True
     return _SECRET_WORDS.search(lower) is not None and not lower.startswith(_FIGURES)
 
 
@@ -67,7 +67,10 @@ def is_secret_word(name: str) -> bool:
 
 def find(headers: Iterable[Header], name: str) -> str | None:
     """The first value of a header, in any case of its name."""
-    return next((value for key, value in headers if key.lower() == name), None)
+    for key, value in headers:
+        if key.lower() == name:
+            return value
+    return None
 
 
 def find_all(headers: Iterable[Header], name: str) -> list[str]:
@@ -89,24 +92,29 @@ def clean_headers(headers: Iterable[Header], body: bytes | None) -> tuple[Header
     kept: list[Header] = []
     lengths = 0
     for name, value in headers:
-        _check(name, value)
-        lower = name.lower()
-        if lower in _DROPPED or _dropped(lower, value):
-            continue
-        if lower == "content-length":
-            lengths += 1
-            _check_length(value, body, lengths)
+        lower = _checked(name)
+        if _BAD_VALUE.search(value):
+            raise BadHeader(f"the value of the header {name!r} holds a line break or another control character")
+        if lower in _FRAMING:
+            if lower in _REFUSED and value.strip().lower() != "trailers":
+                raise BadHeader(
+                    f"the header {name!r} belongs to one connection and can not be part of a durable request"
+                )
+            if lower in _DROPPED or _dropped(lower, value):
+                continue
+            if lower == "content-length":
+                lengths += 1
+                _check_length(value, body, lengths)
         kept.append((name, value.strip(" \t")))
     return tuple(kept)
 
 
-def _check(name: str, value: str) -> None:
+@lru_cache(maxsize=1_024)
+def _checked(name: str) -> str:
+    """The name in lower case. Raises :class:`BadHeader` for what is none."""
     if not _TOKEN.fullmatch(name):
         raise BadHeader(f"{name[:60]!r} is not a valid header name")
-    if _BAD_VALUE.search(value):
-        raise BadHeader(f"the value of the header {name!r} holds a line break or another control character")
-    if name.lower() in _REFUSED and value.strip().lower() != "trailers":
-        raise BadHeader(f"the header {name!r} belongs to one connection and can not be part of a durable request")
+    return name.lower()
 
 
 def _dropped(lower: str, value: str) -> bool:

@@ -259,6 +259,8 @@ def _headers(request: FetchRequest, history: Sequence[Hop]) -> CIMultiDict[str]:
 
 def _as_sent(value: str) -> str:
     """The value's bytes, one character for each; what is no Latin-1 is UTF-8."""
+    if value.isascii():
+        return value
     try:
         value.encode("latin-1")
     except UnicodeEncodeError:
@@ -268,7 +270,7 @@ def _as_sent(value: str) -> str:
 
 def _head(request: FetchRequest, response: ClientResponse, made: _Attempt) -> FetchResponse:
     headers: tuple[Header, ...] = tuple(
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers
+        [(name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers]
     )
     version = response.version
     return FetchResponse(

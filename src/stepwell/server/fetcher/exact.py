@@ -24,7 +24,7 @@ class ExactRequest(ClientRequest):
 
     async def send(self, conn: Connection) -> ClientResponse:
         """See :meth:`ClientRequest.send`."""
-        if all(value.isascii() for value in self.headers.values()):
+        if "".join(self.headers.values()).isascii():
             return await super().send(conn)
         return await super().send(cast("Connection", _View(conn, protocol=_HeadWriter(conn))))
 

@@ -24,7 +24,7 @@ _MAX_HEADER_BYTES = 64 * 1024
 _MAX_HEADERS = 1_000
 
 
-@dataclass(slots=True, frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Message:
     """What is sent, and how long each part of it may take. ``data`` None: no body."""
 

@@ -145,13 +145,15 @@ class Draft:
         self.freed[where] = held
         if self.ledger.arriving and (claim := ItemRef(*where, held.claim)) in self.ledger.arriving:
             self.closed.append(claim)
-        self.change.subtract(held.buckets)
-        self.dirty.update(held.buckets)
+        for bucket in held.buckets:
+            self.change[bucket] -= 1
+            self.dirty.add(bucket)
 
     def take(self, where: ItemKey, held: Held) -> None:
         """A claim begins."""
         self.taken[where] = held
-        self.change.update(held.buckets)
+        for bucket in held.buckets:
+            self.change[bucket] += 1
 
     def held_by(self, run_id: str) -> Collection[str]:
         """The buckets in which a run holds a slot."""
