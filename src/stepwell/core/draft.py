@@ -133,12 +133,13 @@ class Draft:
         limits: tuple[Limit, ...] | None = None,
         paces: tuple[Pace, ...] = (),
         expires_at: int | None = None,
+        info: bytes | None = None,
     ) -> None:
         """Give the step a work item of its own. Calls and requests count against the run's limits, timers do not.
 
-        ``limits`` take the place of the run's.
+        ``limits`` take the place of the run's. ``info``: what people see of it.
         """
-        self.save(replace(step, own_item=True, due_at=due_at))
+        self.save(replace(step, own_item=True, due_at=due_at, info=step.info if info is None else info))
         self.header(pending=self.run.pending + 1)
         if limits is None:
             limits = () if kind is WorkKind.TIMER else self.run.limits

@@ -32,8 +32,10 @@ def next_hop(request: FetchRequest, response: FetchResponse) -> FetchRequest | F
     ``response.history`` holds the hops made so far: at most 20 are followed. A 303, and a 301 or 302 to a POST, turn
     into a GET without body. Another origin gets no credentials and no secret; https never goes down to http.
     """
+    if response.status not in _REDIRECTS or not request.policy.follow_redirects:
+        return None
     location = find(response.headers, "location")
-    if not request.policy.follow_redirects or response.status not in _REDIRECTS or not location:
+    if not location:
         return None
     if len(response.history) >= MAX_REDIRECTS:
         return _refused(request, f"more than {MAX_REDIRECTS} redirects")

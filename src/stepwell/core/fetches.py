@@ -1,8 +1,8 @@
 """The policy of durable requests: what is sent, and what an attempt's outcome leads to (durable-http, Policy)."""
 
 import hashlib
-from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 
 from stepwell.core.backoff import full_jitter
@@ -18,15 +18,13 @@ _SAYS_WHEN = frozenset({429, 503})
 _RESETS = ("", "-requests", "-tokens")
 
 
-@dataclass(slots=True, frozen=True)
-class FetchEnd:
+class FetchEnd(msgspec.Struct, frozen=True):
     """The request is done: this outcome is its recorded result."""
 
     outcome: FetchOutcome
 
 
-@dataclass(slots=True, frozen=True)
-class FetchRetry:
+class FetchRetry(msgspec.Struct, frozen=True):
     """Try again after ``delay_ms``. ``reason`` is for people: what went wrong, and who chose the delay."""
 
     delay_ms: int

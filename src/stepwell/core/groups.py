@@ -26,6 +26,8 @@ _ASYNC = frozenset(
         Opcode.AI_GATEWAY,
     }
 )
+_FLAG, _ESCAPE = b"parallelMode", b"\\u"
+"""Options without these have no flag: they need not be read, however long they are."""
 
 
 def open_group(draft: Draft, reports: Sequence[tuple[Opcode, Op]]) -> None:
@@ -77,10 +79,11 @@ def is_race(draft: Draft, op: Op) -> bool:
     """Whether the op asks to go on after each completion."""
     if 0 <= draft.run.req_version < REQUEST_VERSION:
         return True
-    if not op.opts:
+    opts = bytes(op.opts or b"")
+    if _FLAG not in opts and _ESCAPE not in opts:
         return False
     try:
-        return msgspec.json.decode(op.opts, type=_Opts).parallelMode == "race"
+        return msgspec.json.decode(opts, type=_Opts).parallelMode == "race"
     except msgspec.MsgspecError:
         return False
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from stepwell.core.flow.hosts import NO_RULES, HostRules
 from stepwell.core.model import Item
 from stepwell.core.outputs import Commit
@@ -39,8 +41,7 @@ class Answered:
     started_at: int
 
 
-@dataclass(slots=True, frozen=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """An attempt of a request ended."""
 
     item: Item

@@ -207,7 +207,7 @@ def _gateway(draft: Draft, step: Step, op: Op, parse: Callable[[bytes], FetchReq
     limits, paces = draft.env.hosts.admission(draft.run.limits, draft.run.paces, host_of(request.url))
     now, deadline = draft.env.now, request.policy.deadline_ms
     expires = None if deadline is None else now + deadline
-    draft.work_on(replace(step, info=info), WorkKind.FETCH, now, payload, limits, paces, expires)
+    draft.work_on(step, WorkKind.FETCH, now, payload, limits, paces, expires, info)
 
 
 def _wait(draft: Draft, step: Step, op: Op) -> None:

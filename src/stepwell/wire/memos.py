@@ -60,9 +60,9 @@ def is_error(data: bytes) -> bool:
     return data.startswith(b'{"error":')
 
 
-def is_plain_value(data: bytes) -> bool:
-    """Whether a memo is a value that is all there: no error, and no response whose body is kept beside it."""
-    return data.startswith(b'{"data":') and b'"ref":"' not in data
+def is_value(data: bytes) -> bool:
+    """Whether a memo is the value of a step that ended well."""
+    return data.startswith(b'{"data":')
 
 
 def error_memo(broken: FetchBroken, attempts: int, rich: bool) -> bytes:

@@ -12,7 +12,7 @@ from stepwell.sdk.drivers import introspect
 from stepwell.sdk.drivers.parked import StepFuture
 from stepwell.sdk.drivers.settle import CALM
 from stepwell.wire.calls import CallRequest
-from stepwell.wire.memos import is_plain_value
+from stepwell.wire.memos import is_value
 
 if TYPE_CHECKING:
     from stepwell.sdk.drivers.execution import Execution
@@ -40,7 +40,7 @@ def alike(execution: Execution, request: CallRequest) -> list[Member]:
         return found
     for hashed in request.stack[len(execution.fed) : request.current - 1]:
         memo = request.steps.get(hashed, b"null")
-        waiter = member(execution, hashed) if is_plain_value(memo) else None
+        waiter = member(execution, hashed) if is_value(memo) else None
         if waiter is None or not waiter.parked[2].bare:
             break
         found.append((hashed, memo, waiter))

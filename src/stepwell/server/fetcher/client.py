@@ -165,7 +165,8 @@ class AiohttpFetcher:
     def _timeout(self, asked: Timeouts, deadline: float, proxied: bool) -> ClientTimeout:
         """The times of a hop. One for each read that could not pass before the whole attempt's would only cost timers."""
         read = asked.read or self._limits.read
-        return _times(asked, self._limits, read if read < deadline else None, proxied)
+        limits = self._limits
+        return _times(asked, limits.connect, limits.dns, read if read < deadline else None, proxied)
 
     async def _received(
         self, request: FetchRequest, response: ClientResponse, made: _Attempt
@@ -226,10 +227,10 @@ class AiohttpFetcher:
 
 
 @lru_cache(maxsize=256)
-def _times(asked: Timeouts, limits: Limits, read: float | None, proxied: bool) -> ClientTimeout:
-    connect, whole = asked.connect or limits.connect, asked.pool
+def _times(asked: Timeouts, connect: float, dns: float, read: float | None, proxied: bool) -> ClientTimeout:
+    connect, whole = asked.connect or connect, asked.pool
     if proxied:  # nothing else bounds its answer
-        whole = (whole or 0.0) + limits.dns
+        whole = (whole or 0.0) + dns
     if whole is not None:
         whole += connect
     return ClientTimeout(total=None, connect=whole, sock_connect=connect, sock_read=read)
