@@ -217,10 +217,10 @@ class Step:
         return found if ref is None else Recorded(self._run, found, ref)
 
     async def _fetch(self, call: StepCall, asked: fetching.Asked) -> httpx2.Response:
-        if not asked.stream:
-            return fetching.response(await self._exchange(call, asked), asked)
         found, ref = await self._recorded(call, asked)
-        return fetching.response_unread(found, asked, self._body(found, ref))
+        if asked.stream:
+            return fetching.response_unread(found, asked, self._body(found, ref))
+        return fetching.response(found if ref is None else await self._loaded(found, ref), asked)
 
     def _body(self, found: FetchResponse, ref: str | None) -> httpx2.AsyncByteStream:
         from stepwell.sdk.streamed import AsyncBody, whole_body
@@ -229,7 +229,10 @@ class Step:
 
     async def _exchange(self, call: StepCall, asked: fetching.Sendable) -> FetchResponse:
         found, ref = await self._recorded(call, asked)
-        return found if ref is None else replace(found, body=await self._run.load(ref, found.stored or 0), stored=None)
+        return found if ref is None else await self._loaded(found, ref)
+
+    async def _loaded(self, found: FetchResponse, ref: str) -> FetchResponse:
+        return replace(found, body=await self._run.load(ref, found.stored or 0), stored=None)
 
     async def _recorded(self, call: StepCall, asked: fetching.Sendable) -> tuple[FetchResponse, str | None]:
         call.opts = fetching.render(await asked.body_async())

@@ -103,7 +103,10 @@ class AiohttpFetcher:
         watch = asyncio.timeout(deadline)
         try:
             async with watch:
-                return await self._hops(request, made)
+                outcome = await self._hop(request, made)
+                while isinstance(outcome, FetchRequest):
+                    outcome = await self._hop(outcome, made)
+                return outcome
         except TimeoutError as error:
             if watch.expired():
                 return failure(request, "timeout", "it was not done when its time was up", made.timing)
@@ -119,13 +122,6 @@ class AiohttpFetcher:
             await connector.close()
         if self._resolver is not None:
             await self._resolver.close()
-
-    async def _hops(self, request: FetchRequest, made: _Attempt) -> FetchOutcome:
-        while True:
-            outcome = await self._hop(request, made)
-            if not isinstance(outcome, FetchRequest):
-                return outcome
-            request = outcome
 
     async def _hop(self, request: FetchRequest, made: _Attempt) -> FetchOutcome | FetchRequest:
         """One request: the outcome, or the request that a redirect leads to."""

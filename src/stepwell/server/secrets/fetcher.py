@@ -1,6 +1,7 @@
 """Fills secrets into a request at the moment of sending; what is recorded keeps the references."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from msgspec.structs import replace
@@ -31,17 +32,13 @@ class SecretFetcher:
         """See :meth:`Fetcher.fetch`."""
         return await self.fetch_teed(request, attempt, None)
 
-    async def fetch_teed(self, request: FetchRequest, attempt: int, tee: Any) -> FetchOutcome:
+    def fetch_teed(self, request: FetchRequest, attempt: int, tee: Any) -> Coroutine[Any, Any, FetchOutcome]:
         """As :meth:`fetch`; the body of the last hop goes to ``tee`` too, where the fetcher inside can do that."""
-        if not uses(request):
-            return await self._inner(request, attempt, tee)
-        return await self._hops(request, attempt, tee)
+        return self._hops(request, attempt, tee) if uses(request) else self._inner(request, attempt, tee)
 
-    async def _inner(self, request: FetchRequest, attempt: int, tee: Any) -> FetchOutcome:
+    def _inner(self, request: FetchRequest, attempt: int, tee: Any) -> Coroutine[Any, Any, FetchOutcome]:
         teed = getattr(self.inner, "fetch_teed", None)
-        return await (
-            self.inner.fetch(request, attempt) if tee is None or teed is None else teed(request, attempt, tee)
-        )
+        return self.inner.fetch(request, attempt) if tee is None or teed is None else teed(request, attempt, tee)
 
     async def close(self) -> None:
         """See :meth:`Fetcher.close`."""
