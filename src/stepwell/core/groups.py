@@ -26,6 +26,8 @@ _ASYNC = frozenset(
         Opcode.AI_GATEWAY,
     }
 )
+_OURS = b'{"parallelMode":"race"'
+"""Our SDK has the flag come first."""
 _FLAG, _ESCAPE = b"parallelMode", b"\\u"
 """Options without these have no flag: they need not be read, however long they are."""
 
@@ -80,6 +82,8 @@ def is_race(draft: Draft, op: Op) -> bool:
     if 0 <= draft.run.req_version < REQUEST_VERSION:
         return True
     opts = bytes(op.opts or b"")
+    if opts.startswith(_OURS):
+        return True
     if _FLAG not in opts and _ESCAPE not in opts:
         return False
     try:

@@ -265,7 +265,7 @@ def _octets(text: str) -> bytes:
 def _request(url: UrlOrRequest, given: dict[str, Any]) -> httpx2.Request:
     import httpx2
 
-    members = {key: given[key] for key in _OF_REQUEST if given.get(key) is not None}
+    members = {key: given[key] for key in _OF_REQUEST if given.get(key) is not None} if given else {}
     if _is_request(url):
         if members or "method" in given:
             raise TypeError("a ready Request brings its method, headers and body along: give fetch() one or the other")
