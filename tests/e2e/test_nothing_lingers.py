@@ -7,11 +7,15 @@ from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 import stepwell
 from stepwell.embed import Embedded, embedded
+from stepwell.transports.httpx2 import AsyncDurableTransport
 
 client = stepwell.Client(app_id="lingers")
 alive: "weakref.WeakSet[Held]" = weakref.WeakSet()
@@ -160,6 +164,16 @@ async def cancelled(ctx: stepwell.Context) -> int:
     return id(held)
 
 
+@_function("cancelled-reading", cancel=[stepwell.Cancel(event="stop")])
+async def cancelled_reading(ctx: stepwell.Context) -> int:
+    async with (
+        httpx2.AsyncClient(transport=AsyncDurableTransport()) as http,
+        http.stream("GET", str(ctx.event.data["url"])) as response,
+    ):
+        held = [Held() async for _ in response.aiter_bytes()]
+    return len(held)
+
+
 @pytest_asyncio.fixture
 async def platform(tmp_path: Path) -> AsyncGenerator[Embedded]:
     async with embedded(client, db=f"sqlite:///{tmp_path}/db") as running:
@@ -206,3 +220,23 @@ async def test_a_cancelled_run_holds_nothing(platform: Embedded) -> None:
     await platform.send("stop")
     assert (await platform.wait(event))[0].status == "cancelled"
     await until_freed()
+
+
+async def test_a_run_that_is_cancelled_while_it_reads_a_response_holds_nothing(platform: Embedded) -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        await answer.write(b"the first piece")
+        await asyncio.sleep(60)
+        return answer
+
+    app = web.Application()
+    app.router.add_get("/", endless)
+    async with TestServer(app) as server:
+        event = await platform.send("cancelled-reading", {"url": str(server.make_url("/"))})
+        async with asyncio.timeout(20):
+            while not alive:
+                await asyncio.sleep(0.001)
+        await platform.send("stop")
+        assert (await platform.wait(event))[0].status == "cancelled"
+        await until_freed()

@@ -236,7 +236,7 @@ class Execution(RunScope):
         These references go round in circles. What hangs on them, bodies above all, would stay until Python's collector
         comes by, which is after so many objects, however large they are.
         """
-        self.root = self.context = None
+        self.root = self.context = self.preview = None
         self.machine.forget()
         self.owned.forget()
 
@@ -315,6 +315,7 @@ class Execution(RunScope):
             return False
         self.preview = call.preview = Preview(self, hashed, live)
         self.timers.still = True
+        call.waiter = None
         waiter.resolve(b"")
         return True
 
