@@ -1,6 +1,8 @@
 """Jobs that take longer than a request: polled for, and called back."""
 
 import asyncio
+import base64
+import gzip
 import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,9 +19,10 @@ import stepwell
 from stepwell.core import polling
 from stepwell.core.flow.host_rules import parse_hosts
 from stepwell.transports.httpx2 import AsyncDurableTransport
-from stepwell.wire.constants import MAX_REQUEST_BYTES
+from stepwell.wire.constants import MAX_FETCH_BODY, MAX_REQUEST_BYTES
 from tests.e2e.ugly import api, bare, finish, ops, platform, returned, until
 
+JOB_KEY = "job-key-6f1c9a"
 Handler = Callable[[Any], Awaitable[Any]]
 
 
@@ -75,11 +78,11 @@ class Jobs:
         await self.gate.wait()
         await self.call(url)
 
-    async def call(self, url: str, body: bytes = b'{"done":true}') -> int:
+    async def call(self, url: str, body: bytes = b'{"done":true}', headers: dict[str, str] | None = None) -> int:
         timeout = aiohttp.ClientTimeout(total=10)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(url, data=io.BytesIO(body), headers={"X-Job": "7"}) as response,
+            session.post(url, data=io.BytesIO(body), headers={"X-Job": "7", **(headers or {})}) as response,
         ):
             self.answers.append((response.status, await response.text()))
             return response.status
@@ -231,6 +234,42 @@ async def test_a_call_back_that_is_too_large_is_refused_and_the_run_waits_on(tmp
         assert await jobs.call(jobs.urls[0], bytes(MAX_REQUEST_BYTES + 1)) == 413
         assert await jobs.call(jobs.urls[0], bytes(MAX_REQUEST_BYTES)) == 200
         assert (await finish(running, event)).output == MAX_REQUEST_BYTES == 32 * 2**20
+
+
+async def test_what_a_call_back_repeats_of_secrets_is_taken_out(
+    tmp_path: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEPWELL_SECRET_JOB_KEY", JOB_KEY)
+    monkeypatch.setenv("STEPWELL_SECRET_GONE", "for a while")
+    hosts = "JOB_KEY=127.0.0.1; GONE+body=127.0.0.1"
+    jobs.calls_back = False
+
+    async def f(ctx: stepwell.Context) -> Any:
+        answer = await ctx.step.fetch(
+            f"{jobs.url}/hook",
+            method="POST",
+            json={"notify": stepwell.CALLBACK_URL, "gone": stepwell.secret("GONE"), "more": "x" * 2_000},
+            auth=("user", stepwell.secret("JOB_KEY")),
+            callback=True,
+            id="job",
+        )
+        return [answer.text, answer.headers["x-echo"]]
+
+    pair = base64.b64encode(f"user:{JOB_KEY}".encode())
+    async with platform(tmp_path, function(f), secrets_hosts=hosts) as running:
+        event = await running.send("go", {})
+        await until(lambda: bool(jobs.urls))
+        assert jobs.seen[0][2]["authorization"] == f"Basic {pair.decode()}"
+        monkeypatch.delenv("STEPWELL_SECRET_GONE")
+        bomb = gzip.compress(bytes(MAX_FETCH_BODY + 1), 1)
+        assert await jobs.call(jobs.urls[0], bomb, {"Content-Encoding": "gzip"}) == 413
+        body = b"told " + JOB_KEY.encode() + b" and " + pair
+        assert (
+            await jobs.call(jobs.urls[0], gzip.compress(body), {"X-Echo": JOB_KEY, "Content-Encoding": "gzip"}) == 200
+        )
+        text, echo = (await finish(running, event)).output
+        assert text == f"told {'*' * len(JOB_KEY)} and {'*' * len(pair)}"
+        assert echo == stepwell.secret("JOB_KEY")
 
 
 async def test_a_call_back_before_the_response(tmp_path: Path, jobs: Jobs) -> None:

@@ -15,6 +15,7 @@ from stepwell.wire.fetch_headers import without
 from stepwell.wire.gateway import BadGateway
 from stepwell.wire.ids import is_ulid
 from stepwell.wire.memos import error_memo
+from stepwell.wire.secrets import uses
 
 PATH = "/v1/callbacks/"
 _PLACEHOLDER = re.compile(
@@ -46,7 +47,7 @@ def arm(request: FetchRequest, run_id: str, secret: str, public_url: str) -> tup
             f"This request can not be made: callback=True needs stepwell.CALLBACK_URL ({CALLBACK_URL}) in the URL, a header "
             "or the body, where the upstream looks for the address to call."
         )
-    return armed, Callback(digest=_digest(secret), rich=request.rich)
+    return armed, Callback(digest=_digest(secret), rich=request.rich, secrets=tuple(sorted(uses(request))))
 
 
 def parse_token(token: str) -> tuple[str, str] | None:

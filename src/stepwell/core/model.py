@@ -122,12 +122,14 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
     """A call-back that a step waits for. ``digest``: SHA-256 of the secret in its URL; ``rich``: our own SDK asked.
 
-    ``void``: the response to the request itself is the result, so that nobody is waited for any longer.
+    ``void``: the response to the request itself is the result, so that nobody is waited for any longer. ``secrets``: the names
+    of those that the request had.
     """
 
     digest: bytes
     rich: bool = False
     void: bool = False
+    secrets: tuple[str, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

@@ -186,6 +186,22 @@ def scrub(outcome: FetchOutcome, asked: FetchRequest, values: Mapping[str, str])
         return _unseen(asked, clean, problem)
 
 
+class Unsearchable(ValueError):
+    """A body that can not be searched for secrets, as it decodes to more than a record may have."""
+
+
+def scrub_call_back(came: FetchResponse, headers: tuple[Header, ...], values: Mapping[str, str]) -> FetchResponse:
+    """A request that came in place of a response, without the values. ``headers``: of the request that had them.
+
+    Raises :class:`Unsearchable`.
+    """
+    asked = FetchRequest(url=came.url, headers=headers)
+    clean = scrub(came, replace(asked, url=_hide(came.url, _spellings(asked, values))), values)
+    if isinstance(clean, FetchBroken):
+        raise Unsearchable(clean.message)
+    return clean
+
+
 def needles(asked: FetchRequest, values: Mapping[str, str]) -> list[bytes]:
     """What has to be looked for in a body that this request brought."""
     return [spelling.encode() for spelling in _spellings(asked, values)]

@@ -11,6 +11,7 @@ from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem
 from stepwell.wire.constants import MAX_REQUEST_BYTES
 from stepwell.wire.fetch import FetchResponse
+from stepwell.wire.secrets import Unsearchable
 
 _METHODS = ("POST", "PUT", "PATCH")
 _TAKEN = Response(b'{"status":"received"}', 200, media_type="application/json")
@@ -31,7 +32,10 @@ class Callbacks:
         run_id, step = await self._waiting(str(request.path_params["token"]))
         if not step.ended:
             body = await read_body(request.scope, request.receive, MAX_REQUEST_BYTES)
-            await self._engine.called_back(run_id, step.step_id, _response(request, body))
+            try:
+                await self._engine.called_back(run_id, step.step_id, _response(request, body))
+            except Unsearchable as problem:
+                raise Problem(413, str(problem), code="callback_unsearchable") from None
             _, step = await self._waiting(str(request.path_params["token"]))
         if step.status is StepStatus.COMPLETED and step.callback is not None and not step.callback.void:
             return _TAKEN

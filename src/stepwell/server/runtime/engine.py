@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from stepwell.core.flow.gates import Shut
 from stepwell.core.flow.holding import Holding
 from stepwell.core.flow.hosts import NO_RULES, HostRules
-from stepwell.core.inputs import CalledBack, Env, Poked
+from stepwell.core.inputs import Env, Poked
 from stepwell.core.model import Item, Run, RunStatus, RunView, StoredEvent
 from stepwell.core.propagation import PassedOn
 from stepwell.core.unstarted import Unstarted, found, place
@@ -23,6 +23,7 @@ from stepwell.server.runtime.actors import Actors
 from stepwell.server.runtime.afar import Afar
 from stepwell.server.runtime.apps import Apps
 from stepwell.server.runtime.arrivals import Arrivals
+from stepwell.server.runtime.callbacks import CallBacks
 from stepwell.server.runtime.cancelling import Cancelling
 from stepwell.server.runtime.committer import Committer
 from stepwell.server.runtime.crons import Crons
@@ -138,6 +139,7 @@ class Engine:
         self._gatherings = Gatherings(store, self._starter, self._env)
         self.worker.gatherings = self._gatherings
         self._telling = Telling(store, self._env, self._starter, self._gatherings, self._actors, self._committer)
+        self._called = CallBacks(self.view, self._telling, fetcher)
         self._leases = Leases(store, self._clock, owner, self._committer)
         self._presence = Presence(store, self._clock, owner, self._here)
         self.crons = Crons(self.registry.crons, self._clock, self._arrivals.tick, lambda: self.election.leads)
@@ -289,8 +291,8 @@ class Engine:
         return await self._telling.tell(run_id, Poked())
 
     async def called_back(self, run_id: str, step_id: str, response: FetchResponse) -> bool:
-        """Record the request that a step waits for; False when it came too late."""
-        return await self._telling.tell(run_id, CalledBack(step_id, response))
+        """Record the request that a step waits for; False when it came too late. See :meth:`CallBacks.take`."""
+        return await self._called.take(run_id, step_id, response)
 
     async def signal(self, signal: str, data: bytes) -> str | None:
         """Wake the step that waits for the signal, with JSON data; its run. None where none waits. Raises StoreError."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from msgspec.structs import replace
@@ -11,9 +12,9 @@ from stepwell.server.fetcher.base import Fetcher
 from stepwell.server.secrets.providers import SecretUnavailable
 from stepwell.server.secrets.tee import CleanTee
 from stepwell.server.secrets.vault import Vault
-from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Hop, Phases, added
+from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header, Hop, Phases, added
 from stepwell.wire.fetch_urls import place
-from stepwell.wire.secrets import BadSecret, fill, needles, scrub, uses
+from stepwell.wire.secrets import BadSecret, fill, needles, scrub, scrub_call_back, uses
 
 
 class SecretFetcher:
@@ -39,6 +40,16 @@ class SecretFetcher:
     def _inner(self, request: FetchRequest, attempt: int, tee: Any) -> Coroutine[Any, Any, FetchOutcome]:
         teed = getattr(self.inner, "fetch_teed", None)
         return self.inner.fetch(request, attempt) if tee is None or teed is None else teed(request, attempt, tee)
+
+    async def cleaned(
+        self, response: FetchResponse, secrets: tuple[str, ...], headers: tuple[Header, ...]
+    ) -> FetchResponse:
+        """See :class:`Cleaning`. A secret that can not be had now is not looked for."""
+        values: dict[str, str] = {}
+        for name in secrets:
+            with suppress(SecretUnavailable, BadSecret):
+                values[name] = await self.vault.value(name)
+        return scrub_call_back(response, headers, values)
 
     async def close(self) -> None:
         """See :meth:`Fetcher.close`."""
