@@ -34,6 +34,10 @@ def serve(function: Any, **options: Any) -> tuple[Client, str]:
     return client, "app-f"
 
 
+def _echo(request: Any) -> FetchResponse:
+    return FetchResponse(status=200, url=request.url, body=request.url.encode())
+
+
 class Failed(Exception):
     """The run failed."""
 
@@ -51,6 +55,7 @@ class Engine:
         patience: Patience = QUICK,
         wait_for_group: bool = True,
         data: dict[str, Any] | None = None,
+        upstream: Callable[[Any], FetchResponse] | None = None,
         **options: Any,
     ) -> None:
         client, self.function_id = serve(function)
@@ -68,9 +73,7 @@ class Engine:
         self.answers: list[Answer] = []
         self.names: dict[str, str] = {}
         self.calls = 0
-        self.upstream: Callable[[Any], FetchResponse] = lambda request: FetchResponse(
-            status=200, url=request.url, body=request.url.encode()
-        )
+        self.upstream = upstream or _echo
         self._late = asyncio.Event()
 
     def _on_late(self, run_id: str) -> None:

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import httpx2
 import pytest
 
 from stepwell import NonRetriableError, StepError
 from stepwell.sdk.drivers import gathered
 from stepwell.sdk.drivers.execution import Execution
 from stepwell.sdk.drivers.waits import Owned, Wait
+from stepwell.wire.fetch import FetchResponse, Hop
 from tests.sdk.fake_engine import Engine, last
 from tests.sdk.play import on_loop, play, result
 
@@ -408,6 +410,22 @@ def test_steps_that_are_members_themselves_go_on_together(monkeypatch: pytest.Mo
     assert max(sizes) == 19  # the last one is what the function goes on by
 
 
+def test_the_loop_gets_a_turn_between_so_many_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    plain = gathered.pass_alike
+
+    async def counting(execution: Execution, members: list[gathered.Member]) -> bool:
+        sizes.append(len(members))
+        return await plain(execution, members)
+
+    async def f(ctx: Any) -> Any:
+        return await asyncio.gather(*(ctx.step.fetch(f"http://h/{i}", id=f"s{i}") for i in range(70))) and "all"
+
+    monkeypatch.setattr(gathered, "pass_alike", counting)
+    assert on_loop(Engine(f, replay=True).run) == "all"
+    assert sizes[-3:] == [32, 32, 5]
+
+
 @ORDERS
 @pytest.mark.parametrize("bad", [0, 2, MEMBERS - 1])
 def test_what_has_ended_when_a_step_fails_that_is_a_member_itself(choose: Any, bad: int) -> None:
@@ -425,6 +443,36 @@ def test_what_has_ended_when_a_step_fails_that_is_a_member_itself(choose: Any, b
         return [str(each) for each in await asyncio.gather(*tasks, return_exceptions=True)]
 
     play(f, choose=choose)
+
+
+def _unreadable(request: Any) -> FetchResponse:
+    """As it is, or with a coding that its body is not in, or at the end of a way that httpx can not name."""
+    if "encoded" in request.url:
+        return FetchResponse(status=200, url=request.url, headers=(("content-Encoding", "gzip"),), body=b"plain")
+    if "redirected" in request.url:
+        return FetchResponse(status=200, url=request.url, history=(Hop(302, "http://h:port/"),))
+    return FetchResponse(status=200, url=request.url, body=b"as it is")
+
+
+@ORDERS
+@pytest.mark.parametrize("kind", ["encoded", "redirected"])
+@pytest.mark.parametrize("bad", [0, 2, MEMBERS - 1])
+def test_what_has_ended_when_a_response_can_not_be_read_that_is_a_member_itself(
+    choose: Any, kind: str, bad: int
+) -> None:
+    async def f(ctx: Any, log: list[Any]) -> Any:
+        names = [kind if i == bad else f"s{i}" for i in range(MEMBERS)]
+        tasks = [asyncio.create_task(ctx.step.fetch(f"http://h/{name}")) for name in names]
+        try:
+            await asyncio.gather(*tasks)
+        except (httpx2.DecodingError, httpx2.InvalidURL):
+            log.append([task.done() for task in tasks])
+            await ctx.step.fetch(f"http://h/after-{sum(log[-1])}")
+        return [type(each).__name__ for each in await asyncio.gather(*tasks, return_exceptions=True)]
+
+    found, log = play(f, choose=choose, upstream=_unreadable)
+    assert log
+    assert "Failed" not in found
 
 
 @ORDERS

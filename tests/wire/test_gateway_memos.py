@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_TEXT_BODY
 from stepwell.wire.fetch import FetchBroken, FetchResponse, Hop
-from stepwell.wire.memos import BadMemo, error_memo, is_error, memo, parse_memo
+from stepwell.wire.memos import BadMemo, error_memo, is_error, is_plain_response, memo, parse_memo
 
 GZIP = (("Content-Encoding", "gzip"), ("Content-Type", "text/plain"))
 latin = st.text(st.characters(max_codepoint=255), max_size=12)
@@ -196,3 +196,23 @@ def test_text_larger_than_a_step_may_have_is_an_error_that_says_so() -> None:
     utf16 = ("ä" * (MAX_STEP_OUTPUT // 2 + 1)).encode("utf-16")
     kind = (("Content-Type", "text/plain; charset=utf-16"),)
     assert is_error(memo(FetchResponse(status=200, url="u", headers=kind, body=utf16), rich=False))
+
+
+_HEADERS = (("text", '"history":'), ("ref", '"ref":'), ("b64", '"text":'))
+
+
+@pytest.mark.parametrize("body", [b"", b'{"history":[],"ref":"x","text":1,"content-encoding":"gzip"}', b"\xff"])
+@pytest.mark.parametrize(
+    ("expected", "more"),
+    [
+        (True, {}),
+        (False, {"headers": (*_HEADERS, ("CONTENT-encoding", "gzip"))}),
+        (False, {"history": (Hop(302, "http://h/"),)}),
+    ],
+)
+def test_a_plain_response_is_told_by_its_memo(body: bytes, expected: bool, more: dict[str, Any]) -> None:
+    response = FetchResponse(**{"status": 200, "url": "http://h/", "headers": _HEADERS, "body": body, **more})
+    assert is_plain_response(memo(response, rich=True)) is expected
+    assert not is_plain_response(memo(response, rich=True, body_ref="x"))
+    assert not is_plain_response(b'{"data":{"id":1}}')
+    assert not is_plain_response(b"null")

@@ -14,6 +14,9 @@ _NULL_BODY = frozenset({101, 103, 204, 205, 304})
 """Statuses for which a ``Response`` of the web refuses any body but null."""
 _STALE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
+_RESPONSE, _MORE = b'{"data":{"status":', (b'"history":', b'"ref":')
+"""Within a JSON text the quotes of such a name would be escaped, and as a header's it would have no colon."""
+
 
 class BadMemo(ValueError):
     """A memo that is no result of a request."""
@@ -63,6 +66,17 @@ def is_error(data: bytes) -> bool:
 def is_value(data: bytes) -> bool:
     """Whether a memo is the value of a step that ended well."""
     return data.startswith(b'{"data":')
+
+
+def is_plain_response(data: bytes) -> bool:
+    """Whether a memo made here for our own SDK is a response that reading can not fail on.
+
+    Its body is in it and not encoded, and no redirect led there: what httpx makes of either may be an error.
+    """
+    if not data.startswith(_RESPONSE) or any(name in data for name in _MORE):
+        return False
+    body = max(data.find(b'"text":'), data.find(b'"b64":'))
+    return body > 0 and b"content-encoding" not in data[:body].lower()
 
 
 def error_memo(broken: FetchBroken, attempts: int, rich: bool) -> bytes:

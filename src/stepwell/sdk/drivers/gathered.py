@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING
 from stepwell.sdk.drivers import introspect
 from stepwell.sdk.drivers.parked import StepFuture
 from stepwell.sdk.drivers.settle import CALM
+from stepwell.sdk.machine import StepCall
 from stepwell.wire.calls import CallRequest
-from stepwell.wire.memos import is_value
+from stepwell.wire.memos import is_plain_response, is_value
+from stepwell.wire.ops import Opcode
 
 if TYPE_CHECKING:
     from stepwell.sdk.drivers.execution import Execution
 
 Member = tuple[str, bytes, StepFuture]
 """A step's hashed id, its memo, and what its task is parked on."""
+_AT_ONCE = 32
+"""Reading their results takes one turn of the loop, and others use the loop too."""
 
 
 def member(execution: Execution, hashed: str) -> StepFuture | None:
@@ -33,18 +37,25 @@ def member(execution: Execution, hashed: str) -> StepFuture | None:
 def alike(execution: Execution, request: CallRequest) -> list[Member]:
     """The next completions of which no code of the function can tell that they come at once: two or more, or none.
 
-    Each member is a step alone, and ends with a value. The last completion is never one of them: what it wakes is settled.
+    Each member is a step alone, and ends with a value: an error would let the function go on, and see which others have
+    ended. The last completion is never one of them: what it wakes is settled.
     """
     found: list[Member] = []
     if execution.preview is not None:
         return found
-    for hashed in request.stack[len(execution.fed) : request.current - 1]:
+    begun = len(execution.fed)
+    for hashed in request.stack[begun : min(begun + _AT_ONCE, request.current - 1)]:
         memo = request.steps.get(hashed, b"null")
-        waiter = member(execution, hashed) if is_value(memo) else None
-        if waiter is None or not waiter.parked[2].bare:
+        waiter = member(execution, hashed)
+        if waiter is None or not _gives_value(waiter.parked[2], memo):
             break
         found.append((hashed, memo, waiter))
     return found if len(found) > 1 else []
+
+
+def _gives_value(call: StepCall, memo: bytes) -> bool:
+    """Whether the step is a task of its own, and all that follows in it is a value."""
+    return call.bare and (is_plain_response(memo) if call.op is Opcode.GATEWAY else is_value(memo))
 
 
 async def pass_alike(execution: Execution, members: list[Member]) -> bool:
