@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from stepwell.core.inputs import Fetched, Input
-from stepwell.core.model import RunStatus, RunView
+from stepwell.core.model import RunStatus, RunView, StepStatus
 from stepwell.core.outputs import Commit
 from stepwell.server.telemetry.observers import Observer
 from stepwell.wire.calls import Answer, CallRequest
@@ -74,3 +74,28 @@ async def test_a_run_whose_answers_go_on_and_on_does_not_wait_for_the_last(monke
     first, *rest = await results_of(monkeypatch, 60, 1)
     assert 1 < first <= 12
     assert rest
+
+
+async def test_what_was_answered_last_is_recorded_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However soon after it the process ends."""
+    there, gate, flying = asyncio.Event(), asyncio.Event(), set[str]()
+
+    async def app(request: CallRequest) -> Answer:
+        return ops(*(gateway(f"g{n}") for n in range(3)))
+
+    async def fetch(request: FetchRequest, attempt: int = 0) -> FetchOutcome:
+        flying.add(request.url)
+        if len(flying) == 3:
+            there.set()
+        await gate.wait()
+        return FetchResponse(status=200, url=request.url, body=b"ok")
+
+    async with running(app) as rig, asyncio.timeout(20):
+        monkeypatch.setattr(rig.fetcher, "fetch", fetch)
+        [run_id] = await rig.send()
+        await there.wait()
+        gate.set()
+        assert await rig.engine.drain(20)
+        await rig.engine._committer.stop()
+        [view] = await rig.store.load_runs([run_id])
+        assert [step.status for step in view.steps.values()] == [StepStatus.COMPLETED] * 3

@@ -215,6 +215,12 @@ class Actors:
         elif len(actor.inbox) == 1:
             asyncio.get_running_loop().call_soon(self._gather, actor, 1, _QUIET_TURNS, _TURNS)
 
+    def decide(self) -> None:
+        """Decide on all that was given, now: the loop may have no more turns."""
+        for actor in self._warm.all():
+            if actor.inbox and not actor.busy:
+                self._pump(actor)
+
     def _gather(self, actor: Actor, known: int, quiet: int, turns: int) -> None:
         """Decide when nothing has come for some turns of the loop, and after so many of them whatever comes."""
         if actor.busy:

@@ -193,6 +193,7 @@ class Engine:
         drained = await self.worker.wait_idle(seconds)
         if not drained:
             await self.worker.abort()
+        self._actors.decide()
         self.streams.close()
         self.changes.close()
         self.realtime.close()
@@ -208,6 +209,7 @@ class Engine:
         await self._afar.stop()
         await self._post.stop()
         await self.worker.abort()
+        self._actors.decide()
         await self._committer.stop()
         await self._leases.stop()
         await self._presence.stop()

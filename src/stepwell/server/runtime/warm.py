@@ -41,6 +41,10 @@ class Warm:
         """Those of them that are in memory."""
         return {run_id: self._actors[run_id] for run_id in run_ids if run_id in self._actors}
 
+    def all(self) -> list[Actor]:
+        """All that are in memory."""
+        return list(self._actors.values())
+
     def put(self, actor: Actor) -> None:
         """Keep it, as the warmest."""
         self._actors[actor.view.run.run_id] = actor
