@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -61,7 +60,7 @@ class Platform:
         found = {key: bytes(memo) for key, memo in memos.items()}
         inputs = parse_inputs(found)
         known = {key: memo for key, memo in found.items() if key not in inputs}
-        return replace(request, steps=known, inputs=inputs, events=[bytes(event) for event in batch])
+        return msgspec.structs.replace(request, steps=known, inputs=inputs, events=[bytes(event) for event in batch])
 
     async def signal(self, body: bytes) -> str | None:
         """Send a signal (protocol 1.5): the run that was waiting; None where none was. Raises ``PlatformError``."""

@@ -5,7 +5,6 @@ caller passes the two as they are.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
@@ -15,8 +14,7 @@ from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.ops import Op
 
 
-@dataclass(slots=True, kw_only=True)
-class CallRequest:
+class CallRequest(msgspec.Struct, kw_only=True):
     """What the app is asked to do: find the next steps of a run, or run the one step ``step_id``.
 
     ``steps`` and ``stack`` may be the engine's own growing containers: only ``stack[:current]`` and the steps named there
@@ -27,7 +25,7 @@ class CallRequest:
     function_id: str
     run_id: str
     events: Sequence[bytes]
-    steps: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    steps: Mapping[str, bytes] = {}
     stack: Sequence[str] = ()
     current: int = 0
     step_id: str = DISCOVERY
@@ -41,11 +39,11 @@ class CallRequest:
     fn_uuid: str = ""
     qi_id: str = ""
     url: str | None = None
-    inputs: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    inputs: Mapping[str, bytes] = {}
     """By hashed id of an unfinished step: the JSON array of arguments to run it with, in place of the code's own."""
     rescued: bool = False
     """Whether an earlier answer to this call may have been lost: the app reports all of its pending steps again."""
-    trace: Mapping[str, str] = field(default_factory=dict[str, str])
+    trace: Mapping[str, str] = {}
     """Headers that carry the trace context (``wire.traces``)."""
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -55,7 +54,7 @@ async def transform_input(
     if not read:
         return request
     written = {hashed: _written(memo, request.steps[hashed], function) for hashed, memo in read.items()}
-    return replace(request, steps={**request.steps, **written})
+    return msgspec.structs.replace(request, steps={**request.steps, **written})
 
 
 async def outcome(chain: Chain, function: Function, result: Any, error: BaseException | None) -> Answer:

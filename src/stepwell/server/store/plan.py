@@ -4,7 +4,7 @@ What a commit is checked against is read once for all of them; the effect of one
 nothing has to be undone, and a header that ten commits of the batch change is written once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from stepwell.core.flow.admission import State, judge
@@ -208,8 +208,12 @@ class Plan:
         return where[0] in self.drops or where in self.puts
 
 
-def everything(commit: Commit) -> Iterator[Commit]:
+def everything(commit: Commit) -> Iterable[Commit]:
     """A commit and everything that may be looked at with it."""
+    return _all(commit) if commit.more or commit.otherwise is not None else (commit,)
+
+
+def _all(commit: Commit) -> Iterator[Commit]:
     yield commit
     for following in commit.more:
         yield from everything(following)
