@@ -5,13 +5,16 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 
+from stepwell.server.fetcher import client
+from stepwell.server.fetcher.body import read_body
 from stepwell.server.fetcher.client import AiohttpFetcher, Limits
 from stepwell.server.fetcher.guard import Guard
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchPolicy, FetchRequest, FetchResponse, Timeouts
-from tests.server.hostile_server import Exchange, hostile, plain, redirect
+from tests.server.hostile_server import Exchange, Script, hostile, plain, redirect
 
 SECRETS = "token=hunter2"
 
@@ -298,6 +301,34 @@ async def test_closing_ends_what_is_in_flight(fetcher: AiohttpFetcher) -> None:
         outcome = broken(await asyncio.wait_for(task, 5))
         assert outcome.sent
         assert (await get(fetcher, server.url)).kind == "aborted"
+
+
+async def half(exchange: Exchange) -> None:
+    await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+    await exchange.reader.read()
+
+
+async def half_of_a_hop(exchange: Exchange) -> None:
+    await exchange.send(b"HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 100\r\n\r\nhalf")
+    await exchange.reader.read()
+
+
+@pytest.mark.parametrize(("script", "kind"), [(half, "read"), (half_of_a_hop, "aborted")])
+async def test_closing_ends_what_is_being_read(
+    fetcher: AiohttpFetcher, script: Script, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = asyncio.Event()
+
+    async def told(*args: Any) -> Any:
+        reading.set()
+        return await read_body(*args)
+
+    monkeypatch.setattr(client, "read_body", told)
+    async with hostile(script) as server, asyncio.timeout(20):
+        task = asyncio.create_task(fetcher.fetch(FetchRequest(url=server.url + "/")))
+        await reading.wait()
+        await fetcher.close()
+        assert broken(await task).kind == kind
 
 
 async def test_switched_protocols_have_no_result(fetcher: AiohttpFetcher) -> None:

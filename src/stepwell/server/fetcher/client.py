@@ -88,6 +88,7 @@ class AiohttpFetcher:
         self._networks = networks or Networks()
         self._open: QuietConnector | None = None
         self._resolver: GuardedResolver | None = None
+        self._arriving: set[ClientResponse] = set()
         self._closed = False
 
     async def fetch(self, request: FetchRequest, attempt: int = 0) -> FetchOutcome:
@@ -118,6 +119,8 @@ class AiohttpFetcher:
         """Close every connection; requests in flight end as broken."""
         self._closed = True
         connector, self._open = self._open, None
+        for response in self._arriving:  # aiohttp forgets who reads on a connection that it closes itself
+            response.content.set_exception(aiohttp.ClientPayloadError())
         if connector is not None:
             await connector.close()
         if self._resolver is not None:
@@ -131,11 +134,14 @@ class AiohttpFetcher:
         except GuardDenied as error:
             return broken(request, error, made.timing)
         response = await self._uploaded(request, route, made)
+        self._arriving.add(response)
         try:
             return await self._received(request, response, made)
         except BaseException:
             response.close()
             raise
+        finally:
+            self._arriving.discard(response)
 
     async def _uploaded(self, request: FetchRequest, route: Route, made: _Attempt) -> ClientResponse:
         """The response's head; a large body goes out in slices, each with its time."""
