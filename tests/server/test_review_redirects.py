@@ -1,10 +1,9 @@
 """An app behind a redirect gets the same call at the new place; whatever the redirect's status, it is never a GET."""
 
-from dataclasses import replace
-
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from msgspec.structs import replace
 
 from stepwell.server.caller.http import HttpCaller
 from stepwell.server.clock import SystemClock

@@ -46,6 +46,9 @@ def fetched(draft: Draft, given: Fetched) -> None:
     if isinstance(verdict, FetchRetry):
         _retry(draft, _attempted(step, given, env.now, verdict.delay_ms, verdict.reason), item, request, verdict)
         return
+    if not request.policy.poll and not request.policy.callback:
+        _end(draft, _attempted(step, given, env.now, None, None), item.attempt + 1, request, verdict.outcome, item)
+        return
     asked = step.attempt + 1 - item.attempt
     sent_at = given.started_at if step.started_at is None else step.started_at
     until = polling.deadline(request, step.created_at, sent_at)

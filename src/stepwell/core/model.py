@@ -395,7 +395,8 @@ class RunView:
     def apply(self, run: Run, steps: Sequence[Step]) -> None:
         """Take over what a transition wrote."""
         self.run = run
-        self.steps.update((step.step_id, step) for step in steps)
+        for step in steps:
+            self.steps[step.step_id] = step
         known = len(self.stack)
         ended = [(step.position, step) for step in steps if step.position is not None and step.position >= known]
         for _, step in sorted(ended, key=lambda pair: pair[0]):  # they come in the order in which they were met

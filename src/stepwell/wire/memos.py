@@ -14,7 +14,7 @@ _NULL_BODY = frozenset({101, 103, 204, 205, 304})
 """Statuses for which a ``Response`` of the web refuses any body but null."""
 _STALE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
-_RESPONSE, _MORE = b'{"data":{"status":', (b'"history":', b'"ref":')
+_RESPONSE, _TEXT, _B64, _HISTORY = b'{"data":{"status":', b'"text":', b'"b64":', b'"history":'
 """Within a JSON text the quotes of such a name would be escaped, and as a header's it would have no colon."""
 
 
@@ -73,10 +73,12 @@ def is_plain_response(data: bytes) -> bool:
 
     Its body is in it and not encoded, and no redirect led there: what httpx makes of either may be an error.
     """
-    if not data.startswith(_RESPONSE) or any(name in data for name in _MORE):
+    if not data.startswith(_RESPONSE):
         return False
-    body = max(data.find(b'"text":'), data.find(b'"b64":'))
-    return body > 0 and b"content-encoding" not in data[:body].lower()
+    body = data.find(_TEXT)
+    if body < 0 and (body := data.find(_B64)) < 0:
+        return False
+    return b"content-encoding" not in data[:body].lower() and data.find(_HISTORY, body) < 0
 
 
 def error_memo(broken: FetchBroken, attempts: int, rich: bool) -> bytes:

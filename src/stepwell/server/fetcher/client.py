@@ -19,6 +19,7 @@ from stepwell.server.fetcher.addresses import literal
 from stepwell.server.fetcher.body import SLICE_BYTES, TooLarge, read_body, sliced
 from stepwell.server.fetcher.budget import ARRIVING_BYTES, Budget
 from stepwell.server.fetcher.cookies import cookies_of
+from stepwell.server.fetcher.deadline import Deadline
 from stepwell.server.fetcher.exchange import Message, exchange
 from stepwell.server.fetcher.failures import broken, failure
 from stepwell.server.fetcher.guard import Guard, GuardDenied
@@ -101,19 +102,20 @@ class AiohttpFetcher:
         if request.policy.deadline_ms is not None:
             deadline = min(deadline, request.policy.deadline_ms / 1000)
         made = _Attempt(Timing(), deadline, tee, request.history)
-        watch = asyncio.timeout(deadline)
+        watch = Deadline(deadline)
         try:
-            async with watch:
-                outcome = await self._hop(request, made)
-                while isinstance(outcome, FetchRequest):
-                    outcome = await self._hop(outcome, made)
-                return outcome
-        except TimeoutError as error:
-            if watch.expired():
+            outcome = await self._hop(request, made)
+            while isinstance(outcome, FetchRequest):
+                outcome = await self._hop(outcome, made)
+            return outcome
+        except asyncio.CancelledError:
+            if watch.close():
                 return failure(request, "timeout", "it was not done when its time was up", made.timing)
-            return broken(request, error, made.timing)
+            raise
         except Exception as error:  # noqa: BLE001 - whatever happens to a request is its outcome, or its run would hang
             return broken(request, error, made.timing)
+        finally:
+            watch.close()
 
     async def close(self) -> None:
         """Close every connection; requests in flight end as broken."""

@@ -160,8 +160,10 @@ class Guard:
 
     def admits(self, host: str | None, address: Address | None, port: int) -> bool:
         """Whether the allow-list names this host or address (an entry for a port alone admits no address)."""
+        if not self._patterns:
+            return False
         named = (p for p in self._patterns if p.host is not None or p.network is not None)
-        return bool(self._patterns) and any(pattern.covers(host, address, port) for pattern in named)
+        return any(pattern.covers(host, address, port) for pattern in named)
 
 
 @lru_cache(maxsize=1_024)
