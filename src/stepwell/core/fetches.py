@@ -137,10 +137,10 @@ def _reset(response: FetchResponse, name: str, now: int) -> int | None:
 
 def _idempotency_key(request: FetchRequest, run_id: str, step_id: str) -> str | None:
     policy = request.policy
+    if policy.idempotency_key is None and request.method.upper() in _IDEMPOTENT:
+        return None
     if find(request.headers, policy.idempotency_header.lower()) is not None:
         return None
     if policy.idempotency_key is not None:
         return policy.idempotency_key
-    if request.method.upper() in _IDEMPOTENT:
-        return None
     return "stepwell-" + hashlib.sha256(f"{run_id}\0{step_id}".encode()).hexdigest()[:40]

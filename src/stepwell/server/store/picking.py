@@ -86,7 +86,9 @@ class Picker:
         passed = () if found.gate is None else passing(found.gate, self._draft.flow, now)
         if found.item.paces and (found.item.expires_at is None or found.item.expires_at > now):
             for pace in found.item.paces:
-                self._draft.set_flow(pace.bucket, taken(pace, self._draft.flow(pace.bucket), now))
+                state = self._draft.flow(pace.bucket)
+                if state is not None or pace.limit:
+                    self._draft.set_flow(pace.bucket, taken(pace, state, now))
         number, owner = self._draft.next_claim(), self._request.owner
         if found.put is not None:
             found.put.claim, found.put.owner = number, owner

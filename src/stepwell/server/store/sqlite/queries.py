@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from stepwell.server.store.statements import load_statements
 
@@ -164,7 +165,7 @@ def chunked(sql: str, rows: Sequence[Row]) -> Iterator[tuple[str, list[object]]]
     for size in _CHUNKS:
         while len(rows) - start >= size:
             part = rows[start : start + size]
-            yield _multiplied(sql, size), [value for row in part for value in row]
+            yield _multiplied(sql, size), list(chain.from_iterable(part))
             start += size
 
 
