@@ -1,5 +1,6 @@
 """A source of secrets of one's own: the one of the documentation, in a platform; and those that do not work."""
 
+import asyncio
 import re
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 import stepwell
 from stepwell import Client, Context, TriggerEvent, embedded
+from stepwell.server.secrets import vault
 from stepwell.server.secrets.plugged import load_provider
 from stepwell.server.secrets.providers import SecretProvider, SecretUnavailable
 from stepwell.server.secrets.vault import Vault
@@ -80,6 +82,21 @@ async def test_one_that_fails_is_an_answer(
     assert (str(caught.value), caught.value.final) == (words, final)
     assert "hunter2" not in caplog.text
     assert not isinstance(found, Exception) or "failed: OSError" in caplog.text
+
+
+class Silent:
+    """Never answers."""
+
+    async def get(self, name: str, *, fresh: bool = False) -> str | None:
+        await asyncio.Event().wait()
+        return None
+
+
+async def test_one_that_says_nothing_is_an_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vault, "_ASKED_S", 0.01)
+    async with asyncio.timeout(20):
+        with pytest.raises(SecretUnavailable, match="failed"):
+            await Vault({}, [Silent()]).value("KEY")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Rules and sources of all secrets together."""
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,9 @@ from stepwell.wire.secret_rules import SecretRule, refusal, rule_for
 from stepwell.wire.secrets import BadSecret, check_value
 
 logger = logging.getLogger("stepwell")
+
+_ASKED_S = 60.0
+"""A source that says nothing for so long has failed; a token may take half of it."""
 
 
 class Vault:
@@ -46,7 +50,8 @@ class Vault:
 async def _asked(provider: SecretProvider, name: str, *, fresh: bool) -> str | None:
     """What one source says. Others write them too, so whatever goes wrong there is an answer, and may pass."""
     try:
-        found = await provider.get(name, fresh=fresh)
+        async with asyncio.timeout(_ASKED_S):
+            found = await provider.get(name, fresh=fresh)
     except (SecretUnavailable, BadSecret):
         raise
     except Exception as error:  # noqa: BLE001 - whatever a source raises, the run gets an answer
