@@ -21,6 +21,7 @@ logger = logging.getLogger("stepwell.engine")
 _RETRY_S = 1.0
 _BUSY_S = 0.01
 _QUIET_TURNS, _TURNS = 3, 10
+"""Turns of the loop without another input until a run is decided on, and turns at the most: what a wave of answers takes."""
 _ASKED_FROM_OUTSIDE = CalledBack | Cancelled | Checkpointed
 
 
