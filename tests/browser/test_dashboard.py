@@ -229,9 +229,9 @@ async def test_further_steps_come_when_they_are_scrolled_to(tmp_path: Path) -> N
         result = await rig.run()
         async with opened(f"{rig.platform.url}/runs/{result.run_id}") as page:
             await expect(page.locator(".rows li")).to_have_count(201)
-            await page.locator("nav[data-more]").scroll_into_view_if_needed()
+            await page.locator("further-rows").scroll_into_view_if_needed()
             await expect(page.locator(".rows li")).to_have_count(401)
-            await page.locator("nav[data-more]").scroll_into_view_if_needed()
+            await page.locator("further-rows").scroll_into_view_if_needed()
             await expect(page.locator(".rows li")).to_have_count(451)
             await page.get_by_role("link", name="step-449").click()
             await expect(page.locator("#panel h2")).to_have_text("step-449")

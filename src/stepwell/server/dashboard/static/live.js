@@ -3,6 +3,7 @@
 
 const root = document.body.dataset.root;
 const PAUSE_MS = 400;
+const PATIENCE_MS = 30_000;
 
 class LivePage extends HTMLElement {
   connectedCallback() {
@@ -45,6 +46,7 @@ class LivePage extends HTMLElement {
       if (page) this.take(page);
       const parts = [...this.querySelectorAll("[data-part]")].map((row) => row.dataset.part);
       parts.forEach((part) => this.stale.add(part));
+      if (page && !parts.length) this.grow(page);
       await this.catchUp(parts.at(-1)); // what is new comes at its end
       await this.takeOthers(page);
     } catch (problem) {
@@ -63,7 +65,16 @@ class LivePage extends HTMLElement {
     for (const url of seen.map((row) => row.dataset.part)) {
       const page = this.stale.delete(url) && (await parsed(url));
       if (page) this.take(page);
+      if (page && url === also) this.grow(page);
     }
+  }
+
+  // what was the last part of a long run, as ``page`` has it now, may have others behind it
+  grow(page) {
+    const made = page.querySelector("further-rows");
+    const there = this.querySelector("further-rows");
+    if (made && there && !there.dataset.more) there.follow(made);
+    if (made && !there) this.querySelector("[data-rows]").after(document.importNode(made, true));
   }
 
   // runs that changed, are shown here, and were pushed off the page as it would be now
@@ -133,10 +144,16 @@ function keepState(old, made) {
   requestAnimationFrame(() => (made.scrollTop = old.scrollTop));
 }
 
+// the page at ``url``; null where it can not be had, or not in time
 export async function parsed(url) {
-  const answer = await fetch(url, { headers: { accept: "text/html" }, credentials: "same-origin" });
-  if (!answer.ok || answer.url.includes("/login")) return null;
-  return new DOMParser().parseFromString(await answer.text(), "text/html");
+  try {
+    const answer = await fetch(url, { headers: { accept: "text/html" }, credentials: "same-origin", signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (!answer.ok || answer.url.includes("/login")) return null;
+    return new DOMParser().parseFromString(await answer.text(), "text/html");
+  } catch (problem) {
+    console.debug("could not load", url, problem);
+    return null;
+  }
 }
 
 customElements.define("live-page", LivePage);

@@ -1,5 +1,6 @@
-// The small parts: local times, running durations, copying, the theme, the side panel, further rows, keys.
+// The small parts: local times, running durations, copying, the theme, the side panel, keys.
 
+import "./further.js";
 import { parsed } from "./live.js";
 
 const TIMES = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
@@ -101,28 +102,9 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-const further = new IntersectionObserver(async ([seen]) => {
-  const nav = seen.target;
-  const url = nav.dataset.more;
-  if (!seen.isIntersecting || !url) return;
-  nav.dataset.more = "";
-  const page = await parsed(url);
-  const rows = page?.querySelector("[data-rows]");
-  if (!rows) return;
-  const fresh = [...rows.children].filter((row) => !document.getElementById(row.id));
-  if (fresh.length) fresh[0].dataset.part = url;
-  document.querySelector("ol[data-rows]").append(...fresh.map((row) => document.importNode(row, true)));
-  nav.querySelector("[rel=next]")?.remove();
-  nav.querySelector(".muted").textContent = `Steps up to ${page.querySelector("[data-more] .muted").textContent.split("–")[1]}`;
-  nav.dataset.more = page.querySelector("[data-more]").dataset.more;
-  further.unobserve(nav);
-  further.observe(nav); // it may still be in view
-}, { rootMargin: "600px" });
-
 customElements.define("live-length", LiveLength);
 customElements.define("copy-text", CopyText);
 customElements.define("theme-toggle", ThemeToggle);
 localise(document.body);
 new MutationObserver((changes) => changes.some((change) => change.addedNodes.length) && localise(document.body)).observe(document.body, { childList: true, subtree: true });
-document.querySelectorAll("nav[data-more]").forEach((nav) => further.observe(nav));
 document.documentElement.dataset.ready = "";
