@@ -41,10 +41,40 @@ def test_the_closest_rule_holds(host: str, pattern: str) -> None:
         ("https://api.example.com.:443/", "api.example.com"),
         ("http://api.example.com:443/", "api.example.com:443"),
         ("http://[::1]:8080/", "[::1]:8080"),
+        ("http://[0:0:0:0:0:0:0:1]/", "[::1]"),
+        ("http://127.1:8080/", "127.0.0.1:8080"),
+        ("http://0x7f.0.0.1/", "127.0.0.1"),
+        ("http://2130706433/", "127.0.0.1"),
+        ("http://[::ffff:127.0.0.1]/", "127.0.0.1"),
+        ("https://xn--bcher-kva.example/", "xn--bcher-kva.example"),
     ],
 )
 def test_hosts_are_named_as_they_are_connected(url: str, host: str) -> None:
     assert host_of(url) == host
+
+
+@pytest.mark.parametrize(
+    ("pattern", "url"),
+    [
+        ("127.0.0.1", "http://127.1/"),
+        ("127.1", "http://127.0.0.1/"),
+        ("0x7f000001:8080", "http://127.0.0.1:8080/"),
+        ("[0:0:0:0:0:0:0:1]:90", "https://[::1]:90/"),
+        ("[::ffff:10.0.0.1]", "http://10.0.0.1/"),
+        ("Bücher.example", "https://xn--bcher-kva.example/"),
+        ("*.bücher.example", "https://a.xn--bcher-kva.example:8080/"),
+        ("faß.example", "https://xn--fa-hia.example/"),
+        ("i❤.example", "https://xn--i-7iq.example/"),
+    ],
+)
+def test_a_rule_holds_however_its_host_is_spelt(pattern: str, url: str) -> None:
+    assert rules(pattern).find(host_of(url)) is not None
+
+
+@pytest.mark.parametrize(("one", "other"), [("127.0.0.1", "127.1"), ("bücher.example", "xn--bcher-kva.example.")])
+def test_two_rules_for_one_host_are_refused(one: str, other: str) -> None:
+    with pytest.raises(BadHostRule, match="more than once"):
+        rules(one, other)
 
 
 def test_all_members_of_a_rule() -> None:

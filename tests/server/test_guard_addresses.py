@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell.server.fetcher.addresses import forbidden, literal
+from stepwell.server.fetcher.addresses import forbidden
+from stepwell.wire.hosts import literal
 from tests.server.guard_table import FORBIDDEN4, FORBIDDEN6, PUBLIC, spellings
 
 

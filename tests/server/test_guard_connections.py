@@ -182,6 +182,10 @@ async def test_an_allowed_name_may_lead_home() -> None:
         ("*.corp.test", "http://evilcorp.test:22/", False),
         ("DB.test:6379", "http://db.test.:6379/", True),
         ("metadata", "http://metadata/", True),
+        ("127.1:80", "http://127.0.0.1/", True),
+        ("bücher.test", "http://xn--bcher-kva.test:22/", True),
+        ("*.Bücher.test.", "http://a.xn--bcher-kva.test:22/", True),
+        ("*.bücher.test", "http://xn--bcher-kva.test:22/", False),
     ],
 )
 def test_allow_list(allow: str, url: str, passes: bool) -> None:
@@ -193,7 +197,7 @@ def test_allow_list(allow: str, url: str, passes: bool) -> None:
             guard.check_url(url)
 
 
-@pytest.mark.parametrize("entry", ["", "*", "10.0.0.0/99", "host:0", "host:99999", "a/b"])
+@pytest.mark.parametrize("entry", ["", "*", "10.0.0.0/99", "host:0", "host:99999", "a/b", "ü" * 64])
 def test_bad_entries_are_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="allow-list"):
         Guard(allow=(entry,))

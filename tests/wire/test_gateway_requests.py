@@ -221,6 +221,8 @@ def test_credentials_in_the_url_become_a_header() -> None:
         ("https://h:443/a?b#c", "https://h/a?b#c"),
         ("http://h/\u00e4 b?q=\u20ac|", "http://h/%C3%A4%20b?q=%E2%82%AC%7C"),
         ("http://b\u00fccher.test/", "http://xn--bcher-kva.test/"),
+        ("http://fa\u00df.test/", "http://xn--fa-hia.test/"),
+        ("http://i\u2764.test/", "http://xn--i-7iq.test/"),
         ("http://h/%7e/%zz/a/../b", "http://h/%7e/%zz/a/../b"),
         ("http://[::1]:8080/x", "http://[::1]:8080/x"),
     ],

@@ -149,6 +149,13 @@ def test_basic_credentials_that_come_back_are_taken_out() -> None:
         ("127.0.0.1", "http://127.0.0.1:1234/", True),
         ("[::1]", "http://[::1]:1234/", True),
         ("*", "http://localhost:1234/", True),
+        ("127.0.0.1", "http://127.1:1234/", True),
+        ("[0:0::1]", "http://[::1]:1234/", True),
+        ("127.0.0.1", "http://127.0.0.2/", False),
+        ("bücher.example", "https://xn--bcher-kva.example/", True),
+        ("https://*.Bücher.example", "https://a.xn--bcher-kva.example/", True),
+        ("*.bücher.example", "https://xn--bcher-kva.example/", False),
+        ("faß.example", "https://fass.example/", False),
     ],
 )
 def test_hosts_that_a_rule_admits(pattern: str, url: str, admitted: bool) -> None:
@@ -164,7 +171,9 @@ def test_bodies_only_where_the_rule_says_so() -> None:
     assert refusal("B", rules["B"], "https://i.example/", {"body", "header", "url"}) is None
 
 
-@pytest.mark.parametrize("text", ["A", "A=", "A=b/c", "1=h", "A+cellar=h", "A=http://", "A=h:99999999"])
+@pytest.mark.parametrize(
+    "text", ["A", "A=", "A=b/c", "1=h", "A+cellar=h", "A=http://", "A=h:99999999", "A=*." + "ü" * 64]
+)
 def test_rules_that_make_no_sense_are_one_sentence(text: str) -> None:
     with pytest.raises(BadSecret):
         parse_rules(text)

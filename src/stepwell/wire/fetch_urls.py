@@ -5,6 +5,8 @@ import re
 from functools import lru_cache
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit, urlunsplit
 
+from stepwell.wire.hosts import ascii_host
+
 _KEEP = frozenset(range(0x21, 0x7F)) - frozenset(b'"<>\\^`{|}')
 _SENDABLE = re.compile(f"[{re.escape(bytes(sorted(_KEEP)).decode())}]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -70,11 +72,10 @@ def _host(host: str) -> str:
         if "%" in host:
             raise BadUrl("the URL's address has a zone id, which means nothing on another machine")
         return f"[{host}]"
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode("ascii")
-        except UnicodeError:
-            raise BadUrl("the URL's host is not a valid name") from None
+    try:
+        host = ascii_host(host)
+    except ValueError:
+        raise BadUrl("the URL's host is not a valid name") from None
     if _NO_HOST.search(host):
         raise BadUrl("the URL's host holds a character that no host has")
     return host

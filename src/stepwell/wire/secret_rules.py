@@ -1,6 +1,5 @@
 """Host binding: which secret may go to which host, and into which part of a request. Decided here, for both sides."""
 
-import ipaddress
 import re
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
@@ -8,9 +7,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from stepwell.wire.fetch_urls import place
+from stepwell.wire.hosts import canonical, literal
 from stepwell.wire.secrets import HEADER, PLACES, URL, BadSecret, reference
 
-_PATTERN = re.compile(r"(?:(http|https)://)?(\*|(?:\*\.)?[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
+_PATTERN = re.compile(r"(?:(http|https)://)?(\*|(?:\*\.)?[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?")
 
 WELL_KNOWN: Mapping[str, tuple[str, ...]] = {
     "ANTHROPIC_API_KEY": ("api.anthropic.com",),
@@ -44,12 +44,20 @@ def make_rule(name: str, hosts: Collection[str], places: Collection[str] | None 
     if not hosts:
         raise BadSecret(f"the secret {name!r} is bound to no host: name the hosts that it may go to")
     for host in hosts:
-        if not _PATTERN.fullmatch(host):
+        if not _readable(host):
             raise BadSecret(f"the secret {name!r} can not be bound to {host[:80]!r}: write a host like api.example.com")
     wrong = set(places or ()) - PLACES
     if wrong:
         raise BadSecret(f"the secret {name!r} can not go into {min(wrong)!r}: there are header, url and body")
     return SecretRule(tuple(hosts)) if places is None else SecretRule(tuple(hosts), frozenset(places))
+
+
+def _readable(pattern: str) -> bool:
+    found = _PATTERN.fullmatch(pattern)
+    try:
+        return found is not None and bool(canonical(found[2].removeprefix("*.")))
+    except ValueError:
+        return False
 
 
 def parse_rules(text: str) -> dict[str, SecretRule]:
@@ -102,22 +110,22 @@ def _admits(pattern: str, url: str) -> bool:
     scheme, name, port = found.groups()
     try:
         parts = urlsplit(url)
-        host, actual = (parts.hostname or "").rstrip("."), parts.port or (443 if parts.scheme == "https" else 80)
+        host, actual = canonical(parts.hostname or ""), parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         return False
     if parts.scheme != (scheme or "https") and not (scheme is None and _loopback(host)):
         return False
-    return (port is None or int(port) == actual) and _names(name.strip("[]").lower().rstrip("."), host)
+    return (port is None or int(port) == actual) and _names(name, host)
 
 
 def _names(pattern: str, host: str) -> bool:
     if pattern == "*":
         return bool(host)
-    return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern
+    if pattern.startswith("*."):
+        return host.endswith("." + canonical(pattern[2:]))
+    return host == canonical(pattern)
 
 
 def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    address = literal(host)
+    return host == "localhost" if address is None else address.is_loopback

@@ -9,8 +9,10 @@ from stepwell.core.model import Breaker
 from stepwell.wire.constants import MAX_WAIT_MS
 from stepwell.wire.durations import parse_duration
 from stepwell.wire.fetch_urls import DEFAULT_PORTS
+from stepwell.wire.hosts import canonical
 
-_PATTERN = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*(?::\d+)?|\[[0-9a-f:.]+\](?::\d+)?")
+_PARTS = re.compile(r"(\*\.)?(.+?)(?::(\d+))?")
+_NAME = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
 _RATE = re.compile(r"\s*(\d+)\s*/\s*(\S+)\s*")
 _RULE = ("concurrency", "rate", "burst", "slow_down", "breaker")
 _BREAKER = ("failures", "window", "min_requests", "open")
@@ -42,19 +44,24 @@ def check_once(patterns: Sequence[str]) -> None:
     for pattern in patterns:
         if patterns.count(pattern) > 1:
             raise BadHostRule(
-                f"The host {pattern} is there more than once: case and a dot at the end make no difference."
+                f"The host {pattern} is there more than once: case, a dot at the end, and how an address or a name is spelt "
+                "make no difference."
             )
 
 
 def host_pattern(text: str) -> str:
-    """Which hosts a rule is for: ``host``, ``host:port``, ``*.domain`` or ``*``, in lower case."""
-    name = text.strip().lower().rstrip(".")
-    if not _PATTERN.fullmatch(name):
+    """Which hosts a rule is for: ``host``, ``host:port``, ``*.domain`` or ``*``, in their one form."""
+    found = _PARTS.fullmatch(text.strip().rstrip("."))
+    under, host, port = found.groups(default="") if found else ("", "", "")
+    try:
+        name = under + canonical(host)
+    except ValueError:
+        name = ""
+    if not _NAME.fullmatch(name):
         raise BadHostRule(f"{text!r} is no host: write host, host:port, *.domain or *.")
-    plain, _, port = name.rpartition(":")
     if port in _USUAL_PORTS:
-        raise BadHostRule(f"{text!r} would hold for no request: {port} is the usual port, so write {plain}.")
-    return name
+        raise BadHostRule(f"{text!r} would hold for no request: {port} is the usual port, so write {name}.")
+    return f"{name}:{port}" if port else name
 
 
 def _rule(pattern: str, value: object) -> HostRule:

@@ -1,6 +1,6 @@
 """Limits of hosts: which rule is whose, what a request of a host has to pass, and what is learnt from how it went. Pure.
 
-A host is named as it is connected: the name in lower case, with the port when that is not the scheme's own.
+A host is named as it is connected: in its one form, with the port when that is not the scheme's own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,6 +13,7 @@ from stepwell.core.model import Breaker, Limit, Pace
 from stepwell.core.outputs import Observed
 from stepwell.wire.fetch import FetchBroken, FetchOutcome
 from stepwell.wire.fetch_urls import DEFAULT_PORTS, origin
+from stepwell.wire.hosts import canonical
 
 _FAILURES = frozenset({"dns", "connect", "tls", "write", "read", "timeout", "protocol"})
 """Kinds of broken requests that speak of the host; others speak of the request."""
@@ -82,9 +83,9 @@ def host_of(url: str) -> str:
     """The host of a clean URL, as limits name it; IPv6 addresses in brackets."""
     try:
         scheme, name, port = origin(url)
+        shown = canonical(name)
     except ValueError:
         return ""
-    shown = f"[{name}]" if ":" in name else name.rstrip(".")
     return shown if port == DEFAULT_PORTS.get(scheme) else f"{shown}:{port}"
 
 

@@ -1,11 +1,9 @@
 """Which addresses are nobody's business: a pure table over every spelling of them (IANA special-purpose registries)."""
 
-import unicodedata
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from urllib.parse import unquote
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-Address = IPv4Address | IPv6Address
+from stepwell.wire.hosts import Address
 
 _METADATA4 = frozenset(map(IPv4Address, ("169.254.169.254", "100.100.100.200", "192.0.0.192", "168.63.129.16")))
 _METADATA6 = frozenset(map(IPv6Address, ("fd00:ec2::254", "fd20:ce::254")))
@@ -75,26 +73,6 @@ def forbidden(address: Address) -> str | None:
     return None if plain in _GLOBAL6 and plain not in _IETF6 else "reserved"
 
 
-@lru_cache(maxsize=4_096)
-def literal(host: str) -> Address | None:
-    """The address that a host spells, or None for a name.
-
-    Takes what browsers and the C library take: decimal, octal, hexadecimal and short forms (``0x7f.1``,
-    ``2130706433``), brackets, trailing dots, a zone id, percent-encoding, full-width digits.
-    """
-    text = unicodedata.normalize("NFKC", unquote(host)).replace("\u3002", ".").strip().strip("[]").rstrip(".")
-    if ":" in text:
-        try:
-            return ip_address(text.split("%")[0])
-        except ValueError:
-            return None
-    parts = text.split(".")
-    if not 1 <= len(parts) <= 4:
-        return None
-    numbers = [_number(part) for part in parts]
-    return _assemble([number for number in numbers if number is not None]) if None not in numbers else None
-
-
 def _forbidden4(address: IPv4Address) -> str | None:
     if address in _METADATA4:
         return "metadata"
@@ -113,27 +91,3 @@ def _inside(address: IPv6Address) -> list[IPv4Address]:
     if address in _GLOBAL6 and number >> 32 & 0xFDFFFFFF == 0x5EFE:
         return [low]
     return []
-
-
-def _number(text: str) -> int | None:
-    base = 10
-    if text[:2] in ("0x", "0X"):
-        text, base = text[2:] or "0", 16
-    elif len(text) > 1 and text.startswith("0"):
-        text, base = text[1:], 8
-    if not text.isascii() or not text.isalnum():
-        return None
-    try:
-        return int(text, base)
-    except ValueError:
-        return None
-
-
-def _assemble(numbers: list[int]) -> IPv4Address | None:
-    *heads, last = numbers
-    if any(head > 255 for head in heads) or last >= 256 ** (4 - len(heads)):
-        return None
-    value = last
-    for index, head in enumerate(heads):
-        value += head << 8 * (3 - index)
-    return IPv4Address(value)

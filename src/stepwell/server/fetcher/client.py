@@ -15,7 +15,6 @@ from yarl import URL
 
 from stepwell.core.fetch_redirects import crosses, next_hop
 from stepwell.server.connections import QuietConnector
-from stepwell.server.fetcher.addresses import literal
 from stepwell.server.fetcher.body import SLICE_BYTES, TooLarge, read_body, sliced
 from stepwell.server.fetcher.budget import ARRIVING_BYTES, Budget
 from stepwell.server.fetcher.cookies import cookies_of
@@ -30,6 +29,7 @@ from stepwell.server.fetcher.timing import Timing
 from stepwell.server.fetcher.tls import usual_context
 from stepwell.wire.constants import MAX_FETCH_BODY, MAX_TEXT_BODY, VERSION
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header, Hop, Timeouts
+from stepwell.wire.hosts import literal
 
 _USER_AGENT = f"Stepwell/{VERSION}"
 _HOP_BODY_BYTES = 64 * 1024

@@ -6,8 +6,9 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from urllib.parse import urlsplit
 
-from stepwell.server.fetcher.addresses import Address, forbidden, literal
+from stepwell.server.fetcher.addresses import forbidden
 from stepwell.wire.fetch_urls import DEFAULT_PORTS
+from stepwell.wire.hosts import Address, ascii_host, literal
 
 _AT_HOME = frozenset({"loopback", "private", "unspecified"})
 """What ``allow_private`` admits: never link-local, where metadata services live."""
@@ -110,11 +111,15 @@ def _pattern(text: str) -> _Pattern:
     if bare == "*":
         return _Pattern(None, None, port)
     try:
-        return _Pattern(None, ip_network(bare, strict=False), port)
+        return _Pattern(None, ip_network(literal(bare) or bare, strict=False), port)
     except ValueError:
         if "/" in bare:
             raise ValueError(f"{text!r} is no network that the guard's allow-list can hold") from None
-        return _Pattern(bare.rstrip("."), None, port)
+    under = "*." if bare.startswith("*.") else ""
+    try:
+        return _Pattern(under + ascii_host(bare.removeprefix(under)).rstrip("."), None, port)
+    except ValueError:
+        raise ValueError(f"{text!r} is no host that the guard's allow-list can hold") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from yarl import URL
 
 from stepwell.core.flow.hosts import closest, host_of
 from stepwell.core.networks import Network
-from stepwell.server.fetcher.addresses import literal
 from stepwell.server.fetcher.guard import Guard
 from stepwell.server.fetcher.tls import client_context
+from stepwell.wire.hosts import ascii_host, literal
 
 
 class BadNetwork(ValueError):
@@ -46,7 +46,7 @@ def check_proxies(networks: Iterable[Network], guard: Guard) -> None:
         if place is None:
             continue
         host, port = place
-        if not guard.admits(host.rstrip("."), literal(host), port):
+        if not guard.admits(ascii_host(host).rstrip("."), literal(host), port):
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             raise BadNetwork(
                 f"The proxy {shown} of host {network.pattern} is not on the guard's allow-list: add {shown} to "

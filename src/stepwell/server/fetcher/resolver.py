@@ -8,8 +8,8 @@ from ipaddress import ip_address
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from stepwell.server.fetcher.addresses import Address
 from stepwell.server.fetcher.guard import Guard, GuardDenied
+from stepwell.wire.hosts import Address
 
 Lookup = Callable[[str], Sequence[str]]
 """The addresses of a name; raises ``OSError`` when there are none. Called in a thread."""
