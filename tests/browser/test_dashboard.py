@@ -22,7 +22,6 @@ from tests.e2e.ugly import Call, api, bare, ops, platform, returned, step_run, u
 
 pytestmark = pytest.mark.browser
 SIGNING_KEY = "signkey-test-abc123def456"
-expect.set_options(timeout=15_000)
 
 
 LOOKS = [pytest.param("light", LAPTOP, id="light laptop"), pytest.param("dark", PHONE, id="dark phone")][

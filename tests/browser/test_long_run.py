@@ -16,7 +16,6 @@ from tests.e2e.ugly import Call, Rig, bare, ops, returned, step_run
 
 pytestmark = pytest.mark.browser
 STEPS = 10_000 if os.environ.get("CI") == "true" else 2_000
-expect.set_options(timeout=30_000)
 
 
 async def test_a_run_of_many_steps_opens_and_scrolls() -> None:

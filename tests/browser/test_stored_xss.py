@@ -19,7 +19,6 @@ pytestmark = pytest.mark.browser
 HACK = "window.hacked = 1"
 EVIL = f"<script>{HACK}</script>\"'><img src=x onerror='{HACK}'><svg onload='{HACK}'></svg>{{{{7+7}}}}"
 LINK = "javascript:window.hacked=1"
-expect.set_options(timeout=15_000)
 
 
 class Evil(Exception):

@@ -191,7 +191,7 @@ async def test_a_cancelled_run_whose_code_swallows_the_cancellation(tmp_path: Pa
 
         await until(asleep)
         assert (await api(running, "DELETE", f"/v1/runs/{found['run_id']}"))[0] == 200
-        await asyncio.wait_for(stopped.wait(), 10)
+        await asyncio.wait_for(stopped.wait(), 30)
         result = await finish(running, event_id)
         assert result.status == "cancelled"
         steps = (await api(running, "GET", f"/v1/runs/{found['run_id']}/steps"))[2]["data"]

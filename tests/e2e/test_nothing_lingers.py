@@ -33,7 +33,7 @@ def _function(fn_id: str, **more: Any) -> Any:
 
 
 async def until_freed() -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while alive:
             await asyncio.sleep(0.001)
 
@@ -214,7 +214,7 @@ async def test_an_ended_run_holds_nothing(platform: Embedded, name: str) -> None
 
 async def test_a_cancelled_run_holds_nothing(platform: Embedded) -> None:
     event = await platform.send("cancelled")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not alive:
             await asyncio.sleep(0.001)
     await platform.send("stop")

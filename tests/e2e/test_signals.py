@@ -51,7 +51,7 @@ async def platform(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def begun(platform: Embedded, name: str, **data: object) -> str:
     """Start a run, and wait until its step waits."""
     event = await platform.send(name, data)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             found = await platform.view_of(event)
             if found is not None and found.steps:
@@ -77,25 +77,25 @@ async def test_a_signal_wakes_the_step_that_waits_for_it(platform: Embedded) -> 
 
 
 async def test_no_signal_in_time_is_none(platform: Embedded) -> None:
-    (run,) = await platform.send_and_wait("ask", {"signal": "late", "timeout": "30ms"}, timeout=10)
+    (run,) = await platform.send_and_wait("ask", {"signal": "late", "timeout": "30ms"}, timeout=30)
     assert (run.status, run.output) == ("completed", None)
     assert await client.send_signal("late") is None
 
 
 async def test_steps_send_and_sync_functions_wait(platform: Embedded) -> None:
     waiting, sync = await begun(platform, "ask", signal="s"), await begun(platform, "ask-sync")
-    (run,) = await platform.send_and_wait("answer", {"signal": "s"}, timeout=10)
+    (run,) = await platform.send_and_wait("answer", {"signal": "s"}, timeout=30)
     view = await platform.view_of(waiting)
     assert view is not None
     assert run.output == view.run.run_id
     assert await output(platform, waiting) == ["s", {"from": "a step"}]
-    await platform.send_and_wait("answer-sync", timeout=10)
+    await platform.send_and_wait("answer-sync", timeout=30)
     assert await output(platform, sync) == 7
 
 
 async def test_a_second_waiter_fails_its_run_and_leaves_the_first(platform: Embedded) -> None:
     first = await begun(platform, "ask", signal="one")
-    (second,) = await platform.send_and_wait("ask", {"signal": "one"}, timeout=10)
+    (second,) = await platform.send_and_wait("ask", {"signal": "one"}, timeout=30)
     assert second.status == "failed"
     assert isinstance(second.output, dict)
     assert second.output["name"] == "Error"

@@ -39,7 +39,7 @@ class Upstream:
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
         await response.write(WORDS[0].encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self.gate.wait()
         if self.breaks:
             self.breaks -= 1
@@ -56,7 +56,7 @@ class Upstream:
         await response.prepare(request)
         for number, word in enumerate(WORDS):
             if number:
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     await self.gate.wait()
             choice = {"index": 0, "delta": {"content": word}, "finish_reason": None}
             chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}

@@ -108,7 +108,7 @@ async def platform(db: str) -> AsyncIterator[Embedded]:
 async def begun(platform: Embedded, name: str, steps: int = 1, **data: object) -> str:
     """Start a run, and wait until so many of its steps are waiting."""
     event = await platform.send(name, data)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             found = await platform.view_of(event)
             if found is not None and len(found.steps) >= steps:
@@ -139,7 +139,7 @@ async def test_two_events_of_one_request_wake_it_once(platform: Embedded) -> Non
 
 
 async def test_no_event_in_time_is_none(platform: Embedded) -> None:
-    [run] = await platform.send_and_wait("order", {"id": 1, "timeout": "50ms"}, timeout=10)
+    [run] = await platform.send_and_wait("order", {"id": 1, "timeout": "50ms"}, timeout=30)
     assert run.status == "completed"
     assert run.output is None
 
@@ -157,7 +157,7 @@ async def test_in_a_sync_function(platform: Embedded) -> None:
 
 
 async def test_an_expression_that_can_not_be_read_fails_the_step_by_name(platform: Embedded) -> None:
-    [run] = await platform.send_and_wait("typo", timeout=10)
+    [run] = await platform.send_and_wait("typo", timeout=30)
     assert run.status == "failed"
     assert "'go' can not wait" in str(run.output)
 
@@ -193,15 +193,15 @@ async def test_waits_outlive_the_process(db: str) -> None:
 
 async def test_the_end_of_a_run_wakes_who_waits_for_it(platform: Embedded) -> None:
     event = await begun(platform, "watch", id=2)
-    await platform.send_and_wait("short", {"id": 1}, timeout=10)
-    await platform.send_and_wait("short", {"id": 2}, timeout=10)
+    await platform.send_and_wait("short", {"id": 1}, timeout=30)
+    await platform.send_and_wait("short", {"id": 2}, timeout=30)
     assert [run.output for run in await platform.wait(event, 10)] == ["short 2"]
 
 
 async def test_the_failure_of_a_run_ends_another(platform: Embedded) -> None:
     event = await begun(platform, "depend", id=1)
     other = await begun(platform, "depend", id=2)
-    await platform.send_and_wait("short", {"id": 1, "fails": True}, timeout=10)
+    await platform.send_and_wait("short", {"id": 1, "fails": True}, timeout=30)
     assert [run.status for run in await platform.wait(event, 10)] == ["cancelled"]
     view = await platform.view_of(other)
     assert view is not None
@@ -244,7 +244,7 @@ async def test_nothing_waits_for_a_run_that_has_ended(db: str) -> None:
         await running.wait(event, 10)
         await running.send("end", {"id": 1})
         await running.wait(ended, 10)
-        await running.send_and_wait("order", {"id": 1, "timeout": "10ms"}, timeout=10)
+        await running.send_and_wait("order", {"id": 1, "timeout": "10ms"}, timeout=30)
     store = open_store(db)
     await store.open()
     assert await store.waiting_names() == set()

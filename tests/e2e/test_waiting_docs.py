@@ -30,7 +30,7 @@ async def platform(page: dict[str, Any], tmp_path: Path) -> AsyncIterator[Embedd
 
 async def begun(platform: Embedded, name: str, order: int) -> str:
     event = await platform.send(name, {"order": order})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (found := await platform.view_of(event)) is None or not found.steps:
             await asyncio.sleep(0.005)
     return event
@@ -56,7 +56,7 @@ async def test_ends(platform: Embedded, page: dict[str, Any]) -> None:
     event = await begun(platform, "order.packed", 3)
     await platform.send("order.cancelled", {"order": 3})
     assert [run.status for run in await platform.wait(event, 10)] == ["cancelled"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while page["cleaned"] != [3]:
             await asyncio.sleep(0.005)
 

@@ -147,7 +147,7 @@ async def api(running: Embedded, method: str, path: str, **options: Any) -> tupl
         return response.status, headers, msgspec.json.decode(body) if body else None
 
 
-async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], seconds: float = 15.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until it holds; TimeoutError when it does not come to."""
     async with asyncio.timeout(seconds):
         while True:

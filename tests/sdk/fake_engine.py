@@ -154,7 +154,7 @@ class Engine:
     async def _complete(self) -> None:
         """End one pending step, or the whole group when its steps do not race."""
         if not self.pending:
-            await asyncio.wait_for(self._late.wait(), 5)
+            await asyncio.wait_for(self._late.wait(), 30)
             self._late.clear()
             return
         while self.pending:

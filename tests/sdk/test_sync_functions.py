@@ -163,7 +163,7 @@ async def test_blocking_steps_run_at_the_same_time() -> None:
 
     engine = Engine(f)
     pool = engine.executor._pool
-    gate = threading.Barrier(8, timeout=5)
+    gate = threading.Barrier(8, timeout=30)
     futures = [pool.submit(gate.wait) for _ in range(8)]
     assert sorted(future.result(5) for future in futures) == list(range(8))
     again = pool.submit(lambda: 1)

@@ -104,7 +104,7 @@ async def test_an_open_stream_does_not_hold_up_the_end_of_the_platform(tmp_path:
         async with platform(tmp_path) as running:
             stream = await session.get(f"{running.url}/live")
             await changed(read(stream))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await stream.content.read()
         assert stream.content.at_eof()
         stream.close()

@@ -286,7 +286,7 @@ async def test_slow_name_servers_end_at_their_timeout() -> None:
 async def test_cancelling_aborts_the_request(fetcher: AiohttpFetcher) -> None:
     async with hostile(silence) as server:
         task = asyncio.create_task(fetcher.fetch(FetchRequest(url=server.url + "/")))
-        await asyncio.wait_for(server.arrived.wait(), 5)
+        await asyncio.wait_for(server.arrived.wait(), 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -296,9 +296,9 @@ async def test_cancelling_aborts_the_request(fetcher: AiohttpFetcher) -> None:
 async def test_closing_ends_what_is_in_flight(fetcher: AiohttpFetcher) -> None:
     async with hostile(silence) as server:
         task = asyncio.create_task(fetcher.fetch(FetchRequest(url=server.url + "/")))
-        await asyncio.wait_for(server.arrived.wait(), 5)
+        await asyncio.wait_for(server.arrived.wait(), 30)
         await fetcher.close()
-        outcome = broken(await asyncio.wait_for(task, 5))
+        outcome = broken(await asyncio.wait_for(task, 30))
         assert outcome.sent
         assert (await get(fetcher, server.url)).kind == "aborted"
 

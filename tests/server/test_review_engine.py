@@ -105,7 +105,7 @@ async def test_an_outcome_that_nobody_can_take_up_does_not_stop_the_rest() -> No
     committer = Committer(MemoryStore(), SystemClock(), "me", lambda: 10, taken.extend)
     committer.start()
     committer.submit((Commit(now=1),), bad)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert len(await committer.write((Commit(now=1),))) == 1
         await committer.stop()
 
@@ -125,7 +125,7 @@ async def test_a_store_that_fails_at_claiming_is_not_asked_in_a_loop(caplog: pyt
     store = Bad()
     committer = Committer(store, SystemClock(), "me", lambda: 10, lambda _: None)
     committer.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert len(await committer.write((Commit(now=1),))) == 1, "the claim's fault is not the commit's"
     for _ in range(200):
         await asyncio.sleep(0)
@@ -141,7 +141,7 @@ async def test_a_program_that_goes_away_costs_no_attempt() -> None:
     gone = new_loop()
     gone.close()
     caller = InProcessCaller(execute, gone)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         for _ in range(2):
             assert (await caller.call(CallRequest(function_id="f", run_id="r", events=[]))).gone
         caller.ended("r")
@@ -152,7 +152,7 @@ async def test_code_that_raises_cancelled_is_an_error_not_a_shut_down() -> None:
         raise asyncio.CancelledError
 
     caller = InProcessCaller(execute, asyncio.get_running_loop())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         answer = await caller.call(CallRequest(function_id="f", run_id="r", events=[]))
     assert answer.error is not None
     assert not answer.gone

@@ -119,7 +119,7 @@ async def test_the_file_belongs_to_one_process(tmp_path: Path) -> None:
     assert holder is not None
     assert (holder.pid, holder.note) == (child.pid, "http://127.0.0.1:8288")
     child.kill()
-    child.communicate(timeout=10)
+    child.communicate(timeout=30)
     assert read_holder(path) is None
     store = await _opened(path)
     store.announce("http://here")

@@ -120,7 +120,7 @@ class Stand:
 
     async def ask(self, query: str = "", **headers: str) -> httpx2.Response:
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(self.app), base_url="http://s") as client:
-            return await client.get(f"/v1/runs/{RUN}/steps/{STEP}/stream{query}", headers=headers, timeout=5)
+            return await client.get(f"/v1/runs/{RUN}/steps/{STEP}/stream{query}", headers=headers, timeout=30)
 
     async def events(self, query: str = "", **headers: str) -> list[tuple[str, str, Any]]:
         answer = await self.ask(query, **headers)
