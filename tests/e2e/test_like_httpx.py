@@ -97,7 +97,7 @@ class Sides:
     """A server and both ways to ask it."""
 
     def __init__(self) -> None:
-        self.server, self.other = Server(), Server()
+        self.server, self.other, self.user = Server(), Server(), ""
         self._asked: dict[int, tuple[str, Options]] = {}
         self._got: dict[int, httpx2.Response] = {}
         self._platform: Embedded
@@ -125,16 +125,19 @@ class Sides:
         sending = {key: options.pop(key) for key in ("auth", "follow_redirects") if key in options}
         cookies = options.pop("cookies", None)
         async with httpx2.AsyncClient(trust_env=False, cookies=cookies, verify=False) as client:
-            request = client.build_request(options.pop("method"), self.server.url + path, **options)
+            request = client.build_request(options.pop("method"), self._url(path), **options)
             response = await client.send(request, **sending)
         return self._taken(), response
 
     async def durable(self, path: str, options: Options) -> tuple[list[Seen], httpx2.Response]:
         number = len(self._asked)
-        self._asked[number] = (self.server.url + path, _fresh(options))
+        self._asked[number] = (self._url(path), _fresh(options))
         (result,) = await self._platform.send_and_wait("ask", {"n": number}, timeout=30)
         assert result.status == "completed", result
         return self._taken(), self._got.pop(number)
+
+    def _url(self, path: str) -> str:
+        return self.server.url.replace("://", f"://{self.user}") + path
 
     def _taken(self) -> list[Seen]:
         found = self.server.seen + self.other.seen
@@ -242,7 +245,19 @@ def requests(draw: st.DrawFn) -> tuple[str, Options]:
         options["cookies"] = draw(
             st.dictionaries(st.from_regex(r"\A[a-z]{1,5}\Z"), st.from_regex(r"\A[a-z0-9]{0,5}\Z"), max_size=2)
         )
-    path = draw(st.sampled_from(["/", "/a%2Fb/", "/\u00fc/x;p=1", "/a//b/../c", "/x?q=1&&e=", "/~!$&'()*+,=:@"]))
+    path = draw(
+        st.sampled_from(
+            [
+                "/",
+                "/a%2Fb/",
+                "/\u00fc/x;p=1",
+                "/a//b/../c",
+                "/x?q=1&&e=",
+                "/~!$&'()*+,=:@",
+                "/a|b^c\\d`{}?q={a}|`^\\[']<\">",
+            ]
+        )
+    )
     return path, options
 
 
@@ -284,7 +299,9 @@ def responses(draw: st.DrawFn) -> bytes:
     status = draw(st.sampled_from([*_STATUSES, 304]))
     body = draw(st.binary(max_size=60) | _TEXT.map(str.encode) | st.integers(70_000, 300_000).map(bytes))
     codings = draw(st.lists(st.sampled_from(sorted(_PACK)), max_size=2))
-    lines = [b"HTTP/1.1 " + _phrase(status)]
+    lines = [
+        b"HTTP/1.1 " + draw(st.sampled_from([_phrase(status), b"%d As it \xfc pleases" % status, b"%d " % status]))
+    ]
     for coding in codings:
         body = _PACK[coding](body)
     if codings:
@@ -405,6 +422,18 @@ def test_redirects_lead_both_to_the_same_place() -> None:
             assert shown(durable) == shown(plain)
 
         same()
+
+
+@pytest.mark.parametrize("place", ["", "/?", "?q=1", "/x#f"])
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer a"}])
+def test_a_url_with_a_user_and_short_urls_lead_both_to_the_same_place(place: str, headers: dict[str, str]) -> None:
+    with sides() as ask:
+        ask.sides.server.answers[b"*"] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"  # type: ignore[attr-defined]
+        for user in ("", "us%40er:pass@", "us@"):
+            ask.sides.user = user  # type: ignore[attr-defined]
+            (before, plain), (after, durable) = ask(place, {"method": "GET", "headers": headers})
+            assert after == before
+            assert shown(durable) == shown(plain)
 
 
 @pytest.mark.parametrize("follow", [True, False])

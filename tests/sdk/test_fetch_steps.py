@@ -5,14 +5,15 @@ import gzip
 import http.server
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 
 import stepwell
 from stepwell import FetchError, Retry, StepUsageError
-from stepwell.wire.fetch import FetchBroken, FetchResponse, Hop
+from stepwell.sdk.timeouts import NO_TIMEOUT_S
+from stepwell.wire.fetch import FetchBroken, FetchResponse, Hop, Timeouts
 from stepwell.wire.gateway import parse_gateway
 from stepwell.wire.ids import step_hash
 from stepwell.wire.memos import error_memo, memo
@@ -124,6 +125,14 @@ async def test_ready_requests_and_async_bodies() -> None:
     assert (request.method, request.body, ("x-a", "1") in request.headers) == ("POST", b"ab", True)
 
 
+async def test_the_time_outs_of_a_ready_request_stand_unless_the_call_has_others() -> None:
+    with httpx2.Client(timeout=httpx2.Timeout(3, read=None)) as client:
+        ready = client.build_request("GET", "http://x.test/p")
+    assert (await asked(ready))[0].policy.timeouts == Timeouts(connect=3, read=NO_TIMEOUT_S, write=3, pool=3)
+    assert (await asked(ready, timeout=4))[0].policy.timeouts == Timeouts(4, 4, 4, 4)
+    assert (await asked(httpx2.Request("GET", "http://x.test/p")))[0].policy.timeouts == Timeouts()
+
+
 @pytest.mark.parametrize(
     ("args", "options", "message"),
     [
@@ -134,6 +143,12 @@ async def test_ready_requests_and_async_bodies() -> None:
         ((httpx2.Request("GET", "http://x.test"),), {"json": 1}, "one or the other"),
         (("http://x.test",), {"retry": 0}, "count all tries"),
         (("http://x.test",), {"retry": "5"}, "not str"),
+        (("http://x.test",), {"timeout": "30s"}, "timeout is a number of seconds .*, and '30s' is neither"),
+        (("http://x.test",), {"timeout": float("nan")}, "nan is neither"),
+        (("http://x.test",), {"timeout": {}}, "{} is neither"),
+        (("http://x.test",), {"method": b"POST"}, "a method is a text .*, not bytes"),
+        ((httpx2.Request(cast("str", b"GET"), "http://x.test"),), {}, "a method is a text .*, not bytes"),
+        (("http://x.test",), {"idempotency_key": b"k"}, "key is a text, not bytes"),
     ],
 )
 async def test_bad_arguments(args: Any, options: Any, message: str) -> None:

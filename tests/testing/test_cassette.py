@@ -203,7 +203,7 @@ async def test_what_can_not_be_decoded_is_kept_as_it_came(tmp_path: Path, server
 async def test_a_fetcher_of_ones_own_records(tmp_path: Path) -> None:
     class Own:
         async def fetch(self, request: FetchRequest, attempt: int = 0) -> FetchResponse:
-            return FetchResponse(status=418, url=request.url, http_version="1.0")
+            return FetchResponse(status=418, url=request.url, http_version="1.0", reason="Short")
 
         async def close(self) -> None:
             raise AssertionError("it is not the cassette's to close")
@@ -213,7 +213,7 @@ async def test_a_fetcher_of_ones_own_records(tmp_path: Path) -> None:
     await cassette.fetch(request)
     await cassette.close()
     played: Any = await Cassette(tmp_path / "c.json", "replay").fetch(request)
-    assert (played.status, played.http_version) == (418, "1.0")
+    assert (played.status, played.http_version, played.reason) == (418, "1.0", "Short")
 
 
 async def test_two_that_are_written_at_the_same_time_do_not_take_each_others_file(

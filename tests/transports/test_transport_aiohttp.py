@@ -300,14 +300,14 @@ def test_any_response_is_read_back_as_it_was(body: bytes, framing: str, status: 
         headers.append(("Content-Length", str(len(body))))
     elif framing == "chunked":
         headers.append(("Transfer-Encoding", "chunked"))
-    found = FetchResponse(status=status, url="http://x.test/", headers=tuple(headers), body=body)
+    found = FetchResponse(status=status, url="http://x.test/", headers=tuple(headers), body=body, reason="So it is")
 
     async def read_back() -> Any:
         recorded = _Recorded(asyncio.get_running_loop())
         recorded.found = found
         recorded.set_response_params(read_until_eof=True, read_timeout=1.0)
         message, payload = await recorded.read()
-        return message.code, [tuple(pair) for pair in message.raw_headers], await payload.read()
+        return message.code, message.reason, [tuple(pair) for pair in message.raw_headers], await payload.read()
 
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-    assert asyncio.run(read_back()) == (status, raw, body)
+    assert asyncio.run(read_back()) == (status, "So it is", raw, body)

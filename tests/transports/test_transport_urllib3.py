@@ -186,12 +186,12 @@ def test_any_response_is_read_back_as_it_was(body: bytes, framing: str, status: 
         headers.append(("Content-Length", str(len(body))))
     elif framing == "chunked":
         headers.append(("Transfer-Encoding", "chunked"))
-    found = FetchResponse(status=status, url="http://x.test/", headers=tuple(headers), body=body)
+    found = FetchResponse(status=status, url="http://x.test/", headers=tuple(headers), body=body, reason="So \xfc")
     connection = urllib3.connection.HTTPConnection("x.test")
     connection.sock = _Socket()  # type: ignore[assignment]
     connection.sock.received = response_bytes(found)  # type: ignore[attr-defined]
     connection.sock.sendall = lambda data: None  # type: ignore[union-attr]
     connection.request("GET", "/", preload_content=True)
     made = connection.getresponse()
-    assert (made.status, made.data) == (status, body)
+    assert (made.status, made.reason, made.data) == (status, "So \xfc", body)
     assert sorted(made.headers.items()) == sorted(headers)

@@ -27,6 +27,7 @@ responses = st.builds(
     history=st.lists(st.builds(Hop, st.just(302), st.just("http://a/"), headers), max_size=2).map(tuple),
     http_version=st.sampled_from(["1.0", "1.1"]),
     elapsed_ms=st.integers(0, 10**6).map(float),
+    reason=st.none() | latin,
 )
 
 

@@ -219,7 +219,8 @@ def test_credentials_in_the_url_become_a_header() -> None:
     [
         ("HTTP://Host.Test:80", "http://host.test/"),
         ("https://h:443/a?b#c", "https://h/a?b#c"),
-        ("http://h/\u00e4 b?q=\u20ac|", "http://h/%C3%A4%20b?q=%E2%82%AC%7C"),
+        ("http://h/\u00e4 b?q=\u20ac|", "http://h/%C3%A4%20b?q=%E2%82%AC|"),
+        ('http://h/|^{`}?|^{`}<"', "http://h/|^%7B%60%7D?|^{`}%3C%22"),
         ("http://b\u00fccher.test/", "http://xn--bcher-kva.test/"),
         ("http://fa\u00df.test/", "http://xn--fa-hia.test/"),
         ("http://i\u2764.test/", "http://xn--i-7iq.test/"),

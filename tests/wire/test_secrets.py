@@ -92,7 +92,11 @@ def test_whatever_was_filled_in_is_taken_out_again(value: str) -> None:
     )
     sent = fill(asked, {"API_KEY": value})
     heard = FetchResponse(
-        status=200, url=sent.url, headers=(("Location", sent.url), *sent.headers), body=sent.body or b""
+        status=200,
+        url=sent.url,
+        headers=(("Location", sent.url), *sent.headers),
+        body=sent.body or b"",
+        reason=f"No {value}",
     )
     clean = scrub(heard, asked, {"API_KEY": value})
     assert isinstance(clean, FetchResponse)
@@ -100,6 +104,7 @@ def test_whatever_was_filled_in_is_taken_out_again(value: str) -> None:
     assert clean.headers == (("Location", asked.url), *asked.headers)
     assert len(clean.body) == len(sent.body or b"")
     assert value.encode() not in clean.body
+    assert value not in (clean.reason or value)
 
 
 @pytest.mark.parametrize(("value", "found"), [("sixsix", True), ("fives", False)])

@@ -8,15 +8,18 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
+from msgspec.structs import replace
+
 from stepwell.errors import FetchError
 from stepwell.sdk.memos import split
 from stepwell.sdk.targets import Target, parsed, target, usual_headers, usual_to
+from stepwell.sdk.timeouts import of_request, timeouts
 from stepwell.sdk.upload import bound
 from stepwell.wire.durations import to_ms
 from stepwell.wire.errors import parse_error
 from stepwell.wire.fetch import FetchPolicy, FetchRequest, FetchResponse, Header, Timeouts
 from stepwell.wire.fetch_headers import find
-from stepwell.wire.fetch_urls import becomes_get
+from stepwell.wire.fetch_urls import becomes_get, clean_url
 from stepwell.wire.gateway import render_gateway
 from stepwell.wire.memos import BadMemo, parse_memo
 from stepwell.wire.sizes import parse_size
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
 UrlOrRequest = Any
 """A ``str``, an ``httpx2.URL`` or ``httpx.URL``, or a ready ``Request`` of either."""
 _OURS = frozenset({b"host", b"content-length", b"transfer-encoding"})
-NO_TIMEOUT_S = 7200.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,8 @@ def prepare(url: UrlOrRequest, options: FetchOptions | Mapping[str, Any]) -> Ask
     if not where.absolute:
         raise ValueError(f"{where.text!r} is no absolute http or https URL: a durable request needs one")
     policy = make_policy(given)
+    if "timeout" not in given and _is_request(url) and (phases := of_request(url)) is not None:
+        policy = replace(policy, timeouts=phases)
     explicit = given.get("id")
     step_id = explicit or default_id(request.method, where.netloc, where.path)
     return Asked(request, where, policy, step_id, explicit is not None, given.get("stream", False))
@@ -214,8 +218,8 @@ def response_unread(
     for hop in found.history:
         history.append(_hop(hop.status, hop.headers, httpx2.Request(method, hop.url)))
         method = "GET" if becomes_get(hop.status, method) else method
-    same = asked.target.text == found.url and method == request.method
-    final = request if same else httpx2.Request(method, found.url, headers=request.headers)
+    same = asked.target.text == found.url or clean_url(asked.target.text)[0] == found.url
+    final = request if same and method == request.method else httpx2.Request(method, found.url, headers=request.headers)
     made = httpx2.Response(**head_of(found), stream=body, request=final, history=history)
     made.elapsed = timedelta(milliseconds=found.elapsed_ms)
     return made
@@ -239,12 +243,10 @@ class Head(TypedDict):
 
 def head_of(found: FetchResponse) -> Head:
     """The head of a recorded response."""
-    version = f"HTTP/{found.http_version}".encode("ascii")
-    return {
-        "status_code": found.status,
-        "headers": raw_headers(found.headers),
-        "extensions": {"http_version": version},
-    }
+    extensions: dict[str, Any] = {"http_version": f"HTTP/{found.http_version}".encode("ascii")}
+    if found.reason is not None:
+        extensions["reason_phrase"] = _octets(found.reason)
+    return {"status_code": found.status, "headers": raw_headers(found.headers), "extensions": extensions}
 
 
 def raw_headers(headers: tuple[Header, ...]) -> list[tuple[bytes, bytes]]:
@@ -270,8 +272,9 @@ def _request(url: UrlOrRequest, given: dict[str, Any]) -> httpx2.Request:
         if members or "method" in given:
             raise TypeError("a ready Request brings its method, headers and body along: give fetch() one or the other")
         request = cast("httpx2.Request", url)
+        _method(request.method)
     else:
-        method, text = str(given.get("method") or "GET").upper(), str(url)
+        method, text = _method(given.get("method") or "GET").upper(), str(url)
         where = parsed(text).url
         if not members and method not in _HAVE_LENGTH:
             request = httpx2.Request(method, where, headers=usual_to(text), stream=httpx2.ByteStream(b""))
@@ -280,6 +283,12 @@ def _request(url: UrlOrRequest, given: dict[str, Any]) -> httpx2.Request:
             members["headers"] = _headers(given.get("headers"))
             request = httpx2.Request(method, where, **members)
     return _authorised(request, given.get("auth"))
+
+
+def _method(given: object) -> str:
+    if not isinstance(given, str):
+        raise TypeError(f"a method is a text such as 'POST', not {type(given).__name__}")
+    return given
 
 
 def _is_request(url: UrlOrRequest) -> bool:
@@ -303,6 +312,8 @@ _OF_REQUEST = ("params", "headers", "json", "data", "content", "files", "cookies
 def _authorised(request: httpx2.Request, auth: Any) -> httpx2.Request:
     import httpx2
 
+    if auth is None and request.url.userinfo and "authorization" in request.headers:  # else the platform writes it
+        auth = (request.url.username, request.url.password)
     if auth is None:
         return request
     if isinstance(auth, tuple):
@@ -344,16 +355,18 @@ def make_policy(given: Mapping[str, Any]) -> FetchPolicy:
         raise TypeError(f"retry is a number of attempts or a Retry, not {type(plan).__name__}")
     if plan.attempts is not None and plan.attempts < 1:
         raise ValueError("retry attempts count all tries: 1 is the least, and means no second one")
-    deadline = given.get("deadline")
+    deadline, key = given.get("deadline"), given.get("idempotency_key")
+    if isinstance(key, bytes):
+        raise TypeError("an idempotency key is a text, not bytes")
     return FetchPolicy(
         attempts=plan.attempts,
         retry_on=None if plan.on is None else tuple(sorted(plan.on)),
         min_delay_ms=to_ms(plan.min_delay),
         max_delay_ms=to_ms(plan.max_delay),
         deadline_ms=None if deadline is None else to_ms(deadline),
-        timeouts=_timeouts(given),
+        timeouts=timeouts(given["timeout"]) if "timeout" in given else Timeouts(),
         follow_redirects=given.get("follow_redirects", True),
-        idempotency_key=given.get("idempotency_key"),
+        idempotency_key=key,
         idempotency_header=given.get("idempotency_header", "Idempotency-Key"),
         at_most_once=given.get("at_most_once", False),
         poll=given.get("poll", False),
@@ -364,15 +377,3 @@ def make_policy(given: Mapping[str, Any]) -> FetchPolicy:
 
 def _max_body(given: int | str | None) -> int | None:
     return parse_size(given) if isinstance(given, str) else given
-
-
-def _timeouts(given: Mapping[str, Any]) -> Timeouts:
-    if "timeout" not in given:
-        return Timeouts()
-    import httpx2
-
-    timeout = given["timeout"]
-    if not hasattr(timeout, "connect"):
-        timeout = httpx2.Timeout(timeout)
-    phases = (timeout.connect, timeout.read, timeout.write, timeout.pool)
-    return Timeouts(*(NO_TIMEOUT_S if phase is None else float(phase) for phase in phases))

@@ -49,6 +49,7 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     body: Body = Body()
     history: tuple[Hop, ...] = ()
     http_version: str = "1.1"
+    reason: str | None = None
 
 
 class Broken(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -112,6 +113,7 @@ def entry(request: Request, outcome: FetchOutcome, more: frozenset[str] = frozen
         body=_body(content),
         history=history,
         http_version=outcome.http_version,
+        reason=outcome.reason,
     )
     return Entry(request=request, response=response)
 
@@ -132,6 +134,7 @@ def outcome_of(recorded: Entry, request: FetchRequest) -> FetchOutcome:
             Hop(hop.status, request.url if hop.url == asked else hop.url, hop.headers) for hop in response.history
         ),
         http_version=response.http_version,
+        reason=response.reason,
     )
 
 

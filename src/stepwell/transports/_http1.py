@@ -32,10 +32,10 @@ class Ready:
 def response_bytes(found: FetchResponse) -> bytes:
     """Status line, headers as recorded, and the body in the framing that the headers name.
 
-    The reason is the standard one. A body whose headers name no framing ends where the bytes end (:func:`framed`).
+    A body whose headers name no framing ends where the bytes end (:func:`framed`).
     """
     version = b"1.0" if found.http_version == "1.0" else b"1.1"
-    lines = [b"HTTP/%b %d %b" % (version, found.status, _reason(found.status))]
+    lines = [b"HTTP/%b %d %b" % (version, found.status, _reason(found))]
     lines += [b"%b: %b" % header for header in raw_headers(found.headers)]
     return b"\r\n".join(lines) + b"\r\n\r\n" + _framed_body(found)
 
@@ -56,8 +56,10 @@ def _is_chunked(found: FetchResponse) -> bool:
     return any(name.lower() == "transfer-encoding" and "chunked" in value.lower() for name, value in found.headers)
 
 
-def _reason(status: int) -> bytes:
+def _reason(found: FetchResponse) -> bytes:
+    if found.reason is not None:
+        return found.reason.encode("latin-1", "replace")
     try:
-        return HTTPStatus(status).phrase.encode("ascii")
+        return HTTPStatus(found.status).phrase.encode("ascii")
     except ValueError:
         return b""

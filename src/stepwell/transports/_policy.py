@@ -12,7 +12,8 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
-from stepwell.sdk.fetching import NO_TIMEOUT_S, Retry, make_policy
+from stepwell.sdk.fetching import Retry, make_policy
+from stepwell.sdk.timeouts import NO_TIMEOUT_S
 from stepwell.wire.constants import MAX_REQUEST_BYTES
 from stepwell.wire.fetch import FetchPolicy, Timeouts
 from stepwell.wire.fetch_policy import PREFIX

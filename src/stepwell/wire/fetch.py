@@ -109,6 +109,8 @@ class FetchResponse(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_ms: float = 0.0
     phases: Phases = Phases()
     onward: bool = False
+    reason: str | None = None
+    """The words of the status line, where they are not ``200 OK``; None: those that are usual for the status."""
 
 
 class FetchBroken(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,9 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit, urlunsplit
 
 from stepwell.wire.hosts import ascii_host
 
-_KEEP = frozenset(range(0x21, 0x7F)) - frozenset(b'"<>\\^`{|}')
-_SENDABLE = re.compile(f"[{re.escape(bytes(sorted(_KEEP)).decode())}]*")
+_QUERY = frozenset(range(0x21, 0x7F)) - frozenset(b'"<>')
+_PATH = _QUERY - frozenset(b"`{}")
+"""What clients send as it is, though the grammar has no place for all of it: a signature may be over just these bytes."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NO_HOST = re.compile(r'[ %"<>\\^`{|}@\[\]]')
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -39,7 +40,7 @@ def clean_url(url: str) -> tuple[str, str | None]:
         raise BadUrl("the URL names no host" if not host else "the URL names port 0")
     authority = _host(host) + ("" if port is None or port == DEFAULT_PORTS[parts.scheme] else f":{port}")
     clean = urlunsplit(
-        (parts.scheme, authority, _quote(parts.path) or "/", _quote(parts.query), _quote(parts.fragment))
+        (parts.scheme, authority, _quote(parts.path, _PATH) or "/", _quote(parts.query), _quote(parts.fragment))
     )
     return clean, _basic(parts)
 
@@ -81,11 +82,11 @@ def _host(host: str) -> str:
     return host
 
 
-def _quote(text: str) -> str:
-    if _SENDABLE.fullmatch(text):
-        return text
+def _quote(text: str, kept: frozenset[int] = _QUERY) -> str:
     data = text.encode("utf-8", "surrogatepass")
-    return "".join(chr(byte) if byte in _KEEP else f"%{byte:02X}" for byte in data)
+    if kept.issuperset(data):
+        return text
+    return "".join(chr(byte) if byte in kept else f"%{byte:02X}" for byte in data)
 
 
 def _basic(parts: SplitResult) -> str | None:

@@ -33,6 +33,7 @@ class _RichData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     history: tuple[Hop, ...] = ()
     elapsed_ms: float = 0.0
     http_version: str = "1.1"
+    reason: str | None = None
 
 
 class _RichMemo(msgspec.Struct, frozen=True):
@@ -107,6 +108,7 @@ def parse_memo(data: bytes) -> tuple[FetchResponse, str | None]:
         stored=None if found.ref is None else found.size,
         history=found.history,
         http_version=found.http_version,
+        reason=found.reason,
         elapsed_ms=found.elapsed_ms,
     )
     return response, found.ref
@@ -135,6 +137,7 @@ def _rich(response: FetchResponse, body_ref: str | None) -> bytes:
         history=response.history,
         elapsed_ms=round(response.elapsed_ms, 3),
         http_version=response.http_version,
+        reason=response.reason,
     )
     return msgspec.json.encode({"data": found})
 

@@ -175,7 +175,8 @@ def scrub(outcome: FetchOutcome, asked: FetchRequest, values: Mapping[str, str])
     if isinstance(outcome, FetchBroken):
         return replace(outcome, message=_hide(outcome.message, spellings))
     headers: tuple[Header, ...] = tuple((name, _hide(value, spellings)) for name, value in outcome.headers)
-    clean = replace(outcome, url=asked.url, headers=headers)
+    reason = outcome.reason and _hide(outcome.reason, spellings)
+    clean = replace(outcome, url=asked.url, headers=headers, reason=reason)
     try:
         return _scrub_body(
             clean,

@@ -284,4 +284,12 @@ def _head(request: FetchRequest, response: ClientResponse, made: _Attempt) -> Fe
         headers=headers,
         history=made.history,
         http_version=f"{version.major}.{version.minor}" if version else "1.1",
+        reason=_reason(response.status, response.reason),
     )
+
+
+def _reason(status: int, words: str | None) -> str | None:
+    """A status line's words, one character for each byte; None for the most usual ones."""
+    if words is None or (status == 200 and words == "OK"):
+        return None
+    return words.encode("utf-8", "surrogateescape").decode("latin-1")
