@@ -1,9 +1,11 @@
 """``stepwell.fetch`` where it is a plain request, against a real server."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import httpx2
 import pytest
 from aiohttp import web
@@ -49,6 +51,49 @@ async def test_a_ready_request_is_sent_as_it_is(api: Api) -> None:
     assert await asyncio.to_thread(lambda: stepwell.fetch(again).text) == "fine"
     for method, path, headers, body in api.seen:
         assert (method, path, headers["x-a"], body) == ("PUT", "/x", "1", b"body")
+
+
+@pytest.mark.parametrize("lib", [httpx, httpx2])
+@pytest.mark.parametrize("body", [{}, {"json": {"a": 1}}, {"files": {"f": b"x"}}, {"content": "parts"}])
+async def test_requests_and_urls_of_both_libraries_are_sent(api: Api, lib: Any, body: dict[str, Any]) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"on"
+        yield b"e"
+
+    made = {"content": parts()} if "content" in body else body
+    ready = lib.Request("POST", f"{api.url}/x", headers=[("x-a", "1"), ("x-a", "2")], **made)
+    assert (await stepwell.fetch(ready, timeout=20)).text == "fine"
+    if "content" not in body:
+        ready = lib.Request("POST", f"{api.url}/x", headers=[("x-a", "1"), ("x-a", "2")], **body)
+        assert await asyncio.to_thread(lambda: stepwell.fetch(ready, timeout=20).text) == "fine"
+    assert (await stepwell.fetch(lib.URL(f"{api.url}/x"), method="PUT")).text == "fine"
+    *seen, (method, *_) = api.seen
+    assert method == "PUT"
+    for method, _, headers, sent in seen:
+        assert (method, headers["x-a"]) == ("POST", "2")
+        assert {"json": b'{"a":1}', "files": sent, "content": b"one"}.get(next(iter(body), ""), b"") == sent
+    assert all((b'name="f"' in sent) is ("files" in body) for *_, sent in seen)
+
+
+async def test_a_ready_request_has_its_time_out_and_nothing_beside_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stuck:
+        ready = httpx2.Request("GET", f"http://127.0.0.1:{stuck.getsockname()[1]}/")
+        with pytest.raises(httpx2.ReadTimeout):
+            await stepwell.fetch(ready, timeout=0.05)
+    assert ready.extensions == {}
+    with pytest.raises(TypeError, match="one or the other"):
+        await stepwell.fetch(ready, json={"lost": True})
+
+
+async def test_what_is_for_the_platform_does_not_go_to_the_server(api: Api) -> None:
+    headers = {"Stepwell-Timeout": "5s", "stepwell-retries": "1", "x-a": "1"}
+    await stepwell.fetch(f"{api.url}/x", headers=headers)
+    ready = httpx2.Request("GET", f"{api.url}/x", headers=headers)
+    await stepwell.fetch(ready)
+    assert "Stepwell-Timeout" in ready.headers
+    for _, _, seen, _ in api.seen:
+        assert seen["x-a"] == "1"
+        assert not [name for name in seen if name.startswith("stepwell-")]
 
 
 async def test_credentials_and_no_policy_are_sent(api: Api) -> None:

@@ -7,13 +7,15 @@ import inspect
 from typing import Any, Unpack, cast
 
 from stepwell.errors import StepUsageError
-from stepwell.sdk.fetching import FetchOptions, UrlOrRequest
+from stepwell.sdk.fetching import FetchOptions, UrlOrRequest, is_ready
 from stepwell.sdk.scope import SCOPE, RunScope, StepBody
 from stepwell.sdk.secrets import mentioned
+from stepwell.wire.fetch_policy import PREFIX
 
 _OF_HTTPX = frozenset({"method", "params", "headers", "json", "data", "content", "files", "cookies", "auth", "timeout"})
 _OURS = frozenset(FetchOptions.__annotations__) - _OF_HTTPX - {"follow_redirects"}
 PLAIN = "plain"
+_PREFIX = PREFIX.encode()
 
 
 class Fetch:
@@ -94,9 +96,30 @@ def _transport(kind: str, *parts: object) -> Any:
 
 
 def _build(client: Any, url: UrlOrRequest, options: dict[str, Any]) -> Any:
-    if hasattr(url, "headers") and hasattr(url, "method"):
-        return url
-    return client.build_request(options.pop("method", "GET"), url, **options)
+    """The request, without the headers that are for the platform."""
+    import httpx2
+
+    if is_ready(url, options):
+        made = _copied(url, isinstance(client, httpx2.AsyncClient))
+        if "timeout" in options:
+            made.extensions = {**made.extensions, "timeout": httpx2.Timeout(options["timeout"]).as_dict()}
+    else:
+        made = client.build_request(
+            options.pop("method", "GET"), str(url) if hasattr(url, "netloc") else url, **options
+        )
+    made.headers = httpx2.Headers([pair for pair in made.headers.raw if not pair[0].lower().startswith(_PREFIX)])
+    return made
+
+
+def _copied(request: Any, asynchronous: bool) -> Any:
+    """A request of httpx2, or of httpx, as one of httpx2."""
+    import httpx2
+
+    body = getattr(request, "_content", None)
+    if body is None:
+        body = aiter(request.stream) if asynchronous and hasattr(request.stream, "__aiter__") else iter(request.stream)
+    head: dict[str, Any] = {"headers": request.headers.raw, "extensions": request.extensions}
+    return httpx2.Request(request.method, str(request.url), content=body, **head)
 
 
 fetch = Fetch()

@@ -133,13 +133,14 @@ def prepare(url: UrlOrRequest, options: FetchOptions | Mapping[str, Any]) -> Ask
     unknown = given.keys() - FetchOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"fetch() has no argument {', '.join(sorted(map(repr, unknown)))}")
-    request = _request(url, given)
-    asked = given.get("params") is None and given.get("auth") is None and not _is_request(url)
+    ready = is_ready(url, given)
+    request = _request(url, given, ready)
+    asked = given.get("params") is None and given.get("auth") is None and not ready
     where = parsed(str(url)) if asked else target(request.url)
     if not where.absolute:
         raise ValueError(f"{where.text!r} is no absolute http or https URL: a durable request needs one")
     policy = make_policy(given)
-    if "timeout" not in given and _is_request(url) and (phases := of_request(url)) is not None:
+    if "timeout" not in given and ready and (phases := of_request(url)) is not None:
         policy = replace(policy, timeouts=phases)
     explicit = given.get("id")
     step_id = explicit or default_id(request.method, where.netloc, where.path)
@@ -264,13 +265,11 @@ def _octets(text: str) -> bytes:
         return text.encode()
 
 
-def _request(url: UrlOrRequest, given: dict[str, Any]) -> httpx2.Request:
+def _request(url: UrlOrRequest, given: dict[str, Any], ready: bool) -> httpx2.Request:
     import httpx2
 
     members = {key: given[key] for key in _OF_REQUEST if given.get(key) is not None} if given else {}
-    if _is_request(url):
-        if members or "method" in given:
-            raise TypeError("a ready Request brings its method, headers and body along: give fetch() one or the other")
+    if ready:
         request = cast("httpx2.Request", url)
         _method(request.method)
     else:
@@ -291,8 +290,12 @@ def _method(given: object) -> str:
     return given
 
 
-def _is_request(url: UrlOrRequest) -> bool:
-    return hasattr(url, "headers") and hasattr(url, "method")
+def is_ready(url: UrlOrRequest, given: Mapping[str, Any]) -> bool:
+    """Whether it is a ``Request``. Raises ``TypeError`` where parts of one are given too."""
+    ready = hasattr(url, "headers") and hasattr(url, "method")
+    if ready and ("method" in given or any(given.get(key) is not None for key in _OF_REQUEST)):
+        raise TypeError("a ready Request brings its method, headers and body along: give fetch() one or the other")
+    return ready
 
 
 def _headers(given: Any) -> httpx2.Headers:
