@@ -1,8 +1,13 @@
 """References to secrets as text: made, filled in, taken out of what comes back; and the hosts that they are bound to."""
 
 import base64
+import html
 import json
+import re
+from collections.abc import Callable
+from urllib.parse import quote
 
+import markupsafe
 import msgspec
 import pytest
 from hypothesis import given
@@ -113,6 +118,45 @@ def test_what_is_shorter_than_six_characters_is_not_looked_for(value: str, found
     clean = scrub(FetchResponse(status=200, url="https://h/", body=f"<{value}>".encode()), asked, {"API_KEY": value})
     assert isinstance(clean, FetchResponse)
     assert (value.encode() not in clean.body) is found
+
+
+def dot_net(text: str) -> str:
+    return re.sub(r"""[^ -~]|["&'+<>`]""", lambda found: f"\\u{ord(found[0]):04X}", text.replace("\\", "\\\\"))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda text: json.dumps(text)[1:-1],
+        lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+        lambda text: json.dumps(json.dumps(text)[1:-1])[1:-1],
+        lambda text: json.dumps(text, ensure_ascii=False)[1:-1].replace("&", "\\u0026").replace("<", "\\u003c"),
+        dot_net,
+        lambda text: json.dumps(dot_net(text))[1:-1],
+        lambda text: quote(text, safe="~()*!.'"),
+        lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text, safe="")),
+        lambda text: quote(text, safe="/~!$&'()*+,;=:@"),
+        html.escape,
+        lambda text: html.escape(text).replace("&#x27;", "&#39;"),
+        markupsafe.escape,
+    ],
+)
+@pytest.mark.parametrize("value", ["Zm9v/YmFy+8g==", "p/w\"d'&<+ü=", VALUE])
+def test_a_value_is_known_again_however_the_server_writes_it(write: Callable[[str], str], value: str) -> None:
+    asked = FetchRequest(url="https://h/", headers=(("X-Key", REF),))
+    written = str(write(value))
+    heard = FetchResponse(status=200, url=asked.url, headers=(("X-Echo", "a" + written),), body=f"<{written}>".encode())
+    clean = scrub(heard, asked, {"API_KEY": value})
+    assert isinstance(clean, FetchResponse)
+    assert (clean.headers, set(clean.body[1:-1])) == ((("X-Echo", "a" + REF),), {ord("*")})
+
+
+def test_a_value_that_is_a_part_of_references_leaves_them_whole() -> None:
+    asked = FetchRequest(url="https://h/", headers=(("X-Key", REF), ("X-Other", reference("OTHER"))))
+    heard = FetchResponse(status=200, url=asked.url, headers=(("X-Echo", "much-longer, secret"),))
+    clean = scrub(heard, asked, {"API_KEY": "much-longer", "OTHER": "secret"})
+    assert isinstance(clean, FetchResponse)
+    assert clean.headers == (("X-Echo", f"{REF}, {reference('OTHER')}"),)
 
 
 def test_basic_credentials_that_come_back_are_taken_out() -> None:

@@ -19,6 +19,7 @@ from stepwell.wire.encodings import CannotDecode, DecodesToMore, decode
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header
 from stepwell.wire.fetch_headers import find, find_all
 from stepwell.wire.fetch_urls import place
+from stepwell.wire.spellings import spellings
 
 MARK = "stepwell-secret."
 _TAIL = ".k3v9xq7f"
@@ -171,16 +172,16 @@ def scrub(outcome: FetchOutcome, asked: FetchRequest, values: Mapping[str, str])
     an encoded body that holds one is recorded decoded. One that decodes to more than a record may have can not be looked
     into, and is broken.
     """
-    spellings = _spellings(asked, values)
+    hidden = _hidden(asked, values)
     if isinstance(outcome, FetchBroken):
-        return replace(outcome, message=_hide(outcome.message, spellings))
-    headers: tuple[Header, ...] = tuple((name, _hide(value, spellings)) for name, value in outcome.headers)
-    reason = outcome.reason and _hide(outcome.reason, spellings)
+        return replace(outcome, message=_hide(outcome.message, hidden))
+    headers: tuple[Header, ...] = tuple((name, _hide(value, hidden)) for name, value in outcome.headers)
+    reason = outcome.reason and _hide(outcome.reason, hidden)
     clean = replace(outcome, url=asked.url, headers=headers, reason=reason)
     try:
         return _scrub_body(
             clean,
-            [spelling.encode() for spelling in spellings],
+            [spelling.encode() for spelling in hidden],
             min(asked.policy.max_body or MAX_FETCH_BODY, MAX_FETCH_BODY),
         )
     except DecodesToMore as problem:
@@ -197,7 +198,7 @@ def scrub_call_back(came: FetchResponse, headers: tuple[Header, ...], values: Ma
     Raises :class:`Unsearchable`.
     """
     asked = FetchRequest(url=came.url, headers=headers)
-    clean = scrub(came, replace(asked, url=_hide(came.url, _spellings(asked, values))), values)
+    clean = scrub(came, replace(asked, url=_hide(came.url, _hidden(asked, values))), values)
     if isinstance(clean, FetchBroken):
         raise Unsearchable(clean.message)
     return clean
@@ -205,16 +206,14 @@ def scrub_call_back(came: FetchResponse, headers: tuple[Header, ...], values: Ma
 
 def needles(asked: FetchRequest, values: Mapping[str, str]) -> list[bytes]:
     """What has to be looked for in a body that this request brought."""
-    return [spelling.encode() for spelling in _spellings(asked, values)]
+    return [spelling.encode() for spelling in _hidden(asked, values)]
 
 
-def _spellings(asked: FetchRequest, values: Mapping[str, str]) -> dict[str, str]:
+def _hidden(asked: FetchRequest, values: Mapping[str, str]) -> dict[str, str]:
     """Every way in which a value was written, longest first, and what it stands for."""
     found: dict[str, str] = {}
     for name, value in values.items():
-        escaped = msgspec.json.encode(value)[1:-1].decode()
-        for spelling in (value, quote(value, safe=""), quote(value), quote_plus(value), escaped):
-            found[spelling] = reference(name)
+        found |= dict.fromkeys(spellings(value), reference(name))
     for name, value in asked.headers:
         if basic_pair(name, value) is not None:
             found[_fill_header(name, value, values).partition(" ")[2]] = value.partition(" ")[2]
@@ -222,10 +221,11 @@ def _spellings(asked: FetchRequest, values: Mapping[str, str]) -> dict[str, str]
     return {spelling: found[spelling] for spelling in sorted(usable, key=len, reverse=True)}
 
 
-def _hide(text: str, spellings: Mapping[str, str]) -> str:
-    for spelling, stands_for in spellings.items():
-        text = text.replace(spelling, stands_for)
-    return text
+def _hide(text: str, hidden: Mapping[str, str]) -> str:
+    """In one go: a value may be a part of a reference."""
+    if not any(spelling in text for spelling in hidden):
+        return text
+    return re.sub("|".join(map(re.escape, hidden)), lambda found: hidden[found[0]], text)
 
 
 def _scrub_body(response: FetchResponse, hidden: list[bytes], limit: int) -> FetchResponse:
