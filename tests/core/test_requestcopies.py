@@ -1,6 +1,7 @@
 """What stays of a request for people: all of it but its credentials."""
 
 import base64
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -84,15 +85,20 @@ def test_bodies(kind: str, body: object, shown: object) -> None:
     assert (copy.text if isinstance(shown, str) else msgspec.json.decode(copy.text)) == shown
 
 
-@given(st.sampled_from(["url", "body", "header", "quoted"]))
+@given(st.sampled_from(["url", "body", "header", "quoted", "form", "json"]))
 def test_the_key_of_a_header_is_masked_wherever_else_it_is(place: str) -> None:
     key = f"{KEY}/+"
     url = {"url": f"https://h.example/?q={key}", "quoted": f"https://h.example/?q={KEY}%2F%2B"}.get(place, "https://h/")
+    bodies = {
+        "body": f"say {key}".encode(),
+        "form": urlencode({"q": key}).encode(),
+        "json": f'{{"q":"{KEY}\\/+"}}'.encode(),
+    }
     request = FetchRequest(
         url=url,
         method="POST",
         headers=(("authorization", f"Bearer {key}"), ("x-other", key if place == "header" else "no")),
-        body=f"say {key}".encode() if place == "body" else None,
+        body=bodies.get(place),
     )
     info, _ = copied(request, "ref")
     assert KEY.encode() not in info

@@ -114,6 +114,8 @@ def test_masks_cover_every_form_of_headers() -> None:
         ("https://me:s3cret@h/p?q=1", "https://***@h/p?q=1"),
         ("https://h/p?q=a@b&token=s3cret#x", "https://h/p?q=a@b&token=***#x"),
         ("https://h/a@b?u=https://c", "https://h/a@b?u=https://c"),
+        ("https://h/p?clientSecret=s3cret&page=2", "https://h/p?clientSecret=***&page=2"),
+        ("https://h/p?user[token]=s3cret&api%5Fkey=s3cret", "https://h/p?user[token]=***&api%5Fkey=***"),
     ],
 )
 def test_masks_of_urls(url: str, shown: str) -> None:

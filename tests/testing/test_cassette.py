@@ -122,12 +122,13 @@ async def test_no_credential_reaches_the_file(tmp_path: Path, server: TestServer
             f"/json?api_key={SECRET}&page=2",
             {
                 "method": "POST",
-                "json": {"client_secret": SECRET, "deep": [{"pin": SECRET}], "max_tokens": 7},
+                "json": {"clientSecret": SECRET, "deep": [{"pin": SECRET}], "max_tokens": 7, "key": "short"},
                 "headers": {"authorization": f"Bearer {SECRET}", "x-own": SECRET},
             },
         ),
         ("/form", {"method": "POST", "data": {"password": SECRET, "user": "ann"}}),
         (f"/redirect?token={SECRET}", {}),
+        (f"/json?key=AIza-{SECRET}-0123456789&key=short&sig={SECRET}", {}),
     ]
     (await arun_function(fetching(base, *calls), http=own)).raise_for_error()
     text = path.read_text()
@@ -136,6 +137,7 @@ async def test_no_credential_reaches_the_file(tmp_path: Path, server: TestServer
     assert '\\"max_tokens\\":7' in text
     assert "password=***&user=ann" in text
     assert f"{base}/end?token=***&page=3" in text
+    assert "/json?key=***&key=short&sig=***" in text
     await server.close()
     again = Cassette(path, "replay", mask=["X-Own", "pin"])
     played = (await arun_function(fetching(base, *calls), http=again)).raise_for_error().output

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepwell.wire.fetch import FetchPolicy, FetchRequest, Timeouts
-from stepwell.wire.fetch_headers import clean_headers, is_sensitive
+from stepwell.wire.fetch_headers import clean_headers, is_secret_parameter, is_sensitive
 from stepwell.wire.gateway import BadGateway, parse_gateway, render_gateway
 
 
@@ -251,5 +251,23 @@ def test_headers_of_one_connection_are_left_out() -> None:
 def test_which_headers_are_credentials() -> None:
     for name in ("Authorization", "cookie", "X-API-Key", "x-goog-api-key", "X-Vault-Token", "client-secret", "X_Auth"):
         assert is_sensitive(name), name
-    for name in ("accept", "author", "x-tokenizer", "idempotency-key", "content-type"):
+    for name in (
+        "Ocp-Apim-Subscription-Key",
+        "X-RapidAPI-Key",
+        "x-functions-key",
+        "Fastly-Key",
+        "X-CSRFToken",
+        "x-master-key",
+    ):
+        assert is_sensitive(name), name
+    for name in ("accept", "author", "x-tokenizer", "idempotency-key", "content-type", "surrogate-key", "x-passage"):
         assert not is_sensitive(name), name
+
+
+@pytest.mark.parametrize(
+    "name", ["key", "sig", "accessToken", "client_secret", "user[password]", "X-Amz-Signature", "code"]
+)
+def test_which_parameters_are_credentials(name: str) -> None:
+    assert is_secret_parameter(name)
+    assert not is_secret_parameter(f"{name}2")
+    assert not is_secret_parameter(f"no{name}no")

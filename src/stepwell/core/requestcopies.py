@@ -2,7 +2,6 @@
 
 import re
 from typing import Final, cast
-from urllib.parse import quote
 
 import msgspec
 
@@ -11,6 +10,7 @@ from stepwell.wire.fetch_headers import find, is_secret_word, is_sensitive
 from stepwell.wire.jsons import decode
 from stepwell.wire.masks import MASK, mask_text, mask_url
 from stepwell.wire.secrets import refers_only
+from stepwell.wire.spellings import spellings
 
 INLINE: Final = 1024
 """Bytes of a body that are kept with the step; larger ones lie beside the state."""
@@ -18,7 +18,7 @@ MOST: Final = 256 * 1024
 """Larger ones are not kept."""
 _SHORTEST: Final = 6
 """Shorter credentials are not looked for elsewhere in the request: they would be found in words."""
-_MAY_HOLD: Final = re.compile(rb"pass|pwd|secret|token|key|credential|auth|bearer|sig|code|://")
+_MAY_HOLD: Final = re.compile(rb"pass|pwd|secret|token|key|credential|auth|bearer|jwt|sig|code|://")
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -97,7 +97,7 @@ def _header(name: str, value: str, literal: list[str]) -> str:
 
 def _hidden(text: str, literal: list[str]) -> str:
     for credential in literal:
-        for spelling in (credential, quote(credential, safe="")):
+        for spelling in spellings(credential):
             text = text.replace(spelling, MASK)
     return text
 
@@ -105,7 +105,8 @@ def _hidden(text: str, literal: list[str]) -> str:
 def _body(body: bytes, headers: tuple[Header, ...], literal: list[str]) -> bytes:
     """The body as it is but for what is a credential: by its name, or as one of the headers."""
     for credential in literal:
-        body = body.replace(credential.encode(), MASK.encode())
+        for spelling in spellings(credential):
+            body = body.replace(spelling.encode(), MASK.encode())
     if _MAY_HOLD.search(body.lower()) is None or (text := as_text(body)) is None:
         return body
     kind = (find(headers, "content-type") or "").partition(";")[0].strip().lower()

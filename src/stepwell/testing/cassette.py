@@ -12,9 +12,10 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.testing.http import UnexpectedRequest
-from stepwell.testing.messages import masked_url, sent
+from stepwell.testing.messages import sent
 from stepwell.testing.tape import Entry, Tape, entry, first_hop, key_of, masked, outcome_of
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest
+from stepwell.wire.masks import mask_url
 
 if TYPE_CHECKING:
     from stepwell.server.fetcher.base import Fetcher
@@ -127,9 +128,7 @@ class Cassette:
         what = f"{self.path} has no recording of {sent(request, 0)}"
         if times:
             what = f"{self.path} has {times} recordings of {sent(request, 0)}, and all have been played"
-        have = (
-            "".join(f"\n  {each.request.method} {masked_url(each.request.url)}" for each in self.unused) or " nothing"
-        )
+        have = "".join(f"\n  {each.request.method} {mask_url(each.request.url)}" for each in self.unused) or " nothing"
         return f"{what}; record it anew with mode='record' or --stepwell-cassettes=record. Not played yet:{have}"
 
     def _fetcher(self) -> Fetcher:

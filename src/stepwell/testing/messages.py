@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
 from stepwell.wire.fetch import FetchRequest, Header
-from stepwell.wire.fetch_headers import find, is_sensitive
+from stepwell.wire.fetch_headers import find
+from stepwell.wire.masks import mask_url
 
-MASK = "***"
 _SHOWN = 200
 
 
@@ -44,24 +44,11 @@ class SentRequest:
         return parse_qsl(urlsplit(self.url).query, keep_blank_values=True)
 
     def __str__(self) -> str:
-        """Method and URL, with a short body; credentials masked."""
+        """Method and URL, its credentials masked, with a short body."""
         body = f" with the body {self.text[:_SHOWN]!r}" if self.content else ""
-        return f"{self.method} {masked_url(self.url)}{body}"
+        return f"{self.method} {mask_url(self.url)}{body}"
 
 
 def sent(request: FetchRequest, attempt: int) -> SentRequest:
     """The request of the wire as tests see it."""
     return SentRequest(request.method.upper(), request.url, request.headers, request.body or b"", attempt)
-
-
-def masked_url(url: str) -> str:
-    """The URL with its user, its password and the credentials of its query masked."""
-    parts = urlsplit(url)
-    query = parts.query
-    pairs = parse_qsl(query, keep_blank_values=True)
-    if any(is_sensitive(name) for name, _ in pairs):
-        query = urlencode([(name, MASK if is_sensitive(name) else value) for name, value in pairs], safe="*")
-    authority = parts.netloc
-    if "@" in authority:
-        authority = f"{MASK}@{authority.rpartition('@')[2]}"
-    return urlunsplit((parts.scheme, authority, parts.path, query, parts.fragment))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
-from stepwell.testing.messages import MASK
 from stepwell.wire.encodings import CannotDecode, decode
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header, Hop
-from stepwell.wire.fetch_headers import find, find_all, is_sensitive, without
+from stepwell.wire.fetch_headers import find, find_all, is_secret_word, is_sensitive, without
+from stepwell.wire.masks import MASK
 
 _STALE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _BOUNDARY = re.compile(r'boundary="?([^";,]+)"?')
 _FORM = "application/x-www-form-urlencoded"
+_SIGNATURES = ("sig", "signature")
+_AS_LONG_AS_A_KEY = 20
 
 
 class Body(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,12 +79,11 @@ class Tape(msgspec.Struct, kw_only=True):
 
 def masked(request: FetchRequest, more: frozenset[str] = frozenset()) -> Request:
     """The request as it is written: values of sensitive names replaced, in headers, query and a JSON or form body."""
-    secret = _secret(more)
     parts = urlsplit(request.url)
     authority = f"{MASK}@{parts.netloc.rpartition('@')[2]}" if "@" in parts.netloc else parts.netloc
-    url = urlunsplit((parts.scheme, authority, parts.path, _masked_pairs(parts.query, secret), parts.fragment))
-    body = _request_body(request.body or b"", find(request.headers, "content-type") or "", secret)
-    return Request(request.method.upper(), url, _masked_headers(request.headers, secret), _body(body))
+    url = urlunsplit((parts.scheme, authority, parts.path, _masked_pairs(parts.query, more), parts.fragment))
+    body = _request_body(request.body or b"", find(request.headers, "content-type") or "", more)
+    return Request(request.method.upper(), url, _masked_headers(request.headers, more), _body(body))
 
 
 def key_of(request: Request) -> tuple[str, str, bytes]:
@@ -100,16 +100,15 @@ def entry(request: Request, outcome: FetchOutcome, more: frozenset[str] = frozen
     if isinstance(outcome, FetchBroken):
         broken = Broken(kind=outcome.kind, message=outcome.message, sent=outcome.sent, final=outcome.final)
         return Entry(request=request, failure=broken)
-    secret = _secret(more)
     headers, content = _plain(outcome)
     history = tuple(
-        Hop(hop.status, _masked_url(hop.url, secret), _masked_headers(hop.headers, secret))
+        Hop(hop.status, _masked_url(hop.url, more), _masked_headers(hop.headers, more))
         for hop in outcome.history[hops:]
     )
     response = Response(
         status=outcome.status,
-        url=_masked_url(outcome.url, secret),
-        headers=_masked_headers(headers, secret),
+        url=_masked_url(outcome.url, more),
+        headers=_masked_headers(headers, more),
         body=_body(content),
         history=history,
         http_version=outcome.http_version,
@@ -144,51 +143,55 @@ def first_hop(outcome: FetchResponse) -> FetchResponse:
     return FetchResponse(status=hop.status, url=hop.url, headers=without(hop.headers, _STALE))
 
 
-def _secret(more: frozenset[str]) -> Callable[[str], bool]:
-    return lambda name: is_sensitive(name) or name.lower() in more
+def _masked_headers(headers: tuple[Header, ...], more: frozenset[str]) -> tuple[Header, ...]:
+    return tuple((name, _masked_value(name, value, more)) for name, value in headers)
 
 
-def _masked_headers(headers: tuple[Header, ...], secret: Callable[[str], bool]) -> tuple[Header, ...]:
-    return tuple((name, _masked_value(name, value, secret)) for name, value in headers)
-
-
-def _masked_value(name: str, value: str, secret: Callable[[str], bool]) -> str:
-    if secret(name):
+def _masked_value(name: str, value: str, more: frozenset[str]) -> str:
+    if is_sensitive(name) or name.lower() in more:
         return MASK
-    return _masked_url(value, secret) if name.lower() == "location" else value
+    return _masked_url(value, more) if name.lower() == "location" else value
 
 
-def _masked_url(url: str, secret: Callable[[str], bool]) -> str:
+def _masked_url(url: str, more: frozenset[str]) -> str:
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, _masked_pairs(parts.query, secret), parts.fragment))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, _masked_pairs(parts.query, more), parts.fragment))
 
 
-def _masked_pairs(query: str, secret: Callable[[str], bool]) -> str:
-    pairs = parse_qsl(query, keep_blank_values=True)
-    if not any(secret(name) for name, _ in pairs):
+def _masked_pairs(query: str, more: frozenset[str]) -> str:
+    pairs = [
+        (name, value, _masked_field(name, value, more)) for name, value in parse_qsl(query, keep_blank_values=True)
+    ]
+    if all(value == shown for _, value, shown in pairs):
         return query
-    return urlencode([(name, MASK if secret(name) else value) for name, value in pairs], safe="*")
+    return urlencode([(name, shown) for name, _, shown in pairs], safe="*")
 
 
-def _request_body(content: bytes, kind: str, secret: Callable[[str], bool]) -> bytes:
+def _masked_field(name: str, value: str, more: frozenset[str]) -> str:
+    """What is called ``key`` may also be an ordinary word, which recordings are told apart by."""
+    secret = is_secret_word(name) or name.lower() in more or name.lower().endswith(_SIGNATURES)
+    return MASK if secret or (name.lower() == "key" and len(value) >= _AS_LONG_AS_A_KEY) else value
+
+
+def _request_body(content: bytes, kind: str, more: frozenset[str]) -> bytes:
     if kind.startswith(_FORM):
-        return _masked_pairs(content.decode("utf-8", "surrogateescape"), secret).encode("utf-8", "surrogateescape")
+        return _masked_pairs(content.decode("utf-8", "surrogateescape"), more).encode("utf-8", "surrogateescape")
     try:
         value: Any = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return content
-    hidden = _masked_json(value, secret)
+    hidden = _masked_json(value, more)
     return content if hidden == value else msgspec.json.encode(hidden)
 
 
-def _masked_json(value: Any, secret: Callable[[str], bool]) -> Any:
+def _masked_json(value: Any, more: frozenset[str]) -> Any:
     if isinstance(value, dict):
         members = cast("dict[str, Any]", value)
         return {
-            name: MASK if isinstance(inner, str) and secret(name) else _masked_json(inner, secret)
+            name: _masked_field(name, inner, more) if isinstance(inner, str) else _masked_json(inner, more)
             for name, inner in members.items()
         }
-    return [_masked_json(each, secret) for each in cast("list[Any]", value)] if isinstance(value, list) else value
+    return [_masked_json(each, more) for each in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def _plain(response: FetchResponse) -> tuple[tuple[Header, ...], bytes]:

@@ -25,8 +25,14 @@ SENSITIVE: frozenset[str] = frozenset(
 )
 """Lower-case names whose values are credentials: never sent to another origin, never shown."""
 
-_SECRET_WORDS = re.compile(r"(^|[-_])(api[-_]?key|secret|token|password|passwd|pwd|credential|auth)s?($|[-_])")
+_WORDS = (
+    r"(?:[a-z0-9]*(?:api[-_]?key|secret|token|password|passwd|passphrase|credential)|pass|pwd|jwt|auth|authorization|authentication"
+    r"|(?:access|account|app|auth|client|fastly|functions|master|private|service|shared|subscription)[-_]?key)s?"
+)
+_SECRET_WORDS = re.compile(rf"(?:^|[-_]){_WORDS}(?:$|[-_])")
+_SECRET_END = re.compile(rf"(?:^|[-_])(?:{_WORDS}|key|code|sig|signature)$")
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_JOINTS = re.compile(r"[^A-Za-z0-9-]+")
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -61,8 +67,18 @@ def is_sensitive(name: str) -> bool:
 
 
 def is_secret_word(name: str) -> bool:
-    """Whether a field of this name is a credential: ``password``, ``api_key``, ``clientSecret``."""
-    return _SECRET_WORDS.search(_HUMPS.sub("_", name).lower()) is not None
+    """Whether a field of this name is a credential: ``password``, ``api_key``, ``clientSecret``, ``user[token]``."""
+    return _SECRET_WORDS.search(_words(name)) is not None
+
+
+@lru_cache(maxsize=1_024)
+def is_secret_parameter(name: str) -> bool:
+    """Whether a parameter of a URL or a form is one: also ``key``, ``sig``, ``code``."""
+    return _SECRET_END.search(_words(name)) is not None
+
+
+def _words(name: str) -> str:
+    return _HUMPS.sub("_", _JOINTS.sub("_", name).strip("_")).lower()
 
 
 def find(headers: Iterable[Header], name: str) -> str | None:

@@ -1,13 +1,12 @@
 """Hides what is a credential by its place in a text: parameters of URLs, their user part, authorization headers, keys."""
 
 import re
+from urllib.parse import unquote_plus
+
+from stepwell.wire.fetch_headers import is_secret_parameter
 
 MASK = "***"
-_PARAMETER = re.compile(
-    r"([?&#;](?:[\w.-]*[_.-])?(?:api[_-]?key|apikey|key|secret|token|password|passwd|pwd|sig|signature|credential|code|auth)=)"
-    r"[^&#;\s\"]+",
-    re.IGNORECASE,
-)
+_PARAMETER = re.compile(r"([?&#;]([^?&#;=\s\"']+)=)[^&#;\s\"]+")
 _USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/?#\s@\"']+@", re.IGNORECASE)
 _HEADER = re.compile(
     r"(authorization[\"']?\s*[:=,]\s*(?:b[\"']|[\"'])?)(?:(?:basic|bearer)\s+)?[^\s\"',)]+", re.IGNORECASE
@@ -18,7 +17,11 @@ _KEY = re.compile(r"\b(signkey-\w+-)[0-9a-f]+", re.IGNORECASE)
 
 def mask_url(url: str) -> str:
     """A URL with its user and password, and the values of parameters that are credentials by their name, replaced."""
-    return _PARAMETER.sub(rf"\1{MASK}", _USER.sub(rf"\1{MASK}@", url))
+    return _PARAMETER.sub(_parameter, _USER.sub(rf"\1{MASK}@", url))
+
+
+def _parameter(found: re.Match[str]) -> str:
+    return found[1] + MASK if is_secret_parameter(unquote_plus(found[2])) else found[0]
 
 
 def mask_text(text: str) -> str:
