@@ -125,6 +125,17 @@ def test_a_breaker_opens_on_the_share_and_only_a_probe_closes_it(results: list[t
         assert circuit.is_open == failed
 
 
+def test_a_probe_that_takes_longer_than_the_breaker_is_open_closes_it() -> None:
+    """Others are let through meanwhile, which take as long: the first word counts, or the breaker would never close."""
+    first = probed(RULE, Circuit(since=100, opens_at=600), 600)
+    second = probed(RULE, first, first.opens_at)
+    assert second.opens_at > first.opens_at
+    assert not observed(RULE, second, False, 600, 1_300).is_open
+    opened = observed(RULE, second, True, 600, 1_300)
+    assert opened.opens_at == 1_300 + RULE.open_ms
+    assert observed(RULE, opened, False, 1_100, 1_400) == opened, "it was let through before the breaker opened anew"
+
+
 def test_a_breaker_needs_enough_requests() -> None:
     circuit = Circuit(since=100)
     for _ in range(3):

@@ -9,8 +9,8 @@ from stepwell.core.model import Breaker
 class Circuit(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a breaker is. Closed: ``opens_at`` is 0, and ``failed`` of ``total`` requests since ``since`` failed.
 
-    Open: nothing before ``opens_at``. Half-open: ``probe_at`` is when the probe was let through; the next one is let through
-    at ``opens_at`` if nothing is heard of it (its process may have died).
+    Open: nothing before ``opens_at``. Half-open: ``probe_at`` is when the first probe was let through; another one is let
+    through at ``opens_at`` while nothing is heard of any (its process may have died, or the host takes its time).
     """
 
     since: int = 0
@@ -27,11 +27,13 @@ class Circuit(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def probed(rule: Breaker, circuit: Circuit, now: int) -> Circuit:
     """A request was let through at ``now``, which was not before ``opens_at``."""
-    return replace(circuit, probe_at=now, opens_at=now + rule.open_ms) if circuit.is_open else circuit
+    if not circuit.is_open:
+        return circuit
+    return replace(circuit, probe_at=circuit.probe_at or now, opens_at=now + rule.open_ms)
 
 
 def observed(rule: Breaker, circuit: Circuit, failed: bool, started_at: int, now: int) -> Circuit:
-    """A request that was sent at ``started_at`` has ended. While open, only the probe's word counts."""
+    """A request that was sent at ``started_at`` has ended. While open, only the probes' word counts."""
     if circuit.is_open:
         if not circuit.probe_at or started_at < circuit.probe_at:
             return circuit

@@ -121,6 +121,8 @@ class Actors:
         self._ended = ended
         self._consequences = consequences
         self._warm = Warm() if warm is None else warm
+        self.ending: Callable[[Actor], None] = lambda _: None
+        """Told of each run that a commit of ours ends, while what is in flight for it is still known."""
 
     def __len__(self) -> int:
         return len(self._warm)
@@ -185,6 +187,16 @@ class Actors:
             actor = self._warm.get(run_id)
             if actor is not None:
                 actor.stored = max(actor.stored, version)
+
+    def at_work(self) -> set[str]:
+        """The runs that something is in flight for."""
+        return {actor.view.run.run_id for actor in self._warm.all() if actor.inflight}
+
+    async def end_ended(self, run_ids: Sequence[str]) -> None:
+        """Give up what is in flight for those that another process has ended. Raises StoreError."""
+        for view in await self._store.load_runs(run_ids):
+            if view.run.status.ended:
+                self._catch_up(view)
 
     def _behind(self, run_id: str) -> bool:
         actor = self._warm.get(run_id)
@@ -282,6 +294,8 @@ class Actors:
     def _applied(self, actor: Actor, letters: list[Letter], commit: Commit) -> None:
         self._observer.moved(actor.view, commit, [letter.given for letter in letters])
         if commit.run is not None:
+            if commit.run.status.ended:
+                self.ending(actor)
             actor.view.apply(commit.run, commit.steps)
             self._changes.note(commit.run.run_id)
         for letter in letters:

@@ -29,6 +29,7 @@ from stepwell.server.runtime.committer import Committer
 from stepwell.server.runtime.crons import Crons
 from stepwell.server.runtime.deliveries import Deliveries
 from stepwell.server.runtime.election import Election
+from stepwell.server.runtime.ends import Ends
 from stepwell.server.runtime.gatherings import Gatherings
 from stepwell.server.runtime.ids import Ids
 from stepwell.server.runtime.leases import Leases
@@ -124,6 +125,7 @@ class Engine:
             changes=self.changes,
             observer=self.observers,
         )
+        self._ends = Ends(self._post, self._actors)
         self.worker.actors = self._actors
         self.worker.committer = self._deliveries.committer = self.cancelling.committer = self._committer
         self._arrivals = Arrivals(
@@ -178,6 +180,7 @@ class Engine:
             self.streams.afar = self._afar
             self._post.regularly.append(self._afar.tidy)
             self._post.start(carrier)
+            self._ends.start()
         self._peers.start()
         if self._ticking:
             self.crons.start()
@@ -207,6 +210,7 @@ class Engine:
         await self.election.stop()
         await self._peers.stop()
         await self._afar.stop()
+        await self._ends.stop()
         await self._post.stop()
         await self.worker.abort()
         self._actors.decide()
