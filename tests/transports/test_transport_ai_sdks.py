@@ -3,14 +3,17 @@
 import asyncio
 import hashlib
 import json
+from types import ModuleType
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
 from openai import AsyncOpenAI, OpenAI
 
 import stepwell
+from stepwell.transports import _stainless
 from stepwell.transports.anthropic import durable_anthropic
 from stepwell.transports.openai import durable_openai
 
@@ -52,6 +55,40 @@ async def test_the_copies_have_no_retries_and_keep_the_rest(durable: Any, made: 
 def test_only_a_client_of_the_sdk_has_a_durable_copy() -> None:
     with pytest.raises(TypeError, match="a client of the anthropic SDK is needed, not str"):
         durable_anthropic("sk-test")
+
+
+class Older:
+    """What the one-liners ask of a client, as releases of the SDKs have it whose clients are made with httpx."""
+
+    def __init__(self, http_client: Any = None, max_retries: int = 2) -> None:
+        self.http, self.max_retries = http_client, max_retries
+
+    def with_options(self, **options: Any) -> Any:
+        return type(self)(**options)
+
+
+class OlderAsync(Older):
+    async def __aenter__(self) -> Any:
+        return self
+
+
+async def test_an_sdk_whose_clients_are_made_with_httpx(run: Any, api: Any) -> None:
+    sdk: Any = ModuleType("older")
+    sdk.DefaultAsyncHttpxClient, sdk.DefaultHttpxClient = httpx.AsyncClient, httpx.Client
+    later = _stainless.durable(OlderAsync(), sdk, OSError, fallback=None)
+    now = _stainless.durable(Older(), sdk, OSError, fallback=None)
+
+    async def f(ctx: stepwell.Context) -> Any:
+        return [(await later.http.get(f"{api.url}/weather")).status_code, later.max_retries]
+
+    def g(ctx: stepwell.ContextSync) -> Any:
+        return [now.http.get(f"{api.url}/weather").status_code, now.max_retries]
+
+    assert [(await run(f)).output, (await run(g)).output] == [[200, 0]] * 2
+    assert api.stats.paths == {"/weather": 2}
+    with pytest.raises(OSError, match="outside of a run") as caught:
+        await later.http.get(api.url)
+    assert isinstance(caught.value, stepwell.StepUsageError)
 
 
 async def test_chat_with_tools(run: Any, api: Any, gpt: AsyncOpenAI, replay: bool) -> None:

@@ -244,6 +244,30 @@ async def test_what_can_not_be_durable_says_why(run: Any, api: Any, lib: Any) ->
     assert api.stats.total == 0
 
 
+async def test_a_transport_of_the_other_library_is_an_error_that_names_the_right_one(
+    run: Any, api: Any, lib: Any
+) -> None:
+    (other,) = (one for one in LIBRARIES if one is not lib)
+
+    async def why(_ctx: Any = None) -> str:
+        async with lib.AsyncClient(transport=transports(other).AsyncDurableTransport()) as http:
+            with pytest.raises(stepwell.StepUsageError) as caught:
+                await http.post(f"{api.url}/echo", content="x")
+            return str(caught.value)
+
+    def why_sync(_ctx: Any = None) -> str:
+        with lib.Client(transport=transports(other).DurableTransport()) as http:
+            with pytest.raises(stepwell.StepUsageError) as caught:
+                http.post(f"{api.url}/echo", content="x")
+            return str(caught.value)
+
+    found = {await why(), why_sync(), (await run(why)).output, (await run(why_sync)).output}
+    (message,) = found
+    assert message.startswith(f"a client of {lib.__name__} was given a transport of {other.__name__}, whose responses")
+    assert message.endswith(f"give it the one of stepwell.transports.{lib.__name__}")
+    assert api.stats.total == 0
+
+
 async def test_without_a_fallback_a_plain_request_is_an_error(run: Any, api: Any, lib: Any) -> None:
     http = client(lib, None)
 

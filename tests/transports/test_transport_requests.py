@@ -1,8 +1,10 @@
 """requests and urllib3 with durable adapters: what a plain client would have seen, recorded once."""
 
 import asyncio
+import copy
 import gzip
 import io
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -168,6 +170,23 @@ async def test_without_a_fallback_a_plain_request_is_an_error(run: Any, api: Any
     inside, status = (await run(f)).output
     assert "made inside the step 'ask'" in inside
     assert status == 200
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda session: pickle.loads(pickle.dumps(session))])
+async def test_a_copy_of_a_session_is_durable_too(run: Any, api: Any, copied: Any) -> None:
+    session = copied(durable_session(None, retry=3, at_most_once=True))
+    adapter = copied(DurableAdapter(HTTPAdapter(max_retries=2)))
+
+    def f(ctx: stepwell.ContextSync) -> Any:
+        return session.get(f"{api.url}/weather", params={"city": "Rome"}).json()["city"]
+
+    assert (await run(f)).output == "Rome"
+    with pytest.raises(stepwell.StepUsageError, match="fallback=None forbids a plain one"):
+        session.get(api.url)
+    with requests.Session() as plain:
+        plain.mount("http://", adapter)
+        assert (await asyncio.to_thread(plain.get, f"{api.url}/weather")).status_code == 200
+    assert api.stats.paths == {"/weather": 2}
 
 
 async def test_a_thread_of_ones_own_knows_of_no_run(run: Any, api: Any) -> None:

@@ -198,18 +198,17 @@ class Step:
     async def _event(self, call: StepCall) -> Event[Any] | None:
         return met(await self._run.memo(call), call.kind)
 
-    def exchange(self, asked: fetching.Sendable) -> Coroutine[Any, Any, FetchResponse]:
+    async def exchange(self, asked: fetching.Sendable) -> FetchResponse:
         """The recorded response to a client's request, as received: what durable transports stand on."""
-        self._run.check()
-        return self._exchange(self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit), asked)
+        found, ref = await self._recorded(await self._in_turn(asked), asked)
+        return found if ref is None else await self._loaded(found, ref)
 
     async def exchange_live(self, asked: fetching.Sendable) -> FetchResponse | Preview | Recorded:
         """As :meth:`exchange`; a response whose body takes its time may come before the body has arrived.
 
         A large one comes with its body still in the platform's care.
         """
-        self._run.check()
-        call = self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit)
+        call = await self._in_turn(asked)
         call.live = True
         found, ref = await self._recorded(call, asked)
         if call.preview is not None:
@@ -227,9 +226,10 @@ class Step:
 
         return whole_body(found.body) if ref is None else AsyncBody(lambda: self._run.parts(ref, found.stored or 0))
 
-    async def _exchange(self, call: StepCall, asked: fetching.Sendable) -> FetchResponse:
-        found, ref = await self._recorded(call, asked)
-        return found if ref is None else await self._loaded(found, ref)
+    async def _in_turn(self, asked: fetching.Sendable) -> StepCall:
+        self._run.check()
+        await self._run.turns.mine()
+        return self._run.machine.make(asked.step_id, Opcode.GATEWAY, explicit=asked.explicit)
 
     async def _loaded(self, found: FetchResponse, ref: str) -> FetchResponse:
         return replace(found, body=await self._run.load(ref, found.stored or 0), stored=None)

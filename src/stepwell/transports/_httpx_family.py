@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from stepwell.errors import FetchError
+from stepwell.errors import FetchError, StepUsageError
 from stepwell.sdk.drivers.preview import Preview, Recorded
 from stepwell.sdk.fetching import Retry
 from stepwell.sdk.secrets import filled
@@ -53,6 +53,9 @@ class Durable(Generic[T, ResponseT]):
     its own. The headers ``stepwell-retries``, ``stepwell-deadline`` and their like steer single requests.
     """
 
+    library_request: type
+    """The library's class of requests."""
+
     def __init__(
         self,
         fallback: T | Plain | None = PLAIN,
@@ -75,6 +78,16 @@ class Durable(Generic[T, ResponseT]):
     def _make_error(self, name: str, message: str) -> Exception:
         raise NotImplementedError
 
+    def _of_own_library(self, request: object) -> None:
+        """The libraries are alike, and some SDKs take the one that they find. Raises ``StepUsageError`` for the other's."""
+        if isinstance(request, self.library_request):
+            return
+        own, theirs = (kind.__module__.partition(".")[0] for kind in (self.library_request, type(request)))
+        raise StepUsageError(
+            f"a client of {theirs} was given a transport of {own}, whose responses it does not take: give it the one of "
+            f"stepwell.transports.{theirs}"
+        )
+
     def _fallback(self, request: Request) -> T:
         for name in [name for name in request.headers.keys() if steers(name)]:  # noqa: SIM118 - no Mapping is promised
             del request.headers[name]
@@ -92,6 +105,7 @@ class AsyncDurable(Durable[AsyncTransport[RequestT, ResponseT], ResponseT], Gene
 
     async def handle_async_request(self, request: RequestT) -> ResponseT:
         """Inside a run a durable step, else a plain request. Raises the library's own transport errors."""
+        self._of_own_library(request)
         step = durable_step(plain_allowed=self._plain_allowed)
         if step is None:
             return await self._fallback(request).handle_async_request(filled(request))
@@ -116,6 +130,7 @@ class SyncDurable(Durable[SyncTransport[RequestT, ResponseT], ResponseT], Generi
 
     def handle_request(self, request: RequestT) -> ResponseT:
         """As :meth:`AsyncDurable.handle_async_request`."""
+        self._of_own_library(request)
         step = sync_step(plain_allowed=self._plain_allowed)
         if step is None:
             return self._fallback(request).handle_request(filled(request))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
+from importlib import import_module
 from types import ModuleType
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import httpx2
 
 from stepwell.errors import StepUsageError
 from stepwell.sdk.fetching import Retry
+from stepwell.transports._httpx_family import AsyncDurable, SyncDurable
 from stepwell.transports._policy import Plain
-from stepwell.transports.httpx2 import AsyncDurableTransport, DurableTransport
+
+if TYPE_CHECKING:
+    import httpx
 
 C = TypeVar("C")
 
@@ -20,30 +24,32 @@ C = TypeVar("C")
 class Options(TypedDict, total=False):
     """The arguments of the durable transports; each may be left out."""
 
-    fallback: httpx2.AsyncBaseTransport | httpx2.BaseTransport | Plain | None
+    fallback: (
+        httpx2.AsyncBaseTransport | httpx2.BaseTransport | httpx.AsyncBaseTransport | httpx.BaseTransport | Plain | None
+    )
     retry: Retry | int | None
     deadline: float | timedelta | str | None
     at_most_once: bool
 
 
-class _Async(AsyncDurableTransport):
+class _Async(AsyncDurable[Any, Any]):
     """Says what can not be durable in a ``refusal``, which is an error of the SDK's too: it would wrap any other."""
 
     refusal: type[StepUsageError]
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+    async def handle_async_request(self, request: Any) -> Any:
         try:
             return await super().handle_async_request(request)
         except StepUsageError as error:
             raise self.refusal(str(error)) from error
 
 
-class _Sync(DurableTransport):
+class _Sync(SyncDurable[Any, Any]):
     """The same for sync clients."""
 
     refusal: type[StepUsageError]
 
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+    def handle_request(self, request: Any) -> Any:
         try:
             return super().handle_request(request)
         except StepUsageError as error:
@@ -55,17 +61,24 @@ def durable(client: C, sdk: ModuleType, theirs: type[Exception], **options: Unpa
 
     ``theirs``: the class of all errors of the SDK.
     """
-    given: Any = options
     plain: Any = client
     if not hasattr(plain, "with_options"):
         raise TypeError(f"a client of the {sdk.__name__} SDK is needed, not {type(plain).__name__}")
     is_async = hasattr(plain, "__aenter__")
-    transport = _Async(**given) if is_async else _Sync(**given)
-    transport.refusal = type("StepUsageError", (StepUsageError, theirs), {})
-    http: Any = (sdk.DefaultAsyncHttpxClient if is_async else sdk.DefaultHttpxClient)(transport=transport)
-    made: Any = plain.with_options(http_client=http, max_retries=0)
+    http: Any = sdk.DefaultAsyncHttpxClient if is_async else sdk.DefaultHttpxClient
+    library = _transports(http)
+    bases = (_Async, library.AsyncDurableTransport) if is_async else (_Sync, library.DurableTransport)
+    refusal = type("StepUsageError", (StepUsageError, theirs), {})
+    transport: Any = type("DurableTransport", bases, {"refusal": refusal})
+    made: Any = plain.with_options(http_client=http(transport=transport(**options)), max_retries=0)
     _settle_platform(made, sdk.__name__)
     return made
+
+
+def _transports(http: type) -> ModuleType:
+    """Those of the library that the SDK's clients are made with. Older releases, and what stands on them, have httpx."""
+    library = "httpx2" if issubclass(http, (httpx2.AsyncClient, httpx2.Client)) else "httpx"
+    return import_module(f"stepwell.transports.{library}")
 
 
 def _settle_platform(client: Any, package: str) -> None:

@@ -39,6 +39,8 @@ class _Parted(PartedBody, httpx.SyncByteStream):
 class _Own:
     """httpx's own classes."""
 
+    library_request = httpx.Request
+
     def _make_response(self, found: FetchResponse) -> httpx.Response:
         stream = _Recorded(found)
         stream.response = httpx.Response(**head_of(found), stream=stream)

@@ -23,6 +23,8 @@ class _Parted(PartedBody, httpx2.SyncByteStream):
 class _Own:
     """httpx2's own classes."""
 
+    library_request = httpx2.Request
+
     def _make_response(self, found: FetchResponse) -> httpx2.Response:
         made = httpx2.Response(**head_of(found), stream=httpx2.ByteStream(found.body))
         made.elapsed = timedelta(milliseconds=found.elapsed_ms)

@@ -1,4 +1,4 @@
-"""Durable clients of the OpenAI SDK (``openai`` 3 and later): ``gpt = durable_openai(AsyncOpenAI())``."""
+"""Durable clients of the OpenAI SDK (``openai`` 2 and later): ``gpt = durable_openai(AsyncOpenAI())``."""
 
 from typing import TypeVar, Unpack
 

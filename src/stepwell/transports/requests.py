@@ -34,6 +34,8 @@ class DurableAdapter(HTTPAdapter):
     ``FetchError`` as their ``__cause__``.
     """
 
+    __attrs__ = [*HTTPAdapter.__attrs__, "_policy", "_plain_allowed", "_plain"]
+
     def __init__(
         self,
         fallback: HTTPAdapter | Plain | None = PLAIN,
@@ -42,15 +44,20 @@ class DurableAdapter(HTTPAdapter):
         deadline: float | timedelta | str | None = None,
         at_most_once: bool = False,
     ) -> None:
-        self._durable = DurablePoolManager(None, retry=retry, deadline=deadline, at_most_once=at_most_once)
+        self._policy: dict[str, Any] = {"retry": retry, "deadline": deadline, "at_most_once": at_most_once}
         self._plain_allowed = fallback is not None
         self._plain: HTTPAdapter | None = None if isinstance(fallback, Plain) else fallback
         self._lock = threading.Lock()
         super().__init__()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Called where a session is copied or unpickled; requests does the rest."""
+        self._lock = threading.Lock()
+        super().__setstate__(state)
+
     def init_poolmanager(self, *_args: Any, **_options: Any) -> None:
         """Called by requests: where its requests go."""
-        self.poolmanager = self._durable
+        self.poolmanager = DurablePoolManager(None, **self._policy)
 
     def send(
         self,

@@ -16,6 +16,7 @@ from stepwell.sdk.drivers.parked import StepFuture
 from stepwell.sdk.drivers.preview import Live, Preview
 from stepwell.sdk.drivers.settle import Patience, Settler
 from stepwell.sdk.drivers.timers import RunTimer, Timers
+from stepwell.sdk.drivers.turns import Turns
 from stepwell.sdk.drivers.waits import Owned, Wait
 from stepwell.sdk.failures import without_exit
 from stepwell.sdk.machine import Machine, State, StepCall
@@ -57,6 +58,7 @@ class Execution(RunScope):
         "run_id",
         "settler",
         "timers",
+        "turns",
         "unawaited",
     )
 
@@ -76,6 +78,7 @@ class Execution(RunScope):
         self.timers = Timers(self.machine)
         self.owned = Owned(self.timers)
         self.settler = Settler(self.loop, self.owned, patience)
+        self.turns = Turns(self.owned)
         self.root: asyncio.Task[Any] | None = None
         self.lock = asyncio.Lock()
         self.fed: list[str] = []
