@@ -104,7 +104,7 @@ def test_encodings_are_undone_and_their_headers_removed(coding: str, packed: byt
 @pytest.mark.parametrize(
     ("coding", "packed", "words"),
     [
-        ("zip", b"x", "'zip'"),
+        ("zip", b"\xe4", "'zip'"),
         ("gzip", b"not gzip", "damaged"),
         ("gzip", gzip.compress(b"hello", mtime=0)[:-9], "damaged"),
         ("br", brotli.compress(b"hello" * 9)[:-3], "damaged"),
@@ -113,7 +113,7 @@ def test_encodings_are_undone_and_their_headers_removed(coding: str, packed: byt
     ],
 )
 def test_what_can_not_be_decoded_is_an_error(coding: str, packed: bytes, words: str) -> None:
-    found = plain(packed, 200, ("Content-Encoding", coding))["error"]
+    found = plain(packed, 200, ("Content-Encoding", coding), ("Content-Type", "text/plain; charset=latin-1"))["error"]
     assert found["name"] == "GatewayError"
     assert words in found["message"]
 
@@ -127,8 +127,16 @@ def test_a_bomb_is_cut_where_it_is_decoded() -> None:
     )
 
 
-def test_head_of_an_encoded_resource_has_no_body() -> None:
-    assert plain(b"", 200, ("Content-Encoding", "gzip"))["data"]["body"] == ""
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd, zip"])
+def test_head_of_an_encoded_resource_has_no_body(coding: str) -> None:
+    assert plain(b"", 200, ("Content-Encoding", coding))["data"]["body"] == ""
+    assert plain(b"", 304, ("Content-Encoding", coding))["data"]["body"] is None
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "aws-chunked", "none"])
+def test_text_with_a_coding_that_is_none_is_left_as_it_is(coding: str) -> None:
+    found = plain("hall\u00f6".encode(), 200, ("content-encoding", coding), ("Content-Length", "6"))["data"]
+    assert (found["body"], found["headers"]) == ("hall\u00f6", {"Content-Encoding": coding})
 
 
 def test_binary_is_an_error_that_names_its_type() -> None:

@@ -14,6 +14,10 @@ class DecodesToMore(CannotDecode):
     """It is over the limit."""
 
 
+class UnknownCoding(CannotDecode):
+    """There is no decoder for it here; other clients leave such a body as it is."""
+
+
 class _Decompressor(Protocol):
     eof: bool
     unused_data: bytes
@@ -39,11 +43,11 @@ def decode(body: bytes, codings: list[str], limit: int) -> bytes:
     """Undo the codings of ``Content-Encoding``, last one first. Raises :class:`CannotDecode`."""
     names = [name.strip().lower() for value in codings for name in value.split(",")]
     for name in reversed([name for name in names if name and name != "identity"]):
-        decoder = _DECODERS.get(name)
-        if decoder is None:
-            raise CannotDecode(f"its content encoding {name[:40]!r} can not be decoded here")
         if not body:
             return body
+        decoder = _DECODERS.get(name)
+        if decoder is None:
+            raise UnknownCoding(f"its content encoding {name[:40]!r} can not be decoded here")
         try:
             body = decoder(body, limit)
         except CannotDecode:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from stepwell.wire.constants import MAX_STEP_OUTPUT, MAX_TEXT_BODY
-from stepwell.wire.encodings import CannotDecode, decode
+from stepwell.wire.encodings import CannotDecode, UnknownCoding, decode
 from stepwell.wire.fetch import FetchBroken, FetchResponse, Header, Hop
 from stepwell.wire.fetch_headers import find, find_all
 
@@ -151,13 +151,29 @@ def _exact(body: bytes) -> tuple[str | None, str | None]:
 
 def _plain(response: FetchResponse) -> bytes:
     try:
-        plain = decode(response.body, find_all(response.headers, "content-encoding"), MAX_TEXT_BODY)
-        text = None if response.status in _NULL_BODY else _decoded(plain, response.headers)
+        text, stale = _text(response)
         _check_size(text or "")
     except CannotDecode as error:
         return _error(f"The response of status {response.status} arrived, but {error}.", "invalid", 1, "GatewayError")
-    found = _PlainData(url=response.url, headers=_joined(response.headers), body=text, status_code=response.status)
+    found = _PlainData(
+        url=response.url, headers=_joined(response.headers, stale), body=text, status_code=response.status
+    )
     return msgspec.json.encode({"data": found})
+
+
+def _text(response: FetchResponse) -> tuple[str | None, frozenset[str]]:
+    """The body as text, null for a status that has none, and the headers that do not fit it any more.
+
+    A coding that is none, such as the ``utf-8`` and ``aws-chunked`` of some servers, is left to the reader, as clients do.
+    """
+    try:
+        plain = decode(response.body, find_all(response.headers, "content-encoding"), MAX_TEXT_BODY)
+        return None if response.status in _NULL_BODY else _decoded(plain, response.headers), _STALE
+    except UnknownCoding as unknown:
+        try:
+            return response.body.decode(), _STALE - {"content-encoding"}
+        except UnicodeDecodeError:
+            raise unknown from None
 
 
 def _check_size(text: str) -> None:
@@ -187,10 +203,10 @@ def _decoded(body: bytes, headers: tuple[Header, ...]) -> str:
     )
 
 
-def _joined(headers: tuple[Header, ...]) -> dict[str, str]:
+def _joined(headers: tuple[Header, ...], left_out: frozenset[str]) -> dict[str, str]:
     joined: dict[str, str] = {}
     for name, value in headers:
-        if name.lower() in _STALE:
+        if name.lower() in left_out:
             continue
         key = "-".join(word.capitalize() for word in name.split("-"))
         joined[key] = f"{joined[key]}, {value}" if key in joined else value

@@ -104,7 +104,7 @@ class HttpCaller:
             if data is None:
                 return response.status, _failed(
                     f"the app at {_short(str(url))} answered with more than {wire.MAX_ANSWER_BYTES} bytes: "
-                    "return less from the function or its steps, and references to large data",
+                    "return less from the function or its steps, send less in a durable request, and refer to large data",
                     no_retry=True,
                 )
             headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
