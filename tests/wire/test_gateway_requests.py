@@ -169,7 +169,8 @@ def test_what_no_request_can_be_made_of(options: dict[str, Any], words: str) -> 
     with pytest.raises(BadGateway, match=words) as caught:
         parse(**options)
     assert "hunter2" not in str(caught.value)
-    assert str(caught.value).endswith(".")
+    assert str(caught.value).count(".", -2) == 1
+    assert str(caught.value).count("This request can not be made") < 2
 
 
 @pytest.mark.parametrize("opts", [b"", b"[]", b"{", b"null"])

@@ -62,8 +62,9 @@ def parse_gateway(opts: bytes) -> FetchRequest:
     rich = _rich(options.get("stepwell"))
     body = _body(options.get("body")) if rich is None or rich.body is None else _unpack(rich.body)
     headers = _headers(options.get("headers")) if rich is None else rich.headers
+    place = _text(options, "url")
     try:
-        url, credentials = clean_url(_text(options, "url"))
+        url, credentials = clean_url(place)
         headers, policy = split_policy(headers, FetchPolicy() if rich is None else rich.policy)
         check_policy(policy)
         headers = clean_headers(headers, body)
