@@ -14,7 +14,7 @@ import pytest
 
 from stepwell import Client, Context, TriggerEvent
 from stepwell.cli.main import run
-from stepwell.server.settings import load
+from stepwell.server.settings import SettingsError, load
 from stepwell.server.settings.shown import misspelt, show
 from tests.e2e.ugly import sdk_app
 from tests.ports import free_port
@@ -156,13 +156,43 @@ def test_for_people(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.Monke
 
 def test_nothing_secret_is_shown() -> None:
     env = {
-        "STEPWELL_APP_URLS": "http://user:hunter2@a/x",
+        "STEPWELL_APP_URLS": "http://user:hunter2@a/x?token=hunter2",
         "STEPWELL_PUBLIC_URL": "https://hunter2@b",
         "STEPWELL_ENCRYPTION_KEY": "ab" * 32,
+        "STEPWELL_DB": "postgresql://user@h/x?password=hunter2",
     }
     shown = {each.name: each.value for each in show(load({}, env))}
-    assert (shown["app_urls"], shown["public_url"]) == ("http://***@a/x", "https://***@b")
+    assert (shown["app_urls"], shown["public_url"]) == ("http://***@a/x?token=***", "https://***@b")
+    assert shown["db"] == "postgresql://***@h/x?password=***"
     assert shown["encryption_keys"] == "***"
+
+
+def test_an_app_that_does_not_answer_is_named_without_its_password(capfd: pytest.CaptureFixture[str]) -> None:
+    place = f"127.0.0.1:{free_port()}/api"
+    assert run(["doctor", "--port", str(free_port()), "-u", f"http://me:hunter2@{place}?token=hunter2"]) == 1
+    out = capfd.readouterr().out
+    assert f"Nothing answers at http://***@{place}?token=*** yet" in out
+    assert "hunter2" not in out
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://me:hunt/er2@h/x", "must be percent-encoded"),
+        ("postgresql://me:hunter2@h:port/x", "no port"),
+        ("postgresql:me:hunter2@h/x", "is not understood"),
+        ("mysql://me:hunter2@h/x", "is not understood"),
+    ],
+)
+def test_a_database_that_can_not_be_understood_is_one_sentence_without_its_password(url: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words) as caught:
+        load({"db": url}, {})
+    assert "hunt" not in str(caught.value)
+
+
+def test_places_of_databases_are_understood() -> None:
+    for place in ("", "h", "u:p@a,b:2,[::1]:3", "u:%2Fp@h", "%2Ftmp%2Frun:5433", "u@h:5432"):
+        load({"db": f"postgresql://{place}/x"}, {})
 
 
 def test_variables_that_look_like_settings() -> None:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from stepwell.server.caller.http import HttpCaller
 from stepwell.server.clock import SystemClock
 from stepwell.wire.calls import AnswerKind, CallRequest
+from tests.ports import free_port
 from tests.server.hostile_server import hostile, plain
 
 
@@ -50,3 +51,13 @@ async def test_an_answer_that_no_call_asked_for_is_of_none() -> None:
                 assert (answer.kind, answer.data) == (AnswerKind.RETURNED, body)
     finally:
         await caller.close()
+
+
+async def test_an_app_that_can_not_be_called_is_named_without_its_password() -> None:
+    caller = HttpCaller(SystemClock(), timeout_s=5)
+    url = f"http://me:hunter2@127.0.0.1:{free_port()}/api?token=hunter2"
+    answer = await caller.call(CallRequest(function_id="a-f", run_id="r", events=[b"{}"], url=url))
+    await caller.close()
+    assert answer.error is not None
+    assert "the app at http://***@127.0.0.1" in answer.error.message
+    assert "hunter2" not in answer.error.message

@@ -18,6 +18,7 @@ from stepwell.server.settings.shown import misspelt
 from stepwell.server.store.base import StoreError
 from stepwell.server.syncing import NotAnApp, ask_app
 from stepwell.wire.constants import IN_PROCESS_URL
+from stepwell.wire.masks import mask_text
 
 
 class Verdict(StrEnum):
@@ -123,7 +124,8 @@ async def _apps(settings: Settings, known: list[Known], running: bool) -> list[C
     by_url = {app.url: app for app in known if not app.url.startswith(IN_PROCESS_URL)}
     urls = [*settings.app_urls, *(url for url in by_url if url not in settings.app_urls)]
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        return [await _app(session, settings, url, known, running) for url in urls]
+        found = [await _app(session, settings, url, known, running) for url in urls]
+    return [msgspec.structs.replace(check, message=mask_text(check.message)) for check in found]
 
 
 async def _app(

@@ -17,6 +17,7 @@ from stepwell.wire.calls import Answer, AnswerKind, CallRequest
 from stepwell.wire.codec import render_call
 from stepwell.wire.errors import ErrorInfo
 from stepwell.wire.headers import call_headers
+from stepwell.wire.masks import mask_url
 from stepwell.wire.signing import sign, verify
 
 _CACHED_RUNS = 64
@@ -173,8 +174,8 @@ def _failed(message: str, *, no_retry: bool | None = None) -> Answer:
 
 
 def _short(url: str) -> str:
-    return url.split("?", 1)[0]
+    return mask_url(url.split("?", 1)[0])
 
 
 def _cause(problem: BaseException) -> str:
-    return str(problem) or type(problem).__name__
+    return mask_url(str(problem)) or type(problem).__name__

@@ -44,7 +44,10 @@ class Places:
 
     async def apps(self, request: Request) -> Response:
         """Every app, and how its last sync went; every URL that is to be one, and is not."""
-        found = [(app, len(msgspec.json.decode(app.functions, type=list[msgspec.Raw]))) for app in self._engine.apps()]
+        found = [
+            (app, mask_url(app.url), len(msgspec.json.decode(app.functions, type=list[msgspec.Raw])))
+            for app in self._engine.apps()
+        ]
         strangers = [(mask_url(one.url), one.error) for one in self._engine.strangers()]
         values = {"apps": found, "strangers": strangers, "now": self._now(), "address": address(request)}
         return page(request, "apps", values)

@@ -7,6 +7,7 @@ from stepwell.server.settings.model import Settings, SettingsError, database_pat
 
 MAX_WAIT_S = 86_400.0
 _KEY = re.compile(r"(?:signkey-\w+-)?(?:[0-9a-fA-F]{2})+")
+_PLACE = re.compile(r"(?:\[[^\]]+\]|[^:\[\]]*)(?::\d+)?")
 _HOST_NAMES = re.compile(r"[A-Za-z0-9_.:\-\[\]%]+")
 
 
@@ -27,6 +28,8 @@ def check(settings: Settings) -> Settings:
     if settings.body_memory < 1:
         raise SettingsError("The memory for bodies must be at least one byte; 256 MiB are the default.")
     database_path(settings.db)
+    for url in filter(None, (settings.db, settings.db_listen)):
+        _check_places(url)
     if settings.db_listen is not None and not is_postgres(settings.db_listen):
         raise SettingsError("STEPWELL_DB_LISTEN must be a postgresql:// URL: the way to the database past its proxy.")
     for key in settings.signing_keys:
@@ -42,6 +45,16 @@ def check(settings: Settings) -> Settings:
         if not re.match(r"https?://[^/\s]", url):
             raise SettingsError(f"The app URL {url!r} must begin with http:// or https:// and name a host.")
     return settings
+
+
+def _check_places(url: str) -> None:
+    """Raise :class:`SettingsError` for a URL of PostgreSQL whose hosts can not be found in it."""
+    authority = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]
+    if is_postgres(url) and not all(map(_PLACE.fullmatch, authority.rpartition("@")[2].split(","))):
+        raise SettingsError(
+            "The URL of the PostgreSQL database can not be read: what follows a host's colon is no port; in a user or a "
+            "password the characters / ? # @ : must be percent-encoded."
+        )
 
 
 def require_keys(settings: Settings) -> Settings:

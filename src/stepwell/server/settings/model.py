@@ -1,5 +1,6 @@
 """Everything that a platform can be told, as one record; ``fields`` says how each value is given."""
 
+import re
 from typing import Literal
 
 import msgspec
@@ -114,8 +115,9 @@ def database_path(db: str) -> str | None:
         return None
     path = db.removeprefix("sqlite:///")
     if path == db or not path:
+        shown = re.sub("[^/]*@", "***@", mask_url(db))
         raise SettingsError(
-            f"The database {mask_url(db)!r} is not understood; use sqlite:///path/to/file.db (four slashes for an "
+            f"The database {shown!r} is not understood; use sqlite:///path/to/file.db (four slashes for an "
             "absolute path), postgresql://user@host/name or memory:."
         )
     return path

@@ -9,8 +9,10 @@ import msgspec
 
 from stepwell.server.settings.fields import FIELDS
 from stepwell.server.settings.load import Loaded
+from stepwell.wire.masks import mask_url
 
-_USER = re.compile(r"(?<=://)[^/@\s\"]*@")
+_USER = re.compile(r"(?<=://)[^\"?#]*@")
+"""Also where it holds what should have been percent-encoded."""
 _APPS = (
     "API_BASE_URL",
     "BASE_URL",
@@ -61,7 +63,7 @@ def _text(value: object, secret: bool) -> str:
     many = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
     if secret:
         return "***" if len(many) == 1 else f"*** ({len(many)})"
-    return ", ".join(_USER.sub("***@", each if isinstance(each, str) else _json(each)) for each in many)
+    return ", ".join(mask_url(_USER.sub("***@", each if isinstance(each, str) else _json(each))) for each in many)
 
 
 def _json(value: object) -> str:
