@@ -2,20 +2,29 @@
 
 import asyncio
 import gzip
+import random
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import brotli
 import httpx2
 import pytest
+from backports import zstd
 
 from stepwell import Client, Context, FetchError, Retry, TriggerEvent, embedded
 from tests.server.hostile_server import Exchange, Server, hostile, plain, redirect
 
 Script = bytes | Callable[[Exchange], Awaitable[None]]
 GO = TriggerEvent(event="go")
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "br": partial(brotli.compress, quality=5),
+    "zstd": zstd.compress,
+}
 
 
 async def ask(folder: Path, server: Server, **options: Any) -> httpx2.Response | FetchError:
@@ -101,13 +110,26 @@ async def test_two_lengths_that_differ_are_no_http(tmp_path: Path) -> None:
         assert found.kind == "protocol"
 
 
-async def test_a_bomb_is_recorded_as_it_came(tmp_path: Path) -> None:
-    """Its record is small; what undoes it is the caller's client, as it is without the platform."""
-    bomb = gzip.compress(bytes(10_000_000))
-    async with hostile(plain(bomb, "200 OK", "Content-Encoding: gzip")) as server:
+@pytest.mark.parametrize("noise", [0, 500_000], ids=["small", "stored while it arrives"])
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
+async def test_a_bomb_is_cut(tmp_path: Path, coding: str, noise: int) -> None:
+    """The platform finds it, before anybody's client undoes it; to ask again would bring the same."""
+    bomb = PACK[coding](random.Random(1).randbytes(noise) + bytes(3_000_000))
+    async with hostile(plain(bomb, "200 OK", f"Content-Encoding: {coding}")) as server:
+        found = await ask(tmp_path, server, max_body=2_000_000)
+        assert isinstance(found, FetchError)
+        assert (found.kind, found.attempts, len(server.seen)) == ("too_large", 1, 1)
+        assert "decodes to more than the limit of 2000000 bytes" in str(found)
+        assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 1_000_000
+
+
+async def test_an_encoded_body_under_the_limit_is_recorded_as_it_came(tmp_path: Path) -> None:
+    packed = gzip.compress(bytes(10_000_000))
+    async with hostile(plain(packed, "200 OK", "Content-Encoding: gzip")) as server:
         found = await ask(tmp_path, server)
         assert isinstance(found, httpx2.Response)
-        assert int(found.headers["content-length"]) == len(bomb)
+        assert int(found.headers["content-length"]) == len(packed)
+        assert found.content == bytes(10_000_000)
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 5_000_000
 
 

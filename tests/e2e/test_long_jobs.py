@@ -236,6 +236,22 @@ async def test_a_call_back_that_is_too_large_is_refused_and_the_run_waits_on(tmp
         assert (await finish(running, event)).output == MAX_REQUEST_BYTES == 32 * 2**20
 
 
+async def test_a_call_back_that_is_a_bomb_is_refused_and_another_one_is_taken(tmp_path: Path, jobs: Jobs) -> None:
+    jobs.calls_back = False
+
+    async def f(ctx: stepwell.Context) -> Any:
+        options = {"method": "POST", "json": {"notify": stepwell.CALLBACK_URL}, "callback": True, "id": "job"}
+        return (await ctx.step.fetch(f"{jobs.url}/hook", **options)).text
+
+    async with platform(tmp_path, function(f)) as running:
+        event = await running.send("go", {})
+        await until(lambda: bool(jobs.urls))
+        encoded = {"Content-Encoding": "gzip"}
+        assert await jobs.call(jobs.urls[0], gzip.compress(bytes(MAX_FETCH_BODY + 1), 1), encoded) == 413
+        assert await jobs.call(jobs.urls[0], gzip.compress(b"done"), encoded) == 200
+        assert (await finish(running, event)).output == "done"
+
+
 async def test_what_a_call_back_repeats_of_secrets_is_taken_out(
     tmp_path: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,10 @@
-"""Content codings: a recorded body made plain for SDKs that take text only (RFC 9110, 8.4). Bounded: bombs are cut."""
+"""Content codings: a body made plain, or only measured (RFC 9110, 8.4). Bounded: bombs are cut."""
 
-import zlib
-from collections.abc import Callable
-from importlib import import_module
-from typing import Any, Protocol, cast
+from collections.abc import Iterable, Iterator
+
+from stepwell.wire.decoders import DECODERS, INFLATES, Decoder
+
+_INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class CannotDecode(ValueError):
@@ -18,38 +19,16 @@ class UnknownCoding(CannotDecode):
     """There is no decoder for it here; other clients leave such a body as it is."""
 
 
-class _Decompressor(Protocol):
-    eof: bool
-    unused_data: bytes
-
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
-
-
-class _Brotli(Protocol):
-    def process(self, data: bytes, output_buffer_limit: int) -> bytes: ...
-
-    def is_finished(self) -> bool: ...
-
-    def can_accept_more_data(self) -> bool: ...
-
-
-_BROTLI_STEP = 64 * 1024
-"""Bytes asked of brotli at a time; it may give some more."""
-_ZSTD_WINDOW_LOG = 23
-"""8 MiB, the largest window of this coding (RFC 9659)."""
-
-
 def decode(body: bytes, codings: list[str], limit: int) -> bytes:
     """Undo the codings of ``Content-Encoding``, last one first. Raises :class:`CannotDecode`."""
-    names = [name.strip().lower() for value in codings for name in value.split(",")]
-    for name in reversed([name for name in names if name and name != "identity"]):
+    for name in _names(codings):
         if not body:
             return body
-        decoder = _DECODERS.get(name)
-        if decoder is None:
+        make = DECODERS.get(name)
+        if make is None:
             raise UnknownCoding(f"its content encoding {name[:40]!r} can not be decoded here")
         try:
-            body = decoder(body, limit)
+            body = _undone(make(), body, limit)
         except CannotDecode:
             raise
         except Exception as error:
@@ -59,79 +38,86 @@ def decode(body: bytes, codings: list[str], limit: int) -> bytes:
 
 def accepted() -> str:
     """The ``Accept-Encoding`` of what can be decoded here."""
-    return ", ".join(name for name in ("gzip", "deflate", "br", "zstd") if name in _DECODERS)
+    return ", ".join(name for name in ("gzip", "deflate", "br", "zstd") if name in DECODERS)
 
 
-def _drain(start: Callable[[], _Decompressor], body: bytes, limit: int) -> bytes:
-    """All members of a stream, one after the other."""
+def check_decoded(body: bytes, codings: list[str], limit: int) -> None:
+    """Raises :class:`DecodesToMore` for a body that is a bomb."""
+    size = DecodedSize(codings, limit)
+    if size.feed(body):
+        size.measure()
+
+
+class DecodedSize:
+    """How large a body becomes that arrives in pieces. None of it is kept.
+
+    Codings that are not known are passed over, as httpx does, and data that is damaged ends the measuring: its client will say
+    so. Nothing is decoded while what came is too little to be over ``limit``.
+    """
+
+    def __init__(self, codings: list[str], limit: int) -> None:
+        names = [name for name in _names(codings) if name in DECODERS]
+        self._limit = limit
+        self._sizes = [0] * len(names)
+        self._decoders = [DECODERS[name]() for name in names]
+        self._harmless = limit // INFLATES ** len(names) if _INFLATED.issuperset(names) else 0
+        self._kept: list[bytes] | None = []
+
+    def feed(self, data: bytes) -> bool:
+        """What came next, in order; whether :meth:`measure` has work to do."""
+        if self._kept is None or not self._decoders:
+            return False
+        self._kept.append(data)
+        self._harmless -= len(data)
+        return self._harmless < 0
+
+    def measure(self) -> None:
+        """Measure all that was fed. Takes up to a second for 64 MiB. Raises :class:`DecodesToMore`."""
+        if self._kept is None:
+            return
+        pieces, self._kept = self._kept, []
+        try:
+            for _ in self._through(pieces, 0):
+                pass
+        except DecodesToMore:
+            raise
+        except Exception:  # noqa: BLE001 - libraries have errors of their own
+            self._kept = None
+
+    def _through(self, pieces: Iterable[bytes], stage: int) -> Iterator[bytes]:
+        if stage == len(self._decoders):
+            yield from pieces
+            return
+        yield from self._through(self._counted(pieces, stage), stage + 1)
+
+    def _counted(self, pieces: Iterable[bytes], stage: int) -> Iterator[bytes]:
+        for piece in pieces:
+            if not piece:
+                continue
+            for made in self._decoders[stage].feed(piece):
+                self._sizes[stage] += len(made)
+                _check(self._sizes[stage], self._limit)
+                yield made
+
+
+def _names(codings: list[str]) -> list[str]:
+    """The codings in the order in which they are undone."""
+    names = [name.strip().lower() for value in codings for name in value.split(",")]
+    return [name for name in reversed(names) if name and name != "identity"]
+
+
+def _undone(decoder: Decoder, body: bytes, limit: int) -> bytes:
     out: list[bytes] = []
     size = 0
-    while body:
-        unit = start()
-        piece = unit.decompress(body, limit + 1 - size)
+    for piece in decoder.feed(body):
         size += len(piece)
-        out.append(piece)
         _check(size, limit)
-        if not unit.eof:
-            raise ValueError("cut off")
-        body = unit.unused_data.lstrip(b"\0")
+        out.append(piece)
+    if not decoder.whole:
+        raise ValueError("cut off")
     return b"".join(out)
 
 
 def _check(size: int, limit: int) -> None:
     if size > limit:
         raise DecodesToMore(f"it decodes to more than {limit} bytes")
-
-
-def _gzip(body: bytes, limit: int) -> bytes:
-    return _drain(lambda: cast("_Decompressor", zlib.decompressobj(31)), body, limit)
-
-
-def _deflate(body: bytes, limit: int) -> bytes:
-    """Zlib as the standard has it, or the bare stream that some servers send."""
-    try:
-        return _drain(lambda: cast("_Decompressor", zlib.decompressobj(15)), body, limit)
-    except zlib.error:
-        return _drain(lambda: cast("_Decompressor", zlib.decompressobj(-15)), body, limit)
-
-
-def _make_brotli(start: Callable[[], _Brotli]) -> Callable[[bytes, int], bytes]:
-    def brotli(body: bytes, limit: int) -> bytes:
-        unit = start()
-        out = bytearray(unit.process(body, _BROTLI_STEP))
-        _check(len(out), limit)
-        while not unit.is_finished():
-            if unit.can_accept_more_data():
-                raise ValueError("cut off")
-            out += unit.process(b"", _BROTLI_STEP)
-            _check(len(out), limit)
-        return bytes(out)
-
-    return brotli
-
-
-def _optional(names: tuple[str, ...], attribute: str) -> object | None:
-    for name in names:
-        try:
-            return getattr(import_module(name), attribute)
-        except (ImportError, AttributeError):
-            continue
-    return None
-
-
-def _decoders() -> dict[str, Callable[[bytes, int], bytes]]:
-    """What there is. The server extra brings brotli and zstd; an SDK on its own may be without."""
-    found: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gzip, "x-gzip": _gzip, "deflate": _deflate}
-    brotli = _optional(("brotli", "brotlicffi"), "Decompressor")
-    if hasattr(brotli, "can_accept_more_data"):  # older ones take no limit: a bomb would go off
-        found["br"] = _make_brotli(cast("Callable[[], _Brotli]", brotli))
-    zstd = ("compression.zstd", "backports.zstd")
-    unit, settings = _optional(zstd, "ZstdDecompressor"), _optional(zstd, "DecompressionParameter")
-    if unit is not None and settings is not None:
-        make = cast("Callable[..., _Decompressor]", unit)
-        options = {cast("Any", settings).window_log_max: _ZSTD_WINDOW_LOG}
-        found["zstd"] = lambda body, limit: _drain(lambda: make(options=options), body, limit)
-    return found
-
-
-_DECODERS = _decoders()

@@ -175,33 +175,26 @@ def scrub(outcome: FetchOutcome, asked: FetchRequest, values: Mapping[str, str])
     hidden = _hidden(asked, values)
     if isinstance(outcome, FetchBroken):
         return replace(outcome, message=_hide(outcome.message, hidden))
-    headers: tuple[Header, ...] = tuple((name, _hide(value, hidden)) for name, value in outcome.headers)
-    reason = outcome.reason and _hide(outcome.reason, hidden)
-    clean = replace(outcome, url=asked.url, headers=headers, reason=reason)
+    limit = min(asked.policy.max_body or MAX_FETCH_BODY, MAX_FETCH_BODY)
     try:
-        return _scrub_body(
-            clean,
-            [spelling.encode() for spelling in hidden],
-            min(asked.policy.max_body or MAX_FETCH_BODY, MAX_FETCH_BODY),
-        )
+        return _scrubbed(replace(outcome, url=asked.url), hidden, limit)
     except DecodesToMore as problem:
-        return _unseen(asked, clean, problem)
-
-
-class Unsearchable(ValueError):
-    """A body that can not be searched for secrets, as it decodes to more than a record may have."""
+        return _unseen(asked, outcome, problem)
 
 
 def scrub_call_back(came: FetchResponse, headers: tuple[Header, ...], values: Mapping[str, str]) -> FetchResponse:
     """A request that came in place of a response, without the values. ``headers``: of the request that had them.
 
-    Raises :class:`Unsearchable`.
+    Raises :class:`DecodesToMore` where it can not be searched.
     """
-    asked = FetchRequest(url=came.url, headers=headers)
-    clean = scrub(came, replace(asked, url=_hide(came.url, _hidden(asked, values))), values)
-    if isinstance(clean, FetchBroken):
-        raise Unsearchable(clean.message)
-    return clean
+    hidden = _hidden(FetchRequest(url=came.url, headers=headers), values)
+    return _scrubbed(replace(came, url=_hide(came.url, hidden)), hidden, MAX_FETCH_BODY)
+
+
+def _scrubbed(response: FetchResponse, hidden: Mapping[str, str], limit: int) -> FetchResponse:
+    headers: tuple[Header, ...] = tuple((name, _hide(value, hidden)) for name, value in response.headers)
+    clean = replace(response, headers=headers, reason=response.reason and _hide(response.reason, hidden))
+    return _scrub_body(clean, [spelling.encode() for spelling in hidden], limit)
 
 
 def needles(asked: FetchRequest, values: Mapping[str, str]) -> list[bytes]:

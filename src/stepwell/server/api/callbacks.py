@@ -10,8 +10,8 @@ from stepwell.server.api.body import read_body
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem
 from stepwell.wire.constants import MAX_REQUEST_BYTES
+from stepwell.wire.encodings import DecodesToMore
 from stepwell.wire.fetch import FetchResponse
-from stepwell.wire.secrets import Unsearchable
 
 _METHODS = ("POST", "PUT", "PATCH")
 _TAKEN = Response(b'{"status":"received"}', 200, media_type="application/json")
@@ -34,8 +34,8 @@ class Callbacks:
             body = await read_body(request.scope, request.receive, MAX_REQUEST_BYTES)
             try:
                 await self._engine.called_back(run_id, step.step_id, _response(request, body))
-            except Unsearchable as problem:
-                raise Problem(413, str(problem), code="callback_unsearchable") from None
+            except DecodesToMore as problem:
+                raise Problem(413, f"The body can not be taken: {problem}.", code="callback_too_large") from None
             _, step = await self._waiting(str(request.path_params["token"]))
         if step.status is StepStatus.COMPLETED and step.callback is not None and not step.callback.void:
             return _TAKEN

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from aiohttp import ClientResponse, StreamReader
+from aiohttp import ClientResponse
 
 from stepwell.server.fetcher.base import Sink
 from stepwell.server.fetcher.budget import Budget
 from stepwell.server.fetcher.tee import Tee
 from stepwell.server.fetcher.timing import Timing
 from stepwell.wire.constants import INLINE_BODY_BYTES, MAX_FETCH_BODY
+from stepwell.wire.encodings import DecodedSize, DecodesToMore
 from stepwell.wire.fetch import FetchResponse
 
 SLICE_BYTES = 64 * 1024
@@ -19,11 +20,35 @@ _BODILESS = frozenset({204, 304})
 
 
 class TooLarge(Exception):
-    """The body is over the cap. ``limit`` in bytes."""
+    """The body is over the cap. ``limit`` in bytes; ``decoded``: it would be, once its codings were undone."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, decoded: bool = False) -> None:
         super().__init__(limit)
         self.limit = limit
+        self.decoded = decoded
+
+
+class _Arriving:
+    """A body on its way in. Raises :class:`TooLarge` where it turns out to be a bomb."""
+
+    def __init__(self, response: ClientResponse, limit: int) -> None:
+        self._content = response.content
+        self._limit = limit
+        codings = response.headers.getall("Content-Encoding", None)
+        self._decoded = None if codings is None else DecodedSize(codings, limit)
+
+    @property
+    def ended(self) -> bool:
+        return self._content.at_eof()
+
+    async def read(self) -> bytes:
+        chunk = await self._content.readany()
+        if self._decoded is not None and self._decoded.feed(chunk):
+            try:
+                await asyncio.to_thread(self._decoded.measure)
+            except DecodesToMore:
+                raise TooLarge(self._limit, decoded=True) from None
+        return chunk
 
 
 async def sliced(body: bytes, timing: Timing, watch: asyncio.Timeout, seconds: float) -> AsyncIterator[bytes]:
@@ -47,25 +72,26 @@ async def read_body(
 ) -> tuple[bytes, int | None]:
     """The body as it came over the wire, still encoded; or nothing and the size of one that was stored as it arrived.
 
-    Raises :class:`TooLarge` as soon as it is known to be over ``limit``, :class:`NotStored`. A body that takes more than one
-    read goes to ``tee`` too, after its ``head``; one over ``INLINE_BODY_BYTES`` is stored where the tee has a place for it.
-    One that is large, or says that it will be, is read on when ``budget`` has room for what it takes in memory.
+    Raises :class:`NotStored`, and :class:`TooLarge` as soon as it is known to be over ``limit``, as it comes or decoded. A body
+    that takes more than one read goes to ``tee`` too, after its ``head``; one over ``INLINE_BODY_BYTES`` is stored where the
+    tee has a place for it. One that is large, or says that it will be, is read on when ``budget`` has room for what it takes in
+    memory.
     """
     announced = _announced(response)
     if announced > limit:
         raise TooLarge(limit)
-    content = response.content
-    begun = await content.readany()
+    content = _Arriving(response, limit)
+    begun = await content.read()
     if len(begun) > limit:
         raise TooLarge(limit)
-    if content.at_eof():
+    if content.ended:
         return begun, None
     if tee is not None and head is not None:
         tee.begin(head)
         tee.write(begun)
     if announced <= INLINE_BODY_BYTES:
         begun = await _collect(content, [begun], min(limit, INLINE_BODY_BYTES), tee, stop=True)
-        if content.at_eof() and len(begun) <= limit:
+        if content.ended and len(begun) <= limit:
             return begun, None
         if len(begun) > limit:
             raise TooLarge(limit)
@@ -79,12 +105,12 @@ async def read_body(
 
 
 async def _collect(
-    content: StreamReader, chunks: list[bytes], limit: int, tee: Tee | None, *, stop: bool = False
+    content: _Arriving, chunks: list[bytes], limit: int, tee: Tee | None, *, stop: bool = False
 ) -> bytes:
     """All that comes after ``chunks``, and they. Over the limit it stops, or raises :class:`TooLarge`."""
     size = sum(map(len, chunks))
-    while size <= limit and not content.at_eof():
-        chunk = await content.readany()
+    while size <= limit and not content.ended:
+        chunk = await content.read()
         size += len(chunk)
         chunks.append(chunk)
         if tee is not None:
@@ -94,12 +120,12 @@ async def _collect(
     return b"".join(chunks)
 
 
-async def _store(content: StreamReader, begun: bytes, sink: Sink, limit: int, tee: Tee | None) -> int:
+async def _store(content: _Arriving, begun: bytes, sink: Sink, limit: int, tee: Tee | None) -> int:
     """Store what has begun and all that follows; the size."""
     size = len(begun)
     await sink.write(begun)
-    while not content.at_eof():
-        chunk = await content.readany()
+    while not content.ended:
+        chunk = await content.read()
         size += len(chunk)
         if size > limit:
             raise TooLarge(limit)

@@ -42,7 +42,8 @@ def _explain(error: BaseException, timing: Timing) -> tuple[str, str]:
         if isinstance(cause, GuardDenied):
             return "guard", cause.message
         if isinstance(cause, TooLarge):
-            return "too_large", f"the response's body is larger than the limit of {cause.limit} bytes"
+            becomes = "decodes to more" if cause.decoded else "is larger"
+            return "too_large", f"the response's body {becomes} than the limit of {cause.limit} bytes"
         if isinstance(cause, NotStored):
             return "aborted", "the platform could not store the response's body"
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):
