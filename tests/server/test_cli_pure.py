@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepwell.cli.clock import duration, span
+from stepwell.cli.clock import duration, parse_instant, span
 from stepwell.cli.errors import CliError, explain, one_line
 from stepwell.cli.fetch_request import build, fingerprint, sorted_out
 from stepwell.cli.group import cli
@@ -109,6 +109,13 @@ def test_the_tree_in_plain_characters() -> None:
     assert "[waiting] count  sleep" in text
     assert "until 2026-11-0" in text
     assert text.splitlines()[-1].startswith("`- ")
+
+
+def test_a_request_in_flight_waits_for_no_time_that_is_past() -> None:
+    flying = {**FETCH, "status": "Waiting", "ended_at": None, "due_at": T0, "attempts": []}
+    due = parse_instant(T0) or 0.0
+    assert "until" not in render(RUN, [flying], now=due + 1)[1]
+    assert "until 2026-11-0" in render(RUN, [flying], now=due - 1)[1]
 
 
 def test_a_failed_run_and_one_between_calls() -> None:

@@ -179,6 +179,17 @@ async def test_a_run_with_its_waterfall_and_the_panel_of_a_step(engine: WatchedF
     assert "waited 40 ms for the rate limit of host h" in panel
 
 
+async def test_a_step_goes_on_at_no_time_that_is_past(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
+    view = engine.add_run(status=RunStatus.RUNNING)
+    asleep = finished_step(
+        view.run.run_id, 0, op="Sleep", status=StepStatus.WAITING, position=None, due_at=NOW + 60_000
+    )
+    flying = finished_step(view.run.run_id, 1, op="Gateway", status=StepStatus.WAITING, position=None, due_at=NOW - 5)
+    add(view, asleep, flying)
+    assert "Goes on" in (await web.get(f"/runs/{view.run.run_id}?step={0:040x}")).text
+    assert "Goes on" not in (await web.get(f"/runs/{view.run.run_id}?step={1:040x}")).text
+
+
 async def test_the_request_of_a_step_is_shown_and_copied(engine: WatchedFake, web: httpx2.AsyncClient) -> None:
     view = engine.add_run()
     headers = (("authorization", "Bearer hush-hush"), ("x-key", reference("LAMP_KEY")), ("x-plain", "seen"))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import time
 
 import click
 
@@ -148,7 +149,7 @@ async def _watch_list(settings: Settings, url: str | None, query: dict[str, str]
 def _tree(run: Json, steps: list[Json]) -> str:
     from stepwell.cli.tree import render
 
-    return "\n".join(render(run, steps, unicode=_speaks_unicode()))
+    return "\n".join(render(run, steps, unicode=_speaks_unicode(), now=time.time()))
 
 
 def table(found: list[Json]) -> str:

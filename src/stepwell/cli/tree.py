@@ -3,7 +3,7 @@
 import json
 from typing import cast
 
-from stepwell.cli.clock import duration, local_time, span
+from stepwell.cli.clock import duration, local_time, parse_instant, span
 
 Json = dict[str, object]
 _WIDE = {"tee": "├─ ", "end": "└─ ", "bar": "│  ", "gap": "   "}
@@ -23,14 +23,15 @@ _MAX_OUTPUT = 2000
 _WORTH_A_LINE = ("error", "delay_ms", "phases", "held_by")
 
 
-def render(run: Json, steps: list[Json], *, unicode: bool = True) -> list[str]:
-    """The lines: the run, each step with its attempts, the result."""
+def render(run: Json, steps: list[Json], *, unicode: bool = True, now: float = 0.0) -> list[str]:
+    """The lines: the run, each step with its attempts, the result. ``now``: seconds since the epoch; times before it are none
+    that a step waits for."""
     art = _WIDE if unicode else _PLAIN
     lines = [_heading(run, unicode)]
     result = _result(run)
     for index, step in enumerate(steps):
         last = index == len(steps) - 1 and result is None
-        lines.append(art["end" if last else "tee"] + _step(step, run, unicode))
+        lines.append(art["end" if last else "tee"] + _step(step, run, unicode, now))
         lines += [art["gap" if last else "bar"] + line for line in _attempts(step, art)]
     if result is not None:
         lines.append(art["end"] + result)
@@ -53,7 +54,7 @@ def _mark(thing: Json, unicode: bool) -> str:
     return wide if unicode else f"[{plain}]"
 
 
-def _step(step: Json, run: Json, unicode: bool) -> str:
+def _step(step: Json, run: Json, unicode: bool, now: float) -> str:
     begin = step.get("started_at") or step.get("created_at")
     parts = [f"{_mark(step, unicode)} {step['name']}", _kind(step)]
     after = f"+{duration(max(0.0, span(run.get('queued_at'), begin) or 0.0))}"
@@ -65,7 +66,7 @@ def _step(step: Json, run: Json, unicode: bool) -> str:
     waiting = step.get("waiting")
     if isinstance(waiting, dict):
         parts.append(_waiting(cast("Json", waiting)))
-    elif took is None and step.get("due_at"):
+    elif took is None and (parse_instant(step.get("due_at")) or 0.0) > now:
         parts.append(f"until {local_time(step['due_at'])}")
     if step.get("error") is not None:
         parts.append(_message(step["error"]))
