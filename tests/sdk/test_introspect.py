@@ -1,18 +1,25 @@
 """What the SDK reads of asyncio's inside, on this Python; and what it concludes."""
 
 import asyncio
+import functools
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from stepwell.sdk.drivers import introspect
+import stepwell
+from stepwell.sdk.drivers import introspect, places
 from stepwell.sdk.drivers.places import Place, place
 from stepwell.sdk.drivers.timers import Timers
 from stepwell.sdk.drivers.waits import Owned, Wait
 from stepwell.sdk.machine import Machine
+from tests.sdk.fake_engine import Engine
 from tests.sdk.play import LOOPS, on_loop
 
 
@@ -174,6 +181,67 @@ def test_places() -> None:
     assert place(asyncio.Lock.acquire.__code__) is Place.LOCK
     assert place(asyncio.StreamReader.read.__code__) is Place.IO
     assert place(pytest.main.__code__) is Place.LIBRARY
+
+
+def installed(file: str) -> Any:
+    """A function of an installed package."""
+    found: dict[str, Any] = {}
+    text = "async def handler(ctx): return await ctx.step.run('a', lambda: 1)"
+    exec(compile(text, os.path.join("x", "site-packages", file), "exec"), found)
+    return found["handler"]
+
+
+def test_an_app_that_is_installed_is_no_library() -> None:
+    jobs, helper = installed(os.path.join("shop", "jobs.py")), installed(os.path.join("shop", "parts", "helper.py"))
+    module, others = installed("single.py"), [installed(os.path.join("shopping", "a.py")), installed("singles.py")]
+    before = [place(code.__code__) for code in (jobs, helper, module, *others)]
+    for handler in (jobs, module, functools.partial(jobs), Callback()):
+        places.is_app(handler)
+    after = [place(code.__code__) for code in (jobs, helper, module, *others)]
+    assert before == [Place.LIBRARY] * 5
+    assert after == [Place.USER] * 3 + [Place.LIBRARY] * 2
+
+
+def test_executing_a_function_tells_of_its_app() -> None:
+    bake = installed(os.path.join("bakery", "jobs.py"))
+    assert on_loop(lambda: Engine(bake).run()) == 1
+    assert place(bake.__code__) is Place.USER
+
+
+class Callback:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self) -> None: ...
+
+
+WAITING = """
+import asyncio
+from stepwell.sdk.drivers.timers import Timers
+from stepwell.sdk.drivers.waits import Owned
+from stepwell.sdk.failures import without_exit
+from stepwell.sdk.machine import Machine
+
+async def main():
+    owned = Owned(Timers(Machine()))
+    task = asyncio.create_task(without_exit(asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    owned.active[task] = None
+    print(owned.look().name)
+    task.cancel()
+
+asyncio.run(main())
+"""
+
+
+def test_the_sdk_that_is_installed_is_no_library(tmp_path: Path) -> None:
+    packages = tmp_path / "site-packages"
+    packages.mkdir()
+    (packages / "stepwell").symlink_to(Path(stepwell.__file__).parent, target_is_directory=True)
+    env = {**os.environ, "PYTHONPATH": str(packages)}
+    done = subprocess.run(
+        [sys.executable, "-c", WAITING], check=False, env=env, capture_output=True, text=True, timeout=50
+    )
+    assert (done.stdout, done.stderr) == ("UNKNOWN\n", "")
 
 
 def test_a_task_that_does_not_show_its_exception_may_have_one() -> None:

@@ -13,6 +13,7 @@ from stepwell.sdk import memos
 from stepwell.sdk.context import Context as UserContext
 from stepwell.sdk.drivers import gathered
 from stepwell.sdk.drivers.parked import StepFuture
+from stepwell.sdk.drivers.places import is_app
 from stepwell.sdk.drivers.preview import Live, Preview
 from stepwell.sdk.drivers.settle import Patience, Settler
 from stepwell.sdk.drivers.timers import RunTimer, Timers
@@ -70,6 +71,7 @@ class Execution(RunScope):
         late: Callable[[str], None] | None = None,
         load_body: LoadBody | None = None,
     ) -> None:
+        is_app(function.handler)
         self.function = function
         self.run_id = run_id
         self.loop = asyncio.get_running_loop()

@@ -2,11 +2,16 @@
 
 import asyncio
 import functools
+import inspect
+import os
 import sysconfig
+from collections.abc import Callable
 from enum import Enum, auto
 from pathlib import Path
 from types import CodeType
 
+_own = {str(Path(__file__).parents[2]) + os.sep}
+"""Beginnings of file names that are no library's, also where they are installed: the SDK, and apps with functions."""
 _ASYNCIO = str(Path(asyncio.__file__).parent)
 _STDLIB = sysconfig.get_paths()["stdlib"]
 _SYNC = {"locks.py", "queues.py"}
@@ -19,8 +24,8 @@ _JOINS = {
 
 
 class Place(Enum):
-    """USER: the user's code. LOCK, SYNC: asyncio's primitives. JOIN: waits for tasks. SLEEP: ``asyncio.sleep``. IO: real
-    input and output of the standard library. LIBRARY: an installed package."""
+    """USER: the user's code, and the SDK's. LOCK, SYNC: asyncio's primitives. JOIN: waits for tasks. SLEEP:
+    ``asyncio.sleep``. IO: real input and output of the standard library. LIBRARY: another installed package."""
 
     USER = auto()
     LOCK = auto()
@@ -37,12 +42,31 @@ def place(code: CodeType) -> Place:
     return _place(code.co_filename, code.co_name)
 
 
+def is_app(handler: Callable[..., object]) -> None:
+    """The package that a function's handler is in is the user's, also where it is installed as libraries are."""
+    code: CodeType | None = getattr(inspect.unwrap(handler), "__code__", None)
+    if code is not None:
+        _is_app(code.co_filename)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_app(file: str) -> None:
+    for packages in ("site-packages", "dist-packages"):
+        before, found, rest = file.partition(packages + os.sep)
+        if found:
+            top, inside, _ = rest.partition(os.sep)
+            _own.add(before + found + top + inside)
+            _place.cache_clear()
+
+
 @functools.lru_cache(maxsize=4096)
 def _place(file: str, name: str) -> Place:
     if "/anyio/" in file or "\\anyio\\" in file:
         return {"__aexit__": Place.JOIN, "acquire": Place.LOCK}.get(name, Place.ANYIO)
     if file.startswith(_ASYNCIO):
         return _asyncio(Path(file).name, name)
+    if file.startswith(tuple(_own)):
+        return Place.USER
     if "site-packages" in file or "dist-packages" in file:
         return Place.LIBRARY
     return Place.IO if file.startswith(_STDLIB) else Place.USER
