@@ -124,6 +124,20 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys(fetcher: AiohttpFetche
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("body", [b"", b"over there"])
+async def test_a_server_that_redirects_and_closes_without_a_word_is_followed(
+    fetcher: AiohttpFetcher, body: bytes
+) -> None:
+    async def leave(exchange: Exchange) -> None:
+        exchange.writer.write(plain(body, "302 Found", "Location: /next"))
+        exchange.writer.write_eof()
+
+    async with hostile(leave, plain(b"found")) as server:
+        found = await fetcher.fetch(FetchRequest(url=server.url + "/"))
+        assert isinstance(found, FetchResponse), found
+        assert (found.body, len(found.history), server.connections) == (b"found", 1, 2)
+
+
 @pytest.mark.parametrize(
     ("method", "answer", "body"),
     [

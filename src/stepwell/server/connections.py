@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from functools import partial
+from select import POLLIN, poll
 from typing import Any
 
 from aiohttp import ClientPayloadError, StreamReader, TCPConnector
@@ -25,7 +26,8 @@ class QuietConnector(TCPConnector):
     """A connector that uses no connection again on which something came in while nobody asked.
 
     Servers close idle connections with a 408, and broken ones send an answer twice. aiohttp keeps what came, and the next
-    request would get it as its answer, the one after that the next one's, and so on.
+    request would get it as its answer, the one after that the next one's, and so on. Others close without a word after
+    an answer: what follows at once, such as a redirect's next hop, comes before the event loop has told of that.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -34,10 +36,20 @@ class QuietConnector(TCPConnector):
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
         while (found := await super()._get(key, traces)) is not None:
-            if found.protocol is not None and not found.protocol.should_close:
+            if found.protocol is not None and not found.protocol.should_close and not _speaks(found):
                 return found
             found.close()
         return None
+
+
+def _speaks(connection: Connection) -> bool:
+    """Whether the other side has sent something, or its end, that has not been read yet."""
+    socket = None if connection.transport is None else connection.transport.get_extra_info("socket")
+    if socket is None:
+        return False
+    polled = poll()
+    polled.register(socket.fileno(), POLLIN)
+    return bool(polled.poll(0))
 
 
 class _Handler(ResponseHandler):
