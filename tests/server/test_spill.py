@@ -1,6 +1,7 @@
 """A body on its way to the store: cut into pieces, held up by a slow store, given up when it can not be stored."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,10 @@ from stepwell.server.runtime import spill
 from stepwell.server.runtime.spill import AT_ONCE, Spill
 from stepwell.server.store.base import PIECE_BYTES, Piece, StoreError
 from stepwell.server.store.memory import MemoryStore
+from stepwell.server.store.sqlite import SQLiteStore
+from stepwell.server.store.sqlite.bodyfiles import folder_of
 from stepwell.server.streams import Streams
+from stepwell.testing.platform.body_conformance import claimed
 from stepwell.wire.fetch import FetchBroken, FetchRequest, FetchResponse
 from tests.server.hostile_server import Exchange, hostile, plain
 
@@ -98,6 +102,19 @@ async def test_a_store_that_fails_for_a_moment_is_asked_again(monkeypatch: pytes
     await sink.write(bytes(PIECE_BYTES) + b"end")
     assert await sink.end() == PIECE_BYTES + 3
     assert store.body() == bytes(PIECE_BYTES) + b"end"
+
+
+async def test_a_body_that_fills_the_disk_leaves_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise nothing could be written down any more, not even that its attempt has failed."""
+    monkeypatch.setattr(spill, "_RETRIES_S", (0.0,))
+    store = SQLiteStore(tmp_path / "stepwell.db", max_bytes=2 * PIECE_BYTES)
+    await store.open()
+    sink = Spill(store, await claimed(store), asyncio.Semaphore(AT_ONCE))
+    with pytest.raises(NotStored, match="disk is full"):
+        await sink.write(bytes(5 * PIECE_BYTES))
+    (file,) = folder_of(store.path).glob("*")
+    assert file.stat().st_size == 0
+    await store.close()
 
 
 @pytest.mark.parametrize("held", [True, False])

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from stepwell.core.model import ItemRef
 from stepwell.server.fetcher.base import NotStored
@@ -71,12 +72,19 @@ class Spill:
                     held = await self._store.append_body(self._claim, start, piece, last=last)
             except StoreError as problem:
                 if delay is None:
+                    await self._let_go(start)
                     raise NotStored(str(problem)) from problem
                 await asyncio.sleep(delay)
                 continue
             if not held:
                 raise NotStored("the lease of this attempt has ended, and another one has taken over")
             return
+
+    async def _let_go(self, stored: int) -> None:
+        """Nothing that can not become whole takes room: on a full disk it would keep even the end of its attempt out."""
+        with suppress(StoreError):
+            if stored:
+                await self._store.append_body(self._claim, 0, b"")
 
 
 def _written(task: asyncio.Task[None]) -> None:
