@@ -133,7 +133,7 @@ class _Job:
     def perform(self) -> int:
         """The exit code: 0, 1 for an answer of 400 or above, 130 after a Ctrl-C."""
         from stepwell.cli.platform import NotRunning
-        from stepwell.cli.receive import RequestFailed
+        from stepwell.cli.receive import NotDelivered, RequestFailed
 
         try:
             return asyncio.run(self._work())
@@ -142,6 +142,8 @@ class _Job:
             return 130
         except NotRunning as error:
             raise CliError(f"{error} {self._farewell()}" if self._run_id else str(error)) from error
+        except NotDelivered as error:
+            raise CliError(f"{error} {self._farewell()}") from error
         except RequestFailed:
             self._forget()
             raise

@@ -1,5 +1,7 @@
 """The entry point. Whatever goes wrong ends in one line on stderr and an exit code, never in a traceback."""
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,14 +15,27 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str] | None = None) -> int:
     """The same, with the exit code as the result."""
+    _speak()
     try:
         from stepwell.cli.guard import guarded
+    except KeyboardInterrupt:
+        return 130
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "stepwell":
             raise
         print(f"Error: {NEEDS_SERVER}", file=sys.stderr)
         return 1
     return guarded(list(sys.argv[1:] if argv is None else argv))
+
+
+def _speak() -> None:
+    """There is an output, also where it was closed; a character that it has no code for is no reason to stop."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # as with `>&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process lives
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

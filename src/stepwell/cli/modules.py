@@ -14,6 +14,8 @@ from stepwell.cli.errors import CliError, one_line
 if TYPE_CHECKING:
     from stepwell import Client
 
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+
 
 def load_clients(target: str) -> list["Client"]:
     """The clients with functions in ``target``: a file, or the dotted name of a module; ``:name`` picks one.
@@ -94,7 +96,7 @@ def _own(filename: str, path: Path | None) -> bool:
     if path is not None and os.path.realpath(filename) == os.path.realpath(path):
         return True
     library = "site-packages" in filename or "importlib" in filename or filename.startswith(sys.base_prefix)
-    return not library and os.path.dirname(__file__) not in filename
+    return not library and not filename.startswith(_PACKAGE)
 
 
 def _shown(filename: str) -> str:

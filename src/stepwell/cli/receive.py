@@ -25,12 +25,15 @@ from stepwell.wire.memos import parse_memo
 Json = dict[str, object]
 LOOK_S = 0.5
 """How often the progress is looked at, seconds; the end is seen at once."""
-KEPT = "The answer is kept: go on with --resume RUN_ID."
 _ENDED = ("Completed", "Failed", "Cancelled", "Skipped")
 
 
 class RequestFailed(CliError):
     """The run is over and there is no answer: going on with it is no use."""
+
+
+class NotDelivered(CliError):
+    """There is an answer, and it could not be written out: one can go on with the run."""
 
 
 async def start(platform: Platform, request: Json, bookmark: Bookmark, progress: Progress) -> str:
@@ -99,7 +102,7 @@ def _opened(file: str | None, otherwise: BinaryIO) -> Generator[BinaryIO]:
         with Path(file).open("wb") as out:
             yield out
     except OSError as error:
-        raise CliError(f"{file} can not be written: {error.strerror}. {KEPT}") from error
+        raise NotDelivered(f"{file} can not be written: {error.strerror}.") from error
 
 
 async def _parts(platform: Platform, response: FetchResponse, ref: str | None, bar: Bar) -> AsyncGenerator[bytes]:
@@ -117,22 +120,23 @@ async def _given(data: bytes) -> AsyncGenerator[bytes]:
 
 
 async def _whole(platform: Platform, ref: str, size: int, bar: Bar) -> AsyncGenerator[bytes]:
-    """The body as it was received. Raises CliError where some of it is missing."""
+    """The body as it was received. Raises NotDelivered where some of it is missing."""
     async with aclosing(platform.body(ref)) as parts:
         async for part in parts:
             size -= len(part)
             bar.update(len(part))
             yield part
     if size > 0:
-        raise CliError(f"The last {size} bytes of the response's body are missing. {KEPT}")
+        raise NotDelivered(f"The last {size} bytes of the response's body are missing.")
 
 
 async def _decoded(parts: AsyncGenerator[bytes], codings: list[str]) -> AsyncGenerator[bytes]:
     headers = [("content-encoding", coding) for coding in codings]
     response = httpx2.Response(200, headers=headers, stream=AsyncBody(lambda: parts))
     try:
-        async for part in response.aiter_bytes():
-            yield part
+        async with aclosing(parts):  # by itself it is not closed when nobody reads on
+            async for part in response.aiter_bytes():
+                yield part
     except httpx2.DecodingError as error:
         raise RequestFailed("The response's body arrived, but it is damaged: it can not be decoded.") from error
 

@@ -44,16 +44,15 @@ def serve_forever(settings: Settings, clients: Sequence[Client]) -> int:
 
 async def _serve(settings: Settings, clients: Sequence[Client], listener: socket.socket) -> int:
     platform = Embedded(settings, clients)
-    stop = asyncio.Event()
+    stop = asyncio.Semaphore(0)
     try:
         with told_to_stop(stop, settings.drain_s):
             await platform.start(listener)
             _banner(settings, clients)
-            await stop.wait()
+            await stop.acquire()
             _tell(settings, "stopping: waiting for what is in flight (again to stop at once)")
-            stop.clear()
             stopping = asyncio.ensure_future(platform.stop())
-            again = asyncio.ensure_future(stop.wait())
+            again = asyncio.ensure_future(stop.acquire())
             await asyncio.wait([stopping, again], return_when=asyncio.FIRST_COMPLETED)
             again.cancel()
             if not stopping.done():

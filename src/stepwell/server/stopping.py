@@ -16,8 +16,8 @@ _BLOCKED = "stepwell: user code did not give way; what was going on goes on at t
 
 
 @contextmanager
-def told_to_stop(stop: asyncio.Event, drain_s: float) -> Generator[None]:
-    """Set ``stop`` at each signal, on the running loop, which must be the main thread's.
+def told_to_stop(stop: asyncio.Semaphore, drain_s: float) -> Generator[None]:
+    """Release ``stop`` at each signal, on the running loop, which must be the main thread's: two at once are two.
 
     A block that has not ended ``drain_s`` seconds and some after the first signal, or 2 s after the second, ends the process
     hard, as a kill would: a ``time.sleep`` in user code can hold the loop for ever. The state on the disk stands that.
@@ -31,7 +31,7 @@ def told_to_stop(stop: asyncio.Event, drain_s: float) -> Generator[None]:
         timer.daemon = True
         timer.start()
         timers.append(timer)
-        loop.call_soon_threadsafe(stop.set)
+        loop.call_soon_threadsafe(stop.release)
 
     before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
