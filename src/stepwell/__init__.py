@@ -47,7 +47,7 @@ from stepwell.sdk.triggers import TriggerCron, TriggerEvent
 from stepwell.wire.constants import CALLBACK_URL
 
 if TYPE_CHECKING:
-    from stepwell.embed import embedded
+    from stepwell.embed import embedded as embedded
 
 __all__ = [
     "CALLBACK_URL",
@@ -98,14 +98,13 @@ __all__ = [
     "TriggerEvent",
     "ValueNotSerializable",
     "ai",
-    "embedded",
     "fetch",
     "secret",
 ]
 
 
 def __getattr__(name: str) -> object:
-    """``stepwell.embedded`` brings the whole platform with it, so it is loaded when it is asked for."""
+    """``stepwell.embedded`` brings the whole platform with it: it is loaded when asked for, never by ``import *``."""
     if name == "embedded":
         try:
             return import_module("stepwell.embed").embedded

@@ -147,3 +147,13 @@ def test_imports_are_light(module: str, heavy: list[str]) -> None:
     code = f"import {module}, sys; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_without_the_platform_a_test_says_what_to_install() -> None:
+    """And the rest of the SDK is there."""
+    hidden = "import sys\nsys.modules['cronsim'] = None\nfrom stepwell import *\nprint(Client)\n"
+    done = subprocess.run([sys.executable, "-c", hidden + SUITE + "run_function(f)"], capture_output=True, check=False)
+    assert b"Client" in done.stdout, done.stderr
+    assert done.stderr.decode().splitlines()[-1] == (
+        "ImportError: a run in a test needs the platform, and 'cronsim' is not installed: pip install 'stepwell[server]'"
+    )

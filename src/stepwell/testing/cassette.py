@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 from msgspec.structs import replace
 
+from stepwell.testing.extras import platform_for
 from stepwell.testing.http import UnexpectedRequest
 from stepwell.testing.messages import sent
 from stepwell.testing.tape import Entry, Tape, entry, first_hop, key_of, masked, outcome_of
@@ -141,17 +142,13 @@ class Cassette:
 
 def _real_fetcher() -> Fetcher:
     """The platform's, which fills in the secrets that requests refer to: they pass the cassette as references."""
-    try:
+    with platform_for("recording"):
         from stepwell.server.clock import SystemClock
         from stepwell.server.fetcher.client import AiohttpFetcher
         from stepwell.server.fetcher.guard import Guard
         from stepwell.server.secrets.config import build_vault
         from stepwell.server.secrets.fetcher import SecretFetcher
         from stepwell.server.settings import load_settings
-    except ModuleNotFoundError as missing:
-        raise ImportError(
-            f"recording needs the platform, and {missing.name!r} is not installed: pip install 'stepwell[server]'"
-        ) from missing
     fetcher = AiohttpFetcher(Guard(allow_private=True))
     return SecretFetcher(fetcher, build_vault(load_settings({"kind": "dev"}, os.environ), fetcher, SystemClock()))
 

@@ -16,6 +16,7 @@ from stepwell.sdk.events import Event
 from stepwell.sdk.functions import Function
 from stepwell.sdk.triggers import TriggerCron, TriggerEvent
 from stepwell.testing.clock import FakeClock
+from stepwell.testing.extras import platform_for
 from stepwell.testing.http import ScriptedHttp
 from stepwell.testing.outcome import RunOutcome, run_outcome
 from stepwell.testing.overrides import Overriding
@@ -108,7 +109,8 @@ class _Run:
     """The engine, the executor and what is between them."""
 
     def __init__(self, function: Function, http: Fetcher, steps: Mapping[str, Any], clock: FakeClock) -> None:
-        from stepwell.testing.engine import NoCaller, SkippingStore, Tap, TestEngine
+        with platform_for("a run in a test"):
+            from stepwell.testing.engine import NoCaller, SkippingStore, Tap, TestEngine
 
         self.function = function
         self.clock = clock
