@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepwell.server.fetcher.addresses import forbidden
+from stepwell.server.fetcher.guard import Guard
 from stepwell.wire.hosts import literal
 from tests.server.guard_table import FORBIDDEN4, FORBIDDEN6, PUBLIC, spellings
 
@@ -85,3 +86,10 @@ def test_ipv6_is_never_more_open_than_the_standard_library(number: int) -> None:
 def test_literal_takes_any_text(text: str) -> None:
     found = literal(text)
     assert found is None or forbidden(found) is None or isinstance(forbidden(found), str)
+
+
+@pytest.mark.parametrize("entry", ["8080", "10.1", "1.2.3.4.5", "8080:80"])
+def test_a_number_is_no_entry_of_the_allow_list(entry: str) -> None:
+    """It looks like a port, or a network, and would admit nothing."""
+    with pytest.raises(ValueError, match=r"no whole address; a port alone is written \*:6379"):
+        Guard(allow=(entry,))

@@ -115,6 +115,8 @@ def _pattern(text: str) -> _Pattern:
     except ValueError:
         if "/" in bare:
             raise ValueError(f"{text!r} is no network that the guard's allow-list can hold") from None
+        if bare.replace(".", "").isdigit():
+            raise ValueError(f"{text!r} is no host and no whole address; a port alone is written *:6379") from None
     under = "*." if bare.startswith("*.") else ""
     try:
         return _Pattern(under + ascii_host(bare.removeprefix(under)).rstrip("."), None, port)
