@@ -2,8 +2,12 @@
 
 import inspect
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+import pytest
 
 import stepwell
 from stepwell.testing import ScriptedHttp
@@ -38,8 +42,11 @@ def test_headings_that_the_pages_link_to_are_there() -> None:
             assert anchor in [heading.replace(" ", "-") for heading in headings], (page.name, target, anchor)
 
 
-def test_the_tutorial_s_own_test_passes(stepwell_http: ScriptedHttp) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "first-function.md").read_text(encoding="utf-8"), re.DOTALL)
-    names: dict[str, Any] = {"__name__": "page"}
-    exec("\n\n".join(blocks), names)
+def test_the_tutorial_s_own_test_passes(stepwell_http: ScriptedHttp, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, test = re.findall(r"```python\n(.*?)```", (DOCS / "first-function.md").read_text(encoding="utf-8"), re.DOTALL)
+    app = ModuleType("app")
+    exec(code, vars(app))
+    monkeypatch.setitem(sys.modules, "app", app)
+    names: dict[str, Any] = {"__name__": "test_app"}
+    exec(test, names)
     names["test_order"](stepwell_http)
