@@ -88,8 +88,8 @@ def test_literal_takes_any_text(text: str) -> None:
     assert found is None or forbidden(found) is None or isinstance(forbidden(found), str)
 
 
-@pytest.mark.parametrize("entry", ["8080", "10.1", "1.2.3.4.5", "8080:80"])
-def test_a_number_is_no_entry_of_the_allow_list(entry: str) -> None:
-    """It looks like a port, or a network, and would admit nothing."""
-    with pytest.raises(ValueError, match=r"no whole address; a port alone is written \*:6379"):
+@pytest.mark.parametrize("entry", ["8080", "0", "8080:80"])
+def test_a_port_is_no_entry_of_the_allow_list(entry: str) -> None:
+    """It would be read as an address that nobody means."""
+    with pytest.raises(ValueError, match=r"no address; a port alone is written \*:6379"):
         Guard(allow=(entry,))

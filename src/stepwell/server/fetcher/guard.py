@@ -110,13 +110,13 @@ def _pattern(text: str) -> _Pattern:
         raise ValueError(f"{text!r} is no entry for the guard's allow-list: write a host, a network, or *:port")
     if bare == "*":
         return _Pattern(None, None, port)
+    if bare.isdigit() and int(bare) < 65_536:  # as an address it would be one of 0.0.0.0/16
+        raise ValueError(f"{text!r} is no host and no address; a port alone is written *:6379")
     try:
         return _Pattern(None, ip_network(literal(bare) or bare, strict=False), port)
     except ValueError:
         if "/" in bare:
             raise ValueError(f"{text!r} is no network that the guard's allow-list can hold") from None
-        if bare.replace(".", "").isdigit():
-            raise ValueError(f"{text!r} is no host and no whole address; a port alone is written *:6379") from None
     under = "*." if bare.startswith("*.") else ""
     try:
         return _Pattern(under + ascii_host(bare.removeprefix(under)).rstrip("."), None, port)
