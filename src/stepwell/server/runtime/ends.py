@@ -16,6 +16,8 @@ from stepwell.wire.ops import Opcode
 
 _KEY = "ends"
 _AGAIN_S = 10.0
+_AT_ONCE = 100
+"""So many runs are read together."""
 _WORKED_ON = frozenset({Opcode.GATEWAY, Opcode.AI_GATEWAY, Opcode.STEP_RUN})
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[str]).decode
@@ -71,7 +73,8 @@ class Ends:
 
     async def _look(self) -> None:
         while self._told:
-            run_ids, self._told = sorted(self._told), set()
+            run_ids = sorted(self._told)[:_AT_ONCE]
+            self._told.difference_update(run_ids)
             with survived("runs that have ended in another process could not be read"):
                 await self._actors.end_ended(run_ids)
 
