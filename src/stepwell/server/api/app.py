@@ -35,6 +35,7 @@ from stepwell.server.api.runs import Runs
 from stepwell.server.api.signals import Signals
 from stepwell.server.api.sinks import Sinks
 from stepwell.server.api.state import State
+from stepwell.server.api.strangers import refuse_strangers
 from stepwell.server.api.streams import StepStreams
 from stepwell.server.api.workers import Workers
 from stepwell.server.clock import SystemClock
@@ -81,6 +82,7 @@ class _Api:
         self._ingest = Ingest(engine, settings, now)
         self._checkpoint = Checkpoint(engine, settings)
         self._rest = _rest(engine, settings, now, metrics, counting)
+        self._settings = settings
         self._metrics = metrics
         self._headers = [(H_SERVER_KIND.encode(), settings.kind.encode()), _ALLOW_ANY]
 
@@ -110,11 +112,16 @@ class _Api:
         except StoreError as error:
             await send.problem(unavailable(error))
         except Exception:  # noqa: BLE001 - the client gets an answer, the log the rest
-            _log.exception("A request to %s failed", scope["path"])
+            place = send.route or getattr(scope.get("route"), "path_format", scope["path"])  # without keys and tokens
+            _log.exception("A request to %s failed", place)
             await send.problem(_FAILED)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: "_Marked") -> None:
         method, path = cast("str", scope["method"]), cast("str", scope["path"])
+        if method == "OPTIONS":
+            await send.preflight(scope)
+            return
+        refuse_strangers(self._settings, scope)
         if method == "POST":
             if path.startswith("/e/"):
                 send.route = "/e/{key}"
@@ -126,9 +133,6 @@ class _Api:
                 await self._checkpoint(scope, receive, run_id)
                 await send.json(200, b"{}", {})
                 return
-        elif method == "OPTIONS":
-            await send.preflight(scope)
-            return
         await self._rest(scope, receive, send)
 
 

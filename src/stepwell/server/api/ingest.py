@@ -10,8 +10,10 @@ from stepwell.server.api.auth import event_key_known
 from stepwell.server.api.body import header, read_body
 from stepwell.server.api.facade import EngineFacade
 from stepwell.server.api.problems import Problem
+from stepwell.server.api.strangers import from_elsewhere
 from stepwell.server.settings import Settings
 from stepwell.server.store.base import StoreError
+from stepwell.wire.builtins import FETCH_EVENT
 from stepwell.wire.constants import H_EVENT_SEED, MAX_REQUEST_BYTES
 from stepwell.wire.events import BadEvents, event_ids, parse_events
 from stepwell.wire.traces import TRACEPARENT, TRACESTATE, parse_context
@@ -47,6 +49,8 @@ class Ingest:
         events = parse_events(body, header(scope, "content-type"), now)
         if not events:
             return []
+        if any(event.name == FETCH_EVENT for event in events) and from_elsewhere(self._settings, scope):
+            raise BadEvents(f"The event {FETCH_EVENT!r} is for the command line: the page of a site can not send it.")
         trace = parse_context(header(scope, TRACEPARENT), header(scope, TRACESTATE))
         if trace is not None:
             events = [event._replace(trace=trace.text) for event in events]

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stepwell.server.api.body import read_body
 from stepwell.server.api.problems import Problem, unavailable
+from stepwell.server.api.strangers import refuse_strangers
 from stepwell.server.clock import SystemClock
 from stepwell.server.dashboard.events import EventsPages
 from stepwell.server.dashboard.facade import WatchedEngine
@@ -111,6 +112,7 @@ class _Dashboard:
         self.app.router.redirect_slashes = False
 
     def _session(self, request: Request) -> str | None:
+        refuse_strangers(self._settings, request.scope)
         request.state.public_url = self._settings.public_url
         session = self._sessions.known(request.cookies.get(COOKIE), int(time.time()))
         if session is not None:
