@@ -148,6 +148,23 @@ async def test_a_connection_that_does_not_come_about_ends_at_the_connect_timeout
     assert "no connection came about" in outcome.message
 
 
+@pytest.mark.parametrize("phase", ["read", "write"])
+async def test_an_attempt_may_take_as_long_as_the_longest_of_its_phases(phase: str) -> None:
+    async def slow(exchange: Exchange) -> None:
+        await asyncio.sleep(0.5)
+        await exchange.send(plain(b"late"))
+
+    made = AiohttpFetcher(Guard(allow_private=True), Limits(total=0.1))
+    async with hostile(slow) as server:
+        policy = FetchPolicy(timeouts=Timeouts(**{phase: 30.0}))
+        found = await made.fetch(FetchRequest(url=server.url + "/", policy=policy))
+        assert isinstance(found, FetchResponse), found
+        bounded = await get(made, server.url, timeouts=Timeouts(**{phase: 30.0}), deadline_ms=100)
+        for outcome in (bounded, await get(made, server.url)):
+            assert (outcome.kind, "its time was up" in outcome.message) == ("timeout", True)
+    await made.close()
+
+
 async def test_who_gets_no_place_in_the_pool_ends_at_the_pool_timeout() -> None:
     made = AiohttpFetcher(Guard(allow_private=True), Limits(connections=1))
     async with hostile(silence) as server:

@@ -27,8 +27,17 @@ from stepwell.server.fetcher.resolver import GuardedResolver, Lookup, system_loo
 from stepwell.server.fetcher.tee import Tee
 from stepwell.server.fetcher.timing import Timing
 from stepwell.server.fetcher.tls import usual_context
-from stepwell.wire.constants import MAX_FETCH_BODY, MAX_TEXT_BODY, VERSION
-from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header, Hop, Timeouts
+from stepwell.wire.constants import MAX_FETCH_BODY, MAX_TEXT_BODY, MAX_WAIT_MS, VERSION
+from stepwell.wire.fetch import (
+    FetchBroken,
+    FetchOutcome,
+    FetchPolicy,
+    FetchRequest,
+    FetchResponse,
+    Header,
+    Hop,
+    Timeouts,
+)
 from stepwell.wire.hosts import literal
 
 _USER_AGENT = f"Stepwell/{VERSION}"
@@ -98,9 +107,7 @@ class AiohttpFetcher:
 
     async def fetch_teed(self, request: FetchRequest, attempt: int, tee: Tee | None) -> FetchOutcome:
         """As :meth:`fetch`, with the body going to ``tee`` while it arrives."""
-        deadline = self._limits.total
-        if request.policy.deadline_ms is not None:
-            deadline = min(deadline, request.policy.deadline_ms / 1000)
+        deadline = self._longest(request.policy)
         made = _Attempt(Timing(), deadline, tee, request.history)
         watch = Deadline(deadline)
         try:
@@ -116,6 +123,12 @@ class AiohttpFetcher:
             return broken(request, error, made.timing)
         finally:
             watch.close()
+
+    def _longest(self, policy: FetchPolicy) -> float:
+        """Seconds for the whole attempt: never less than what one phase of it may take."""
+        asked = policy.timeouts
+        longest = min(max(self._limits.total, asked.read or 0.0, asked.write or 0.0), MAX_WAIT_MS / 1000)
+        return longest if policy.deadline_ms is None else min(longest, policy.deadline_ms / 1000)
 
     async def close(self) -> None:
         """Close every connection; requests in flight end as broken."""
