@@ -107,6 +107,16 @@ def test_complaints_of_one_moment_count_once() -> None:
     assert later.rate < 50.0
 
 
+def test_a_request_that_began_as_the_first_complaint_was_recorded_is_no_new_complaint() -> None:
+    """It had been let through before: the host is left alone until a time, and nothing is let through before that."""
+    slow = begin(8_000, 1_000, None)
+    assert again(slow, 8_000, started_at=1_400, now=1_500).rate == slow.rate
+    assert again(slow, 8_000, started_at=8_000, now=8_100).rate < slow.rate
+    unsaid = begin(1_000, 1_000, None)
+    assert again(unsaid, 1_030, started_at=1_010, now=1_030).rate == unsaid.rate
+    assert again(unsaid, 1_600, started_at=1_500, now=1_600).rate < rate_at(unsaid, 1_600)
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 400)), max_size=60))
 def test_a_breaker_opens_on_the_share_and_only_a_probe_closes_it(results: list[tuple[bool, int]]) -> None:
     circuit, now = Circuit(), 10_000

@@ -16,6 +16,8 @@ CEILING = 1_000.0
 _SECONDS_BACK = 10
 """From half of a pace back to all of it."""
 _DOUBLING_S = 30
+_BEGINS_MS = 100
+"""So long after it was let through a request may begin."""
 
 
 class SlowDown(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,9 +46,13 @@ def begin(until: int, now: int, known: float | None) -> SlowDown:
 
 
 def again(slow: SlowDown, until: int, started_at: int, now: int) -> SlowDown:
-    """Another complaint, about a request that was sent at ``started_at``."""
+    """Another complaint, about a request that was sent at ``started_at``.
+
+    What was sent before ``slow.until`` had been let through before the host complained, or before that was recorded.
+    """
+    let_through = max(slow.hit_at + _BEGINS_MS, slow.until - 1)
     until = max(slow.until, until)
-    if started_at <= slow.hit_at:
+    if started_at <= let_through:
         return replace(slow, until=until, tat=max(slow.tat, until * 1000), unasked=False)
     pace = rate_at(slow, now)
     low = max(pace / 2, LEAST_RATE)
