@@ -44,6 +44,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "run without id": (lambda ctx: ctx.step.run(one, "a"), "a step needs an id"),
     "a group of a value": (lambda ctx: ctx.group.parallel([1]), "takes functions that call steps, such as lambda"),
     "a group in no mode": (lambda ctx: ctx.group.parallel([one], parallel_mode="x"), "'wait' or 'race', not 'x'"),
+    "fetch and follow": (lambda ctx: ctx.step.fetch("https://a.example", follow_redirects="no"), "True or False, not 'no'"),
+    "fetch once": (lambda ctx: ctx.step.fetch("https://a.example", at_most_once="yes"), "at_most_once is True or False"),
+    "fetch and poll": (lambda ctx: ctx.step.fetch("https://a.example", poll=1), "poll is True or False, not 1"),
+    "fetch again": (lambda ctx: ctx.step.fetch("https://a.example", retry=True), "or a Retry, not bool"),
 }  # fmt: skip
 
 

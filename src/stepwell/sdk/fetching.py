@@ -345,6 +345,7 @@ def _place(request: httpx2.Request) -> tuple[str, bytes, str]:
 
 
 _USUAL = FetchPolicy()
+_FLAGS = frozenset({"follow_redirects", "at_most_once", "poll", "callback", "stream"})
 _OF_POLICY = frozenset(FetchOptions.__annotations__) - {"id", "method", "auth", *_OF_REQUEST}
 
 
@@ -352,8 +353,11 @@ def make_policy(given: Mapping[str, Any]) -> FetchPolicy:
     """The policy that ``fetch``'s keywords describe. Raises ``ValueError``, ``TypeError``."""
     if given.keys().isdisjoint(_OF_POLICY):
         return _USUAL
+    for name in _FLAGS & given.keys():
+        if not isinstance(given[name], bool):
+            raise TypeError(f"{name} is True or False, not {given[name]!r}")
     retry = given.get("retry")
-    plan = Retry(attempts=retry) if isinstance(retry, int) else retry or Retry()
+    plan = Retry(attempts=retry) if type(retry) is int else Retry() if retry is None else retry
     if not isinstance(plan, Retry):
         raise TypeError(f"retry is a number of attempts or a Retry, not {type(plan).__name__}")
     if plan.attempts is not None and plan.attempts < 1:
