@@ -146,6 +146,17 @@ def test_a_probe_that_takes_longer_than_the_breaker_is_open_closes_it() -> None:
     assert observed(RULE, opened, False, 1_100, 1_400) == opened, "it was let through before the breaker opened anew"
 
 
+def test_time_outs_from_before_do_not_open_a_breaker_that_has_closed() -> None:
+    """The host is well again; what was sent to it before it failed ends only now."""
+    circuit = observed(RULE, probed(RULE, Circuit(since=100, opens_at=600), 600), False, 600, 700)
+    for late in range(20):
+        circuit = observed(RULE, circuit, True, 90, 701 + 100 * late)
+        assert not circuit.is_open
+    for _ in range(RULE.minimum):
+        circuit = observed(RULE, circuit, True, 2_800, 2_900)
+    assert circuit.is_open, "what was sent since then counts, in later windows too"
+
+
 def test_a_breaker_needs_enough_requests() -> None:
     circuit = Circuit(since=100)
     for _ in range(3):

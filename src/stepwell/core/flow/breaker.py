@@ -10,7 +10,8 @@ class Circuit(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a breaker is. Closed: ``opens_at`` is 0, and ``failed`` of ``total`` requests since ``since`` failed.
 
     Open: nothing before ``opens_at``. Half-open: ``probe_at`` is when the first probe was let through; another one is let
-    through at ``opens_at`` while nothing is heard of any (its process may have died, or the host takes its time).
+    through at ``opens_at`` while nothing is heard of any (its process may have died, or the host takes its time). Closed again,
+    ``probe_at`` stays: what was sent before says nothing of the host as it is now.
     """
 
     since: int = 0
@@ -37,9 +38,13 @@ def observed(rule: Breaker, circuit: Circuit, failed: bool, started_at: int, now
     if circuit.is_open:
         if not circuit.probe_at or started_at < circuit.probe_at:
             return circuit
-        return Circuit(since=now, opens_at=now + rule.open_ms) if failed else Circuit(since=now)
+        if failed:
+            return Circuit(since=now, opens_at=now + rule.open_ms)
+        return Circuit(since=now, probe_at=circuit.probe_at)
+    if started_at < circuit.probe_at <= now:
+        return circuit
     if now - circuit.since >= rule.window_ms:
-        circuit = Circuit(since=now)
+        circuit = Circuit(since=now, probe_at=circuit.probe_at)
     counted = replace(circuit, total=circuit.total + 1, failed=circuit.failed + failed)
     if failed and counted.total >= rule.minimum and counted.failed >= rule.ratio * counted.total:
         return Circuit(since=now, opens_at=now + rule.open_ms)
