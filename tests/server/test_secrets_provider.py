@@ -61,7 +61,7 @@ class Broken:
 
     async def get(self, name: str, *, fresh: bool = False) -> Any:
         """See :meth:`SecretProvider.get`."""
-        if isinstance(self.found, Exception):
+        if isinstance(self.found, BaseException):
             raise self.found
         return self.found
 
@@ -70,6 +70,8 @@ class Broken:
     ("found", "final", "words"),
     [
         (OSError("no way to it, password hunter2"), False, "the source of the secret 'A' failed (OSError)"),
+        (asyncio.CancelledError("hunter2"), False, "the source of the secret 'A' failed (CancelledError)"),
+        (SystemExit("hunter2"), False, "the source of the secret 'A' failed (SystemExit)"),
         (b"hunter2", True, "the source of the secret 'A' gave no text, but bytes"),
     ],
 )
@@ -81,7 +83,7 @@ async def test_one_that_fails_is_an_answer(
         await vault.values({"A": {HEADER}}, "https://h.test/")
     assert (str(caught.value), caught.value.final) == (words, final)
     assert "hunter2" not in caplog.text
-    assert not isinstance(found, Exception) or "failed: OSError" in caplog.text
+    assert not isinstance(found, BaseException) or f"failed: {type(found).__name__}" in caplog.text
 
 
 class Silent:
@@ -90,6 +92,14 @@ class Silent:
     async def get(self, name: str, *, fresh: bool = False) -> str | None:
         await asyncio.Event().wait()
         return None
+
+
+async def test_who_gives_up_while_one_is_asked_is_let_go() -> None:
+    asking = asyncio.create_task(Vault({}, [Silent()]).value("KEY"))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asking, 20)
 
 
 async def test_one_that_says_nothing_is_an_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,7 @@ def test_values_are_written_as_their_place_needs_it() -> None:
         ("application/json; charset=utf-8", msgspec.json.encode({"k": VALUE})),
         ("application/problem+json", msgspec.json.encode({"k": VALUE})),
         ("Application/JSON ; charset=utf-8", msgspec.json.encode({"k": VALUE})),
+        ("application/x-ndjson", msgspec.json.encode({"k": VALUE})),
         ("text/plain", f'{{"k":"{VALUE}"}}'.encode()),
     ],
 )
@@ -149,6 +150,14 @@ def test_a_value_is_known_again_however_the_server_writes_it(write: Callable[[st
     clean = scrub(heard, asked, {"API_KEY": value})
     assert isinstance(clean, FetchResponse)
     assert (clean.headers, set(clean.body[1:-1])) == ((("X-Echo", "a" + REF),), {ord("*")})
+
+
+def test_blanks_around_a_value_do_not_hide_it() -> None:
+    asked = FetchRequest(url="https://h/", headers=(("X-Key", REF),))
+    heard = FetchResponse(status=200, url=asked.url, headers=(("X-Echo", "hunter2!"),), body=b"<hunter2!>")
+    clean = scrub(heard, asked, {"API_KEY": " hunter2!  "})
+    assert isinstance(clean, FetchResponse)
+    assert (clean.headers, clean.body) == ((("X-Echo", REF),), b"<********>")
 
 
 def test_a_value_that_is_a_part_of_references_leaves_them_whole() -> None:

@@ -155,7 +155,7 @@ def _fill_body(request: FetchRequest, values: Mapping[str, str]) -> bytes | None
 
 
 def _written(value: str, kind: str) -> bytes:
-    if kind == "application/json" or kind.endswith("+json"):
+    if "json" in kind:  # also lines of it, and kinds of its own
         return msgspec.json.encode(value)[1:-1]
     if kind == "application/x-www-form-urlencoded":
         return quote_plus(value).encode()
@@ -206,7 +206,7 @@ def _hidden(asked: FetchRequest, values: Mapping[str, str]) -> dict[str, str]:
     """Every way in which a value was written, longest first, and what it stands for."""
     found: dict[str, str] = {}
     for name, value in values.items():
-        found |= dict.fromkeys(spellings(value), reference(name))
+        found |= dict.fromkeys((*spellings(value), *spellings(value.strip())), reference(name))  # headers are trimmed
     for name, value in asked.headers:
         if basic_pair(name, value) is not None:
             found[_fill_header(name, value, values).partition(" ")[2]] = value.partition(" ")[2]

@@ -54,7 +54,9 @@ async def _asked(provider: SecretProvider, name: str, *, fresh: bool) -> str | N
             found = await provider.get(name, fresh=fresh)
     except (SecretUnavailable, BadSecret):
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a source raises, the run gets an answer
+    except BaseException as error:  # whatever a source raises, sys.exit() too, the run gets an answer
+        if isinstance(error, KeyboardInterrupt) or (isinstance(error, asyncio.CancelledError) and _given_up()):
+            raise
         where = "".join(traceback.format_tb(error.__traceback__))  # without its words, which may hold the secret
         logger.error("the source of the secret %r failed: %s\n%s", name, type(error).__name__, where)
         words = f"the source of the secret {name!r} failed ({type(error).__name__})"
@@ -62,3 +64,9 @@ async def _asked(provider: SecretProvider, name: str, *, fresh: bool) -> str | N
     if found is not None and not isinstance(found, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise SecretUnavailable(f"the source of the secret {name!r} gave no text, but {type(found).__name__}")
     return found
+
+
+def _given_up() -> bool:
+    """Whether it is this task that was cancelled, and not something that the source has waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
