@@ -5,9 +5,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from stepwell.cli.errors import CliError
@@ -75,6 +78,22 @@ def test_two_signals_at_once_are_two(tmp_path: Path) -> None:
         process.send_signal(signal.SIGCONT)
         assert process.wait(40) == 130
         assert b"did not give way" not in process.stderr.read()
+
+
+def test_a_platform_whose_readers_have_left_goes_on_and_stops_well(tmp_path: Path) -> None:
+    where = f"http://127.0.0.1:{(port := free_port())}/health"
+    words = [*STEPWELL, "dev", "--no-discovery", "--db", "memory:", "--port", str(port)]
+    nobody, ours = os.pipe()
+    os.close(nobody)
+    with subprocess.Popen(words, stdout=ours, stderr=ours, cwd=tmp_path) as process:
+        os.close(ours)
+        while process.poll() is None:
+            with suppress(httpx2.TransportError):
+                assert httpx2.get(where).status_code == 200
+                break
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(40) == 0
 
 
 def test_what_is_wrong_in_a_users_file_is_named_there(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
 import socket
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TextIO
 
 import msgspec
 from msgspec.structs import replace
@@ -69,7 +71,15 @@ def _tell(settings: Settings, text: str) -> None:
     if settings.log_format == "json":
         logger.info(text)
     else:
-        print(text, file=sys.stderr)
+        _say(text, sys.stderr)
+
+
+def _say(text: str, to: TextIO) -> None:
+    """A line; that its reader has left, or the disk is full, is no reason to stop."""
+    try:
+        print(text, file=to, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), to.fileno())
 
 
 def _banner(settings: Settings, clients: Sequence[Client]) -> None:
@@ -86,8 +96,6 @@ def _banner(settings: Settings, clients: Sequence[Client]) -> None:
             "db": mask_url(settings.db),
             "functions": names,
         }
-        print(msgspec.json.encode(line).decode(), flush=True)
+        _say(msgspec.json.encode(line).decode(), sys.stdout)
         return
-    print(where, flush=True)
-    for name in names:
-        print(f"  function {name}", flush=True)
+    _say("\n".join([where, *(f"  function {name}" for name in names)]), sys.stdout)

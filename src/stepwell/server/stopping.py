@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _GRACE_S = 7.0
@@ -45,8 +45,9 @@ def told_to_stop(stop: asyncio.Semaphore, drain_s: float) -> Generator[None]:
 
 def leave(code: int, message: str = "") -> None:
     """End the process now, whatever its threads and tasks do."""
-    if message:
-        sys.stderr.write(f"{message}\n")
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # whoever read it has left
+        if message:
+            sys.stderr.write(f"{message}\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
