@@ -57,6 +57,35 @@ class TokenAuth(httpx2.Auth):
         yield request
 
 
+class AsyncAuth(httpx2.Auth):
+    """Has no other way."""
+
+    async def async_auth_flow(self, request: httpx2.Request) -> Any:
+        request.headers["Authorization"] = "x"
+        yield request
+
+
+class SigningAuth(httpx2.Auth):
+    """Signs the body."""
+
+    requires_request_body = True
+
+    def auth_flow(self, request: httpx2.Request) -> Any:
+        request.headers["Authorization"] = request.content.hex()
+        yield request
+
+
+async def _parts() -> Any:
+    yield b"a"
+
+
+async def test_an_auth_that_signs_the_body_has_it() -> None:
+    request, _ = await asked("http://x.test/", method="POST", content=b"ab", auth=SigningAuth())
+    assert dict(request.headers)["Authorization"] == "6162"
+    request, _ = await asked("http://x.test/", method="POST", content=iter([b"a", b"b"]), auth=SigningAuth())
+    assert dict(request.headers)["Authorization"] == "6162"
+
+
 @pytest.mark.parametrize(("method", "options"), CASES)
 async def test_requests_are_encoded_as_httpx_does(method: str, options: dict[str, Any]) -> None:
     request, step_id = await asked("http://x.test:81/p/q", method=method, **options)
@@ -140,6 +169,12 @@ async def test_the_time_outs_of_a_ready_request_stand_unless_the_call_has_others
         (("http://x.test",), {"verify": False}, "no argument 'verify'"),
         (("http://x.test",), {"auth": httpx2.DigestAuth("a", "b")}, "digest"),
         (("http://x.test",), {"auth": TokenAuth()}, "TokenAuth makes a request of its own"),
+        (("http://x.test",), {"auth": AsyncAuth()}, "AsyncAuth is for async clients alone"),
+        (
+            ("http://x.test",),
+            {"method": "POST", "content": _parts(), "auth": SigningAuth()},
+            "SigningAuth needs the .* body",
+        ),
         ((httpx2.Request("GET", "http://x.test"),), {"json": 1}, "one or the other"),
         (("http://x.test",), {"retry": 0}, "count all tries"),
         (("http://x.test",), {"retry": "5"}, "not str"),

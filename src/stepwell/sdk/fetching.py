@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 from msgspec.structs import replace
 
 from stepwell.errors import FetchError
+from stepwell.sdk.auth import authorised
 from stepwell.sdk.memos import split
 from stepwell.sdk.targets import Target, parsed, target, usual_headers, usual_to
 from stepwell.sdk.timeouts import of_request, timeouts
@@ -281,7 +282,7 @@ def _request(url: UrlOrRequest, given: dict[str, Any], ready: bool) -> httpx2.Re
         else:
             members["headers"] = _headers(given.get("headers"))
             request = httpx2.Request(method, where, **members)
-    return _authorised(request, given.get("auth"))
+    return authorised(request, given.get("auth"))
 
 
 def _method(given: object) -> str:
@@ -310,38 +311,6 @@ def _headers(given: Any) -> httpx2.Headers:
 _HAVE_LENGTH = frozenset({"POST", "PUT", "PATCH", "QUERY"})
 """Their requests say that they have no body."""
 _OF_REQUEST = ("params", "headers", "json", "data", "content", "files", "cookies")
-
-
-def _authorised(request: httpx2.Request, auth: Any) -> httpx2.Request:
-    import httpx2
-
-    if auth is None and request.url.userinfo and "authorization" in request.headers:  # else the platform writes it
-        auth = (request.url.username, request.url.password)
-    if auth is None:
-        return request
-    if isinstance(auth, tuple):
-        auth = httpx2.BasicAuth(*cast("tuple[str, str]", auth))
-    if isinstance(auth, httpx2.DigestAuth):
-        raise TypeError(f"digest authentication needs a conversation with the server, {_ONE_REQUEST}")
-    if hasattr(auth, "sync_auth_flow"):
-        asked = _place(request)
-        first = next(auth.sync_auth_flow(request))
-        if _place(first) != asked:
-            raise TypeError(f"{type(auth).__name__} makes a request of its own before this one, {_ONE_REQUEST}")
-        return first
-    if callable(auth):
-        return cast("Callable[[httpx2.Request], httpx2.Request]", auth)(request)
-    raise TypeError(f"auth is a (user, password) pair, an httpx2.Auth or a function, not {type(auth).__name__}")
-
-
-_ONE_REQUEST = (
-    "and a step.fetch is one request: use a client with a durable transport, such as stepwell.transports.httpx2, where each "
-    "request of an auth is a step of its own"
-)
-
-
-def _place(request: httpx2.Request) -> tuple[str, bytes, str]:
-    return request.method, request.url.netloc, request.url.path
 
 
 _USUAL = FetchPolicy()
