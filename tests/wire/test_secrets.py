@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 import stepwell
 from stepwell.wire.fetch import FetchRequest, FetchResponse
@@ -137,6 +138,7 @@ def dot_net(text: str) -> str:
         lambda text: quote(text, safe="~()*!.'"),
         lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text, safe="")),
         lambda text: quote(text, safe="/~!$&'()*+,;=:@"),
+        lambda text: str(URL("http://h/").with_query(q=text)).partition("=")[2],
         html.escape,
         lambda text: html.escape(text).replace("&#x27;", "&#39;"),
         markupsafe.escape,

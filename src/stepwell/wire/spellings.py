@@ -9,8 +9,8 @@ from urllib.parse import quote, quote_plus
 
 import msgspec
 
-_KEPT_IN_URLS = ("", "/", "~()*!.'", "/~!$&'()*+,;=:@")
-"""What is not percent-encoded: nothing, Python's default, ``encodeURIComponent``, all that a path may hold."""
+_KEPT_IN_URLS = ("", "/", "~()*!.'", "?/~!$'()*,;:@", "/~!$&'()*+,;=:@")
+"""What is not percent-encoded: nothing, Python's default, ``encodeURIComponent``, all that a query's value may hold, a path."""
 _NEVER_ESCAPED = re.compile(r"[A-Za-z0-9_.-]*")
 _HEX = re.compile("%[0-9A-F]{2}")
 _DOT_NET = re.compile(r"""[^\x20-\x7e]|["&'+<>`]""")
@@ -27,9 +27,10 @@ def spellings(text: str) -> tuple[str, ...]:
 
 
 def _in_urls(text: str) -> Iterator[str]:
-    for form in (*(quote(text, safe=kept) for kept in _KEPT_IN_URLS), quote_plus(text)):
-        yield form
-        yield _HEX.sub(lambda found: found[0].lower(), form)
+    for kept in _KEPT_IN_URLS:
+        for form in (quote(text, safe=kept), quote_plus(text, safe=kept)):
+            yield form
+            yield _HEX.sub(lambda found: found[0].lower(), form)
 
 
 def _in_json(text: str) -> Iterator[str]:
