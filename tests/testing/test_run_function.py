@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -33,6 +34,20 @@ def test_output_steps_and_event() -> None:
     assert (step.kind, step.status, step.attempts, step.output) == ("run", "completed", 1, 8)
     with pytest.raises(KeyError, match="there is no step 'triple' in this run"):
         outcome.step("triple")
+
+
+def test_the_data_of_an_event_is_what_makes_an_object() -> None:
+    @dataclass
+    class Order:
+        n: int
+
+    async def handler(ctx: stepwell.Context) -> Any:
+        return ctx.event.data
+
+    assert run_function(function(handler), data=cast("Any", Order(4))).output == {"n": 4}
+    for wrong in ([1], "x", 5):
+        with pytest.raises(ValueError, match="its data has to be a JSON object"):
+            run_function(function(handler), data=cast("Any", wrong))
 
 
 def test_sleeps_take_no_time() -> None:

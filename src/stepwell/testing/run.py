@@ -238,7 +238,7 @@ def _event(
 ) -> dict[str, Any]:
     if event is not None and data is not None:
         raise TypeError("give event= or data=, not both")
-    given: Any = {"data": dict(data or {})} if event is None else event
+    given: Any = {"data": {} if data is None else data} if event is None else event
     members: dict[str, Any] = msgspec.json.decode(values.encode(given, "the event has"))
     unknown = members.keys() - set(Event.__struct_fields__)
     if unknown:
