@@ -1,8 +1,10 @@
 """Executions that are given up, or can not be gone on with: nothing of them is left behind, and their run goes on."""
 
 import asyncio
+import contextlib
 from typing import Any
 
+import anyio
 import pytest
 
 from stepwell import Middleware
@@ -77,6 +79,69 @@ async def test_a_replay_is_given_up_to_the_end_though_its_call_is_cancelled() ->
     may_end.set()
     await engine.executor.close()
     assert given_up == ["f", "left"]
+
+
+@pytest.mark.parametrize("library", ["asyncio", "anyio"])
+async def test_a_task_group_that_breaks_off_with_a_step_in_clean_up_ends_at_once(
+    library: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(ctx: Any) -> None:
+        await ctx.step.run("first", value, 1)
+        raise ValueError("no")
+
+    async def cleans_up(ctx: Any) -> None:
+        try:
+            await ctx.step.sleep("long", "1h")
+        finally:
+            with anyio.CancelScope(shield=True):
+                await ctx.step.run("clean up", value, 1)
+
+    async def f(ctx: Any) -> Any:
+        with contextlib.suppress(ExceptionGroup):
+            if library == "asyncio":
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(fails(ctx))
+                    group.create_task(cleans_up(ctx))
+            else:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(fails, ctx)
+                    tasks.start_soon(cleans_up, ctx)
+        return await ctx.step.run("after", value, "ok")
+
+    engine = Engine(f)
+    engine.executor = Executor(serve(f)[0], always_replay=True, patience=QUICK, give_up_s=3600)
+    assert await engine.run() == "ok"
+    assert not caplog.messages
+
+
+async def test_tasks_are_cancelled_though_the_functions_own_clean_up_does_not_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ended: list[str] = []
+    may_end = asyncio.Event()
+
+    async def left(ctx: Any) -> None:
+        try:
+            await ctx.step.run("left", value, 1)
+        finally:
+            ended.append("left")
+
+    async def f(ctx: Any) -> Any:
+        beside = asyncio.create_task(left(ctx))
+        try:
+            await ctx.step.run("a", value, 1)
+        finally:
+            await may_end.wait()
+            ended.append("f")
+        return beside
+
+    engine = Engine(f)
+    await engine.call()
+    await engine.executor.abandon("run1")
+    assert ended == ["left"]
+    assert "has not ended; it is left alone" in caplog.text
+    may_end.set()
+    await engine.executor.close()
 
 
 async def test_an_execution_that_a_hook_broke_off_is_not_gone_on_with() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from stepwell.sdk.drivers.execution import Execution
 from stepwell.sdk.drivers.introspect import disown
+from stepwell.sdk.drivers.settle import Patience, Settler
 
 GIVE_UP_S = 5.0
 _log = logging.getLogger("stepwell")
@@ -24,17 +25,17 @@ async def give_up(execution: Execution, timeout: float = GIVE_UP_S) -> bool:
     root = execution.root
     if root is not None and not root.done():
         root.cancel()
-        await asyncio.wait([root], timeout=timeout)
+        await _clean_up(execution, root, timeout)
     cancelled: set[asyncio.Task[Any]] = set()
     while strays := _alive(execution):
-        left = end - loop.time()
-        if left <= 0:
-            break
         for task in strays - cancelled:
             if task is not root:
                 task.cancel()
         cancelled |= strays
-        await asyncio.wait(strays, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        left = end - loop.time()
+        await asyncio.wait(strays, timeout=max(left, 0), return_when=asyncio.FIRST_COMPLETED)
+        if left <= 0:
+            break
     _forget(execution, root)
     ended = _park(execution)
     if ended and not execution.driving:
@@ -45,6 +46,20 @@ async def give_up(execution: Execution, timeout: float = GIVE_UP_S) -> bool:
 def parked() -> int:
     """How many tasks were left alone because their clean-up did not end."""
     return len(_parked)
+
+
+async def _clean_up(execution: Execution, root: asyncio.Task[Any], timeout: float) -> None:
+    """Wait until the root task has ended, or waits for tasks which wait for steps: those would never go on.
+
+    A task group that is breaking off does not cancel its tasks a second time.
+    """
+    patience = Patience(unknown=timeout, library=timeout, real=timeout, spinning=timeout)
+    settling = execution.loop.create_task(
+        Settler(execution.loop, execution.owned, patience).settle(final=True, scope=execution)
+    )
+    await asyncio.wait([root, settling], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    settling.cancel()
+    await asyncio.wait([settling])
 
 
 def _alive(execution: Execution) -> set[asyncio.Task[Any]]:
