@@ -64,6 +64,12 @@ def from_thread(future: AnyFuture) -> bool:
     return any(name == "_chain_future.<locals>._call_check_cancel" for name in names)
 
 
+def for_thread(task: AnyTask) -> bool:
+    """Whether a thread waits for the task (``run_coroutine_threadsafe``, anyio's ``from_thread``)."""
+    names = (getattr(callback, "__qualname__", "") for callback in _callbacks(task))
+    return any(name == "_chain_future.<locals>._call_set_state" for name in names)
+
+
 def frames(task: AnyTask) -> Frames:
     """Code and frame of every coroutine and generator from the task's own down to the one that awaits the future."""
     found: Frames = []

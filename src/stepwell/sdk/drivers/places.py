@@ -25,7 +25,8 @@ _JOINS = {
 
 class Place(Enum):
     """USER: the user's code, and the SDK's. LOCK, SYNC: asyncio's primitives. JOIN: waits for tasks. SLEEP:
-    ``asyncio.sleep``. IO: real input and output of the standard library. LIBRARY: another installed package."""
+    ``asyncio.sleep``. IO: real input and output of the standard library. LIBRARY: another installed package. THREAD:
+    anyio waits for a thread."""
 
     USER = auto()
     LOCK = auto()
@@ -35,6 +36,15 @@ class Place(Enum):
     IO = auto()
     LIBRARY = auto()
     ANYIO = auto()
+    THREAD = auto()
+
+
+_ANYIO = {
+    "__aexit__": Place.JOIN,
+    "start": Place.JOIN,
+    "acquire": Place.LOCK,
+    "run_sync_in_worker_thread": Place.THREAD,
+}
 
 
 def place(code: CodeType) -> Place:
@@ -62,7 +72,7 @@ def _is_app(file: str) -> None:
 @functools.lru_cache(maxsize=4096)
 def _place(file: str, name: str) -> Place:
     if "/anyio/" in file or "\\anyio\\" in file:
-        return {"__aexit__": Place.JOIN, "acquire": Place.LOCK}.get(name, Place.ANYIO)
+        return _ANYIO.get(name, Place.ANYIO)
     if file.startswith(_ASYNCIO):
         return _asyncio(Path(file).name, name)
     if file.startswith(tuple(_own)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stepwell.sdk.drivers import introspect
 from stepwell.sdk.drivers.introspect import AnyFuture, AnyTask, Frames
@@ -30,13 +30,22 @@ class Wait(IntEnum):
     """Will go on by itself."""
 
 
+class Steady(NamedTuple):
+    """What a look at a task has found: it stays where it is until ``future`` is done, or all of ``crowd`` have ended."""
+
+    future: AnyFuture
+    found: Wait
+    crowd: _Crowd | None
+
+
 class Owned:
-    """The tasks of one execution. ``active``: not parked on a step (some may have ended); ``parked``: awaiting a step."""
+    """The tasks of one execution. ``parked``: awaiting a step; ``active``: the others (some may have ended)."""
 
     __slots__ = ("_beats", "_crowds", "active", "loading", "parked", "timers")
 
     def __init__(self, timers: Timers) -> None:
-        self.active: dict[AnyTask, None] = {}
+        self.active: dict[AnyTask, Steady | None] = {}
+        """With what a look at the task has found: of thousands that wait for a semaphore, few change between two looks."""
         self.parked: dict[AnyTask, None] = {}
         self.loading: set[AnyFuture] = set()
         """The SDK's own loading of bodies: real input and output."""
@@ -47,8 +56,10 @@ class Owned:
     def look(self) -> Wait:
         """The state of the run. Ended tasks are forgotten; one that has just ended counts as running once."""
         strongest = Wait.EXPLAINED
-        for task in list(self.active):
-            if task.done():
+        for task, steady in list(self.active.items()):
+            if steady is not None and not steady[0].done() and ((crowd := steady[2]) is None or not crowd.over()):
+                strongest = max(strongest, steady[1])
+            elif task.done():
                 del self.active[task]
                 self._beats.pop(task, None)
                 strongest = Wait.RUNNING
@@ -92,13 +103,33 @@ class Owned:
             held.clear()
 
     def _task(self, task: AnyTask) -> Wait:
+        self.active[task] = None
         future = introspect.waiter(task)
         if future is None or future.done():
             return Wait.RUNNING
-        known = self._future(future)
-        if known is not None:
-            return self._heartbeat(task, future) if known is Wait.REAL and future in self.timers.sleeps else known
-        return self._frames(task, introspect.frames(task))
+        found = self._future(future)
+        if found is Wait.REAL and future in self.timers.sleeps:
+            return self._heartbeat(task, future)
+        if found is None:
+            frames = introspect.frames(task)
+            if frames and place(frames[-1][0]) is Place.THREAD:
+                return self._thread(Wait.LIBRARY)
+            found = self._frames(frames, future)
+        if found < Wait.LIBRARY and self._is_steady(future):
+            self.active[task] = Steady(future, found, self._crowds.get(future))
+        return found
+
+    def _is_steady(self, future: AnyFuture) -> bool:
+        """Whether nothing but its end can change what it means to wait for it. Tasks of the run speak for themselves."""
+        crowd = self._crowds.get(future)
+        if crowd is not None:
+            return not crowd.mixed
+        return introspect.shielded(future) is None and not introspect.from_thread(future)
+
+    def _thread(self, working: Wait) -> Wait:
+        """A thread is at work, unless it may itself be waiting for a step: for a task of the run that it has begun."""
+        bridged = any(introspect.for_thread(task) for task in (*self.active, *self.parked))
+        return Wait.UNKNOWN if bridged else working
 
     def _future(self, future: AnyFuture) -> Wait | None:
         """What the future itself says; None when it says nothing."""
@@ -114,8 +145,9 @@ class Owned:
             return self._members(future, gathered)
         inner = introspect.shielded(future)
         if inner is not None:
-            return Wait.RUNNING if inner.done() else self._future(inner)
-        return Wait.REAL if introspect.from_thread(future) else None
+            owned = inner in self.parked or inner in self.active
+            return self._members(future, (inner,)) if owned or inner.done() else self._future(inner)
+        return self._thread(Wait.REAL) if introspect.from_thread(future) else None
 
     def _members(self, waiting: AnyFuture, members: Iterable[AnyFuture]) -> Wait:
         """Waiting for several: as awake as the most awake one; none left means that the waiting is about to end."""
@@ -135,26 +167,21 @@ class Owned:
             strongest = max(strongest, Wait.UNKNOWN if found is None else found)
         return strongest
 
-    def _frames(self, task: AnyTask, frames: Frames) -> Wait:
+    def _frames(self, frames: Frames, future: AnyFuture) -> Wait:
         if not frames:
             return Wait.LIBRARY
         code, frame = frames[-1]
         where = place(code)
         if where is Place.JOIN:
-            return self._join(code.co_name, frame, introspect.waiter(task))
-        if where is Place.SYNC:
-            return self._primitive(frames)
-        return _MEANING[where]
+            return self._join(code.co_name, frame, future)
+        return self._primitive(frames) if where is Place.SYNC else _MEANING[where]
 
-    def _join(self, name: str, frame: object, waiting: AnyFuture | None) -> Wait:
-        if name == "_wait" and waiting is not None:
+    def _join(self, name: str, frame: object, waiting: AnyFuture) -> Wait:
+        if name == "_wait":
             return self._members(waiting, introspect.local(frame, "fs") or ())  # type: ignore[arg-type]
         if name in {"wait_for", "_cancel_and_wait"}:
             future: AnyFuture | None = introspect.local(frame, "fut")  # type: ignore[arg-type]
-            if future is None or future.done():
-                return Wait.RUNNING
-            found = self._future(future)
-            return Wait.UNKNOWN if found is None else found
+            return Wait.RUNNING if future is None else self._members(waiting, (future,))
         return Wait.EXPLAINED
 
     def _primitive(self, frames: Frames) -> Wait:
@@ -175,11 +202,13 @@ class Owned:
 class _Crowd:
     """What a gather or a wait waits for, looked at again and again: tasks of the run speak for themselves, once is enough."""
 
-    __slots__ = ("_ended", "_members", "_strangers")
+    __slots__ = ("_ended", "_members", "_strangers", "mixed")
 
     def __init__(self, members: list[AnyFuture], strangers: list[AnyFuture]) -> None:
         self._members = members
         self._strangers = strangers
+        self.mixed = bool(strangers)
+        """Whether some were not tasks of the run."""
         self._ended = 0
 
     def over(self) -> bool:
