@@ -361,6 +361,19 @@ async def test_an_async_client_in_a_sync_function(run: Any, api: Any, lib: Any) 
     assert api.stats.paths == {"/weather": 2}
 
 
+async def test_an_async_client_in_a_task_group_of_a_sync_function(run: Any, api: Any, lib: Any) -> None:
+    async def both() -> list[str]:
+        async with client(lib) as http, asyncio.TaskGroup() as group:
+            ways = [group.create_task(http.get(f"{api.url}/weather", params={"city": city})) for city in "AB"]
+        return [way.result().json()["city"] for way in ways]
+
+    def f(ctx: stepwell.ContextSync) -> Any:
+        return asyncio.run(both())
+
+    assert (await run(f)).output == ["A", "B"]
+    assert api.stats.paths == {"/weather": 2}
+
+
 async def test_a_large_body_comes_from_beside_the_state(run: Any, api: Any, lib: Any, replay: bool) -> None:
     http = client(lib)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextvars import Context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from stepwell.errors import Suspend, SuspensionSwallowed
 from stepwell.sdk import edits, failures, memos
@@ -204,9 +204,9 @@ class SyncRun(RunScope):
         try:
             context = self._context or self._make_context(plain=False)
             result = self._function.call_sync(context)
-        except Suspend:
-            return self._calls
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
+            if _is_suspension(error):
+                return self._calls
             swallowed = self._raised is not None and not isinstance(error, SuspensionSwallowed)
             return _Ended(None, self._complaint() if swallowed else error)
         return _Ended(result, None) if self._raised is None else _Ended(None, self._complaint())
@@ -284,6 +284,13 @@ def not_found(request: CallRequest, found: list[str]) -> Answer:
         f"the step {request.step_id} was asked for, but the function did not come to it (it came to: "
         f"{', '.join(found) or 'none'}): its code may have changed since the run began, or it is not deterministic",
     )
+
+
+def _is_suspension(error: BaseException) -> bool:
+    """Whether it is a ``Suspend``, or what a task group in an ``asyncio.run`` of the function makes of one."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_suspension, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+    return isinstance(error, Suspend)
 
 
 def _caller() -> str:
