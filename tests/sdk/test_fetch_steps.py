@@ -1,6 +1,7 @@
 """step.fetch and stepwell.fetch: httpx's arguments out, an httpx2.Response back."""
 
 import asyncio
+import enum
 import gzip
 import http.server
 import threading
@@ -144,6 +145,20 @@ async def test_policy() -> None:
     assert (request.policy.timeouts.connect, request.policy.timeouts.read, request.policy.attempts) == (5, 60, 2)
 
 
+class Api(str, enum.Enum):  # noqa: UP042 - its str() is not its value
+    """Texts as people wrote them before there was StrEnum."""
+
+    URL = "http://x.test/p"
+    PUT = "put"
+
+
+async def test_texts_of_classes_of_their_own() -> None:
+    key = stepwell.secret("KEY")
+    request, step_id = await asked(Api.URL, method=Api.PUT, idempotency_key=key, idempotency_header=Api.PUT)
+    assert (step_id, request.method, request.url) == ("PUT x.test/p", "PUT", "http://x.test/p")
+    assert (request.policy.idempotency_key, request.policy.idempotency_header) == (str(key), "put")
+
+
 async def test_ready_requests_and_async_bodies() -> None:
     async def chunks() -> Any:
         yield b"a"
@@ -184,6 +199,8 @@ async def test_the_time_outs_of_a_ready_request_stand_unless_the_call_has_others
         (("http://x.test",), {"method": b"POST"}, "a method is a text .*, not bytes"),
         ((httpx2.Request(cast("str", b"GET"), "http://x.test"),), {}, "a method is a text .*, not bytes"),
         (("http://x.test",), {"idempotency_key": b"k"}, "key is a text, not bytes"),
+        (("http://x.test",), {"method": "PUT", "content": bytearray(b"abc")}, "this one has a piece of type int"),
+        (("http://x.test",), {"method": "PUT", "content": ["a"]}, "this one has a piece of type str"),
     ],
 )
 async def test_bad_arguments(args: Any, options: Any, message: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import enum
 import functools
 import uuid
 from collections.abc import AsyncIterator
@@ -319,12 +320,35 @@ def test_two_thousand_parallel_steps() -> None:
     assert on_loop(main) == (2000, 2000)
 
 
-@pytest.mark.parametrize("step_id", ["x" * 5000, "š—🦆 \u202e", "a b/c?d#e", "a:1"])
+class Own(str):
+    """A text of a class of its own, as Markup of templates is, or a reference to a secret."""
+
+    __slots__ = ()
+
+
+class Kind(str, enum.Enum):  # noqa: UP042 - its str() is not its value
+    """As people write them for Python 3.10."""
+
+    CHARGE = "charge"
+
+
+@pytest.mark.parametrize("step_id", ["x" * 5000, "š—🦆 \u202e", "a b/c?d#e", "a:1", "a\0b\n"])
 def test_strange_ids(step_id: str) -> None:
     async def f(ctx: Any, log: list[Any]) -> Any:
         return [await ctx.step.run(step_id, value, i) for i in range(3)]
 
     assert result(f) == "[0, 1, 2]"
+
+
+def test_an_id_of_a_class_of_its_own_is_its_text() -> None:
+    async def f(ctx: Any) -> Any:
+        return await asyncio.gather(*(ctx.step.sleep(name, "1s") for name in (Own("charge"), Kind.CHARGE, "charge")))
+
+    async def main() -> Any:
+        ops = (await Engine(f).call()).ops
+        return [(type(op.display_name), op.display_name, op.userland.index) for op in ops if op.userland]
+
+    assert on_loop(main) == [(str, "charge", None), (str, "charge", 1), (str, "charge", 2)]
 
 
 def test_an_id_that_looks_like_a_repeat_of_another() -> None:

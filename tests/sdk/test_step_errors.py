@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 import stepwell
@@ -128,3 +129,50 @@ async def test_a_cause_that_goes_in_a_circle_ends() -> None:
         return ""
 
     assert (await arun_function(declared(f, retries=0))).output == "again"
+
+
+class Shy(Exception):
+    """One that has no message, or none that is a plain text."""
+
+    def __init__(self, message: str | None) -> None:
+        self.shown = message
+
+    def __str__(self) -> str:
+        if self.shown is None:
+            raise RuntimeError("no")
+        return self.shown
+
+
+class Marked(str):
+    """A text of a class of its own, as Markup of templates is."""
+
+    __slots__ = ()
+
+
+MESSAGES = {
+    "no file caf\udce9.txt": "no file caf\\udce9.txt",
+    Marked("<b>no</b>"): "<b>no</b>",
+    None: "Shy, whose message can not be shown: RuntimeError",
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize("where", ["in a step", "in the function"])
+async def test_messages_that_are_no_plain_unicode(where: str, message: str | None) -> None:
+    def fails() -> None:
+        raise Shy(message)
+
+    async def f(ctx: stepwell.Context) -> None:
+        if where == "in a step":
+            await ctx.step.run("fails", fails)
+        call = ctx.step.run("never", fails)
+        try:
+            fails()
+        finally:
+            call.close()
+
+    run = await arun_function(declared(f, retries=0))
+    assert run.error is not None
+    assert (run.error.name, run.error.message) == ("Shy", MESSAGES[message])
+    stored = msgspec.json.encode(run.error)
+    assert b"in fails" in stored

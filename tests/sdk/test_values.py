@@ -39,6 +39,14 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Ratio(float):
+    """A number of a class of its own, as numpy's are."""
+
+
+class Count(int):
+    """The same."""
+
+
 class Pair(NamedTuple):
     a: int
     b: str
@@ -135,6 +143,8 @@ def test_mismatch_is_final() -> None:
         ([math.inf], r"\$\[0\]"),
         (Point(1, object()), r"object at \$\.when"),  # type: ignore[arg-type]
         ({(1, 2): 3}, r"dict at \$"),
+        (["caf\udce9"], r"a text at \$\[0\] that is no Unicode"),
+        ([Ratio(math.nan)], r"\$\[0\]"),
     ],
 )
 def test_what_json_can_not_say_is_named(value: Any, where: str) -> None:
@@ -142,6 +152,12 @@ def test_what_json_can_not_say_is_named(value: Any, where: str) -> None:
         values.encode(value, "step 'a' returned")
     assert str(caught.value).startswith("step 'a' returned")
     assert "dataclass" in str(caught.value)
+
+
+def test_numbers_of_a_class_of_their_own_are_numbers() -> None:
+    assert (
+        values.encode({"ratio": Ratio(0.5), "count": [Count(2**70)]}, "it is") == b'{"ratio":0.5,"count":[%d]}' % 2**70
+    )
 
 
 def test_loops_and_sizes() -> None:

@@ -38,9 +38,11 @@ def info(error: BaseException, depth: int = 0) -> ErrorInfo:
     if error.__cause__ is not None and depth < MAX_CAUSES:
         cause = msgspec.Raw(msgspec.json.encode(info(error.__cause__, depth + 1)))
     if not isinstance(error, StepError):
-        return ErrorInfo(name=type(error).__name__, message=_text(error), stack=_stack(error), cause=cause)
+        return ErrorInfo(name=type(error).__name__, message=message_of(error), stack=_stack(error), cause=cause)
     data = None if error.data is None else msgspec.Raw(msgspec.json.encode(error.data))
-    return ErrorInfo(name=error.name, message=_text(error), stack=error.stack or _stack(error), cause=cause, data=data)
+    return ErrorInfo(
+        name=error.name, message=message_of(error), stack=error.stack or _stack(error), cause=cause, data=data
+    )
 
 
 def encoded(error: BaseException) -> bytes:
@@ -103,15 +105,21 @@ def problem(name: str, message: str, *, no_retry: bool = False) -> Answer:
 
 
 def _stack(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))[-_MAX_STACK:]
+    return _sound("".join(traceback.format_exception(error))[-_MAX_STACK:])
 
 
 def _exit_text(error: SystemExit) -> str:
     return f"the code called sys.exit({error.code!r}), which is no way to end a run: return, or raise an exception"
 
 
-def _text(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """Its message, whatever its class makes of that."""
     try:
-        return str(error)
+        return _sound(str(error))
     except Exception as second:  # noqa: BLE001 - a broken __str__ must not hide the error
         return f"{type(error).__name__}, whose message can not be shown: {type(second).__name__}"
+
+
+def _sound(text: str) -> str:
+    """The text as a plain ``str`` that UTF-8 can write: halves of surrogate pairs, which file names may have, are spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -137,7 +137,7 @@ def prepare(url: UrlOrRequest, options: FetchOptions | Mapping[str, Any]) -> Ask
     ready = is_ready(url, given)
     request = _request(url, given, ready)
     asked = given.get("params") is None and given.get("auth") is None and not ready
-    where = parsed(str(url)) if asked else target(request.url)
+    where = parsed(_text(url)) if asked else target(request.url)
     if not where.absolute:
         raise ValueError(f"{where.text!r} is no absolute http or https URL: a durable request needs one")
     policy = make_policy(given)
@@ -274,7 +274,7 @@ def _request(url: UrlOrRequest, given: dict[str, Any], ready: bool) -> httpx2.Re
         request = cast("httpx2.Request", url)
         _method(request.method)
     else:
-        method, text = _method(given.get("method") or "GET").upper(), str(url)
+        method, text = _method(given.get("method") or "GET").upper(), _text(url)
         where = parsed(text).url
         if not members and method not in _HAVE_LENGTH:
             request = httpx2.Request(method, where, headers=usual_to(text), stream=httpx2.ByteStream(b""))
@@ -289,6 +289,10 @@ def _method(given: object) -> str:
     if not isinstance(given, str):
         raise TypeError(f"a method is a text such as 'POST', not {type(given).__name__}")
     return given
+
+
+def _text(given: object) -> str:
+    return str.__str__(given) if isinstance(given, str) else str(given)
 
 
 def is_ready(url: UrlOrRequest, given: Mapping[str, Any]) -> bool:
@@ -342,8 +346,8 @@ def make_policy(given: Mapping[str, Any]) -> FetchPolicy:
         deadline_ms=None if deadline is None else to_ms(deadline),
         timeouts=timeouts(given["timeout"]) if "timeout" in given else Timeouts(),
         follow_redirects=given.get("follow_redirects", True),
-        idempotency_key=key,
-        idempotency_header=given.get("idempotency_header", "Idempotency-Key"),
+        idempotency_key=_text(key) if isinstance(key, str) else key,
+        idempotency_header=_text(given.get("idempotency_header", "Idempotency-Key")),
         at_most_once=given.get("at_most_once", False),
         poll=given.get("poll", False),
         callback=given.get("callback", False),

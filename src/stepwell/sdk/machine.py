@@ -132,6 +132,8 @@ class Machine:
 
         An index is passed over where its label is a step's own id. Raises ``StepUsageError`` for what is no id.
         """
+        if type(user_id) is not str:
+            user_id = _exactly(user_id)
         index = self._counts.get(user_id, 0) if user_id in self._counts else _check(user_id)
         while (label := f"{user_id}:{index}" if index else user_id) in self._labels:
             index += 1
@@ -240,16 +242,26 @@ class Machine:
             )
 
 
-def _check(user_id: object) -> int:
+def _exactly(user_id: object) -> str:
+    """The text of an id of a class of its own, such as a member of an enumeration. Raises ``StepUsageError``."""
+    if isinstance(user_id, str):
+        return str.__str__(user_id)
+    raise _no_id(user_id)
+
+
+def _check(user_id: str) -> int:
     """The index of a first call. Raises ``StepUsageError``."""
-    if isinstance(user_id, str) and user_id.strip():
-        try:
-            user_id.encode()
-        except UnicodeEncodeError:
-            pass
-        else:
-            return 0
-    raise StepUsageError(f"a step needs an id, a text such as 'charge card', and {user_id!r} is none")
+    try:
+        user_id.encode()
+    except UnicodeEncodeError:
+        raise _no_id(user_id) from None
+    if not user_id.strip():
+        raise _no_id(user_id)
+    return 0
+
+
+def _no_id(user_id: object) -> StepUsageError:
+    return StepUsageError(f"a step needs an id, a text such as 'charge card', and {user_id!r} is none")
 
 
 def _number(call: StepCall) -> int:

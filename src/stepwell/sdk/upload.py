@@ -54,6 +54,11 @@ class _Async:
 
 
 def _more(size: int, part: bytes) -> int:
+    if not isinstance(part, bytes | bytearray | memoryview):  # pyright: ignore[reportUnnecessaryIsInstance] - users may err
+        kind = type(part).__name__
+        raise TypeError(
+            f"a request's body is bytes, a text or an iterable of bytes: this one has a piece of type {kind}"
+        )
     if size + len(part) > LONGEST:
         raise StepUsageError(too_long(LONGEST))
     return size + len(part)

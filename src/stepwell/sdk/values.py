@@ -137,6 +137,8 @@ _STANDARD = _standard()
 def _to_json(value: object) -> object:
     if isinstance(value, str):  # a reference to a secret is one of these
         return str(value)
+    if isinstance(value, float | int):  # of a class of their own, as numpy's are
+        return float.__float__(value) if isinstance(value, float) else int.__int__(value)
     dump = getattr(value, "model_dump", None)
     if dump is not None and not isinstance(value, type):
         return dump(mode="json")
@@ -161,6 +163,8 @@ def _complaint(value: object, what: str, problem: Exception) -> str:
     shown = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     if kind.__name__ == "coroutine":
         return f"{what} a coroutine at {path}, which can not be written as JSON: await it"
+    if isinstance(culprit, str):
+        return f"{what} a text at {path} that is no Unicode, as it holds half of a surrogate pair: {_WAY_OUT}"
     return f"{what} something that can not be written as JSON: {shown} at {path}: {_WAY_OUT}"
 
 

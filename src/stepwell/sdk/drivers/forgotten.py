@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING
 
 from stepwell.errors import StepUsageError
+from stepwell.sdk.failures import message_of
 
 if TYPE_CHECKING:
     from stepwell.sdk.drivers.execution import Execution
@@ -16,7 +17,7 @@ def told(execution: Execution, error: BaseException | None) -> BaseException | N
 
     An error counts as what comes of it where it speaks of a coroutine, such as "'coroutine' object has no attribute".
     """
-    if not execution.unawaited or (error is not None and "coroutine" not in str(error)):
+    if not execution.unawaited or (error is not None and "coroutine" not in message_of(error)):
         return error
     labels = _forgotten(execution)
     if not labels:
