@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -101,6 +102,25 @@ async def as_completed(owned: Owned) -> None:
         await each
 
 
+def installed(file: str, body: str = "return await ctx.step.run('a', lambda: 1)") -> Any:
+    """A function of an installed package."""
+    found: dict[str, Any] = {"anyio": anyio, "asyncio": asyncio}
+    text = f"async def handler(ctx):\n    {body}"
+    exec(compile(text, os.path.join("x", "site-packages", file), "exec"), found)
+    return found["handler"]
+
+
+def in_library(body: str) -> Callable[[Owned], Any]:
+    return installed(os.path.join("library", "inside.py"), body)
+
+
+STREAM = """
+    send, receive = anyio.create_memory_object_stream(1)
+    with send, receive:
+        await receive.receive()
+"""
+
+
 CASES: list[tuple[str, Callable[[Owned], Any], Wait]] = [
     ("gather", lambda owned: asyncio.gather(own(owned), own(owned)), Wait.EXPLAINED),
     ("gather of a foreign future", lambda owned: asyncio.gather(own(owned), forever_future()), Wait.UNKNOWN),
@@ -126,6 +146,10 @@ CASES: list[tuple[str, Callable[[Owned], Any], Wait]] = [
     ("foreign task", lambda owned: asyncio.create_task(forever()), Wait.LIBRARY),
     ("anyio thread", lambda owned: anyio.to_thread.run_sync(time.sleep, 0.1, abandon_on_cancel=True), Wait.LIBRARY),
     ("anyio event", lambda owned: anyio.Event().wait(), Wait.UNKNOWN),
+    ("anyio event in a library", in_library("await anyio.Event().wait()"), Wait.INSIDE),
+    ("anyio stream in a library", in_library(STREAM), Wait.INSIDE),
+    ("event in a library", in_library("await asyncio.Event().wait()"), Wait.LIBRARY),
+    ("queue in a library", in_library("await asyncio.Queue().get()"), Wait.INSIDE),
 ]
 
 
@@ -136,6 +160,16 @@ def forever_future() -> asyncio.Future[Any]:
 @pytest.mark.parametrize(("make", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_why_a_task_waits(make: Any, expected: Wait, loop_name: str) -> None:
     assert on_loop(lambda: look(make), loop_name) is expected
+
+
+def test_a_connection_of_anyios_in_a_library() -> None:
+    async def main() -> Wait:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            stream = await anyio.connect_tcp(*server.getsockname())
+            async with stream:
+                return await look(lambda owned: installed("library.py", "await ctx.receive()")(stream))
+
+    assert on_loop(main) is Wait.LIBRARY
 
 
 def test_a_task_that_is_about_to_run() -> None:
@@ -177,18 +211,11 @@ async def test_frames_go_down_to_the_one_that_waits() -> None:
 def test_places() -> None:
     assert place(test_places.__code__) is Place.USER
     assert place(asyncio.sleep.__code__) is Place.SLEEP
-    assert place(asyncio.Queue.get.__code__) is Place.SYNC
+    assert place(asyncio.Queue.get.__code__) is Place.QUEUE
+    assert place(asyncio.Event.wait.__code__) is Place.SYNC
     assert place(asyncio.Lock.acquire.__code__) is Place.LOCK
     assert place(asyncio.StreamReader.read.__code__) is Place.IO
     assert place(pytest.main.__code__) is Place.LIBRARY
-
-
-def installed(file: str) -> Any:
-    """A function of an installed package."""
-    found: dict[str, Any] = {}
-    text = "async def handler(ctx): return await ctx.step.run('a', lambda: 1)"
-    exec(compile(text, os.path.join("x", "site-packages", file), "exec"), found)
-    return found["handler"]
 
 
 def test_an_app_that_is_installed_is_no_library() -> None:

@@ -14,7 +14,7 @@ _own = {str(Path(__file__).parents[2]) + os.sep}
 """Beginnings of file names that are no library's, also where they are installed: the SDK, and apps with functions."""
 _ASYNCIO = str(Path(asyncio.__file__).parent)
 _STDLIB = sysconfig.get_paths()["stdlib"]
-_SYNC = {"locks.py", "queues.py"}
+_SYNC = {"locks.py": "SYNC", "queues.py": "QUEUE"}
 _JOINS = {
     ("tasks.py", "_wait"),
     ("tasks.py", "wait_for"),
@@ -24,13 +24,14 @@ _JOINS = {
 
 
 class Place(Enum):
-    """USER: the user's code, and the SDK's. LOCK, SYNC: asyncio's primitives. JOIN: waits for tasks. SLEEP:
-    ``asyncio.sleep``. IO: real input and output of the standard library. LIBRARY: another installed package. THREAD:
-    anyio waits for a thread."""
+    """USER: the user's code, and the SDK's. LOCK, SYNC, QUEUE: asyncio's primitives, and anyio's. JOIN: waits for tasks.
+    SLEEP: ``asyncio.sleep``. IO: real input and output of the standard library. LIBRARY: another installed package.
+    THREAD: anyio waits for a thread."""
 
     USER = auto()
     LOCK = auto()
     SYNC = auto()
+    QUEUE = auto()
     JOIN = auto()
     SLEEP = auto()
     IO = auto()
@@ -43,6 +44,7 @@ _ANYIO = {
     "__aexit__": Place.JOIN,
     "start": Place.JOIN,
     "acquire": Place.LOCK,
+    "wait": Place.SYNC,
     "run_sync_in_worker_thread": Place.THREAD,
 }
 
@@ -88,5 +90,5 @@ def _asyncio(module: str, name: str) -> Place:
     if module == "tasks.py" and name == "sleep":
         return Place.SLEEP
     if module in _SYNC:
-        return Place.LOCK if name == "acquire" else Place.SYNC
+        return Place.LOCK if name == "acquire" else Place[_SYNC[module]]
     return Place.IO

@@ -35,6 +35,7 @@ class Settler:
         self._limits = {
             Wait.EXPLAINED: 0.0,
             Wait.UNKNOWN: patience.unknown,
+            Wait.INSIDE: patience.unknown,
             Wait.LIBRARY: patience.library,
             Wait.REAL: patience.real,
             Wait.RUNNING: patience.spinning,
@@ -66,7 +67,7 @@ class Settler:
             calm = 0 if wait is Wait.RUNNING else calm + 1
             if 0 < calm < CALM:
                 continue
-            limit = 0.0 if wait is Wait.UNKNOWN and not final else self._limits[wait]
+            limit = 0.0 if wait in (Wait.UNKNOWN, Wait.INSIDE) and not final else self._limits[wait]
             left = limit - (self._loop.time() - since)
             if left <= 0:
                 return wait

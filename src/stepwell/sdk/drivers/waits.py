@@ -22,11 +22,13 @@ class Wait(IntEnum):
     """Waits for a step, for tasks of the run, or for a lock: suspended."""
     UNKNOWN = 1
     """A queue, an event, a plain future, a heartbeat: who will end it can not be seen."""
-    LIBRARY = 2
+    INSIDE = 2
+    """An installed package waits for what tasks do: for a queue, or an event or stream of anyio."""
+    LIBRARY = 3
     """An installed package is at work."""
-    REAL = 3
+    REAL = 4
     """A socket, a thread, a short sleep."""
-    RUNNING = 4
+    RUNNING = 5
     """Will go on by itself."""
 
 
@@ -174,7 +176,7 @@ class Owned:
         where = place(code)
         if where is Place.JOIN:
             return self._join(code.co_name, frame, future)
-        return self._primitive(frames) if where is Place.SYNC else _MEANING[where]
+        return self._primitive(frames) if where in {Place.SYNC, Place.QUEUE} else _MEANING[where]
 
     def _join(self, name: str, frame: object, waiting: AnyFuture) -> Wait:
         if name == "_wait":
@@ -188,7 +190,11 @@ class Owned:
         outer = [place(code) for code, _ in frames[:-1]]
         if outer and outer[-1] is Place.JOIN:  # as_completed waits in a queue of its own
             return Wait.EXPLAINED
-        return Wait.LIBRARY if Place.LIBRARY in outer else Wait.UNKNOWN
+        if Place.LIBRARY not in outer:
+            return Wait.UNKNOWN
+        # Connections set events of asyncio's, and neither queues nor what stands on an event.
+        by_tasks = place(frames[-1][0]) is Place.QUEUE or outer[-1] in {Place.SYNC, Place.QUEUE}
+        return Wait.INSIDE if by_tasks else Wait.LIBRARY
 
     def _heartbeat(self, task: AnyTask, future: AnyFuture) -> Wait:
         """A short sleep is real; sleeping again and again at the same place is a heartbeat, which never ends by itself."""
