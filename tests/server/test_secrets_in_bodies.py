@@ -5,6 +5,7 @@ import gzip
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from hypothesis import given
@@ -141,6 +142,33 @@ def test_an_encoded_body_that_is_too_large_to_be_searched_is_no_record() -> None
     assert (outcome.kind, outcome.final, outcome.sent) == ("too_large", True, True)
     assert outcome.message.startswith("GET https://h: ")
     assert outcome.message.endswith("it decodes to more than 5000 bytes.")
+
+
+ZIPPED = gzip.compress(b"your key: value-123")
+
+
+@pytest.mark.parametrize(
+    ("codings", "body"),
+    [
+        ("gzip", ZIPPED),
+        ("gzip", gzip.compress(b"your key: value-123 " * 20)[:-9]),
+        ("gzip", ZIPPED + b"junk"),
+        ("utf-8, gzip", ZIPPED),
+        ("gzip, zip", ZIPPED),
+        ("gzip", b"your key: value-123"),
+        ("zip", b"your key: value-123"),
+    ],
+    ids=["whole", "cut off", "junk behind", "no coding", "unknown coding", "not encoded", "unknown, not encoded"],
+)
+def test_what_only_a_lenient_client_would_see_is_searched(codings: str, body: bytes) -> None:
+    """Data that is damaged at its end, codings that are none, and a body that is not encoded at all."""
+    asked = FetchRequest(url="https://h/", headers=(("X-Key", REF),))
+    heard = FetchResponse(status=200, url=asked.url, headers=(("Content-Encoding", codings),), body=body)
+    outcome = scrub(heard, asked, {"API_KEY": "value-123"})
+    assert isinstance(outcome, FetchResponse)
+    assert outcome.body.startswith(b"your key: *********")
+    assert (outcome.headers == ()) is ("gzip" in codings and b"your key" not in body)
+    assert b"value-123" not in outcome.body
 
 
 def test_a_stream_is_not_held_up() -> None:

@@ -27,12 +27,24 @@ def decode(body: bytes, codings: list[str], limit: int) -> bytes:
         make = DECODERS.get(name)
         if make is None:
             raise UnknownCoding(f"its content encoding {name[:40]!r} can not be decoded here")
-        try:
-            body = _undone(make(), body, limit)
-        except CannotDecode:
-            raise
-        except Exception as error:
-            raise CannotDecode(f"its {name} data is damaged") from error
+        out: list[bytes] = []
+        if not _undo(make(), body, limit, out):
+            raise CannotDecode(f"its {name} data is damaged")
+        body = b"".join(out)
+    return body
+
+
+def decoded_as_far(body: bytes, codings: list[str], limit: int) -> bytes:
+    """What the most lenient client makes of a body: unknown codings passed over, damaged data as far as it goes.
+
+    Raises :class:`DecodesToMore`.
+    """
+    for name in _names(codings):
+        make = DECODERS.get(name)
+        if make is not None:
+            out: list[bytes] = []
+            _undo(make(), body, limit, out)
+            body = b"".join(out)
     return body
 
 
@@ -106,16 +118,19 @@ def _names(codings: list[str]) -> list[str]:
     return [name for name in reversed(names) if name and name != "identity"]
 
 
-def _undone(decoder: Decoder, body: bytes, limit: int) -> bytes:
-    out: list[bytes] = []
+def _undo(decoder: Decoder, body: bytes, limit: int, out: list[bytes]) -> bool:
+    """Append what the body decodes to; False for one that is damaged. Raises :class:`DecodesToMore`."""
     size = 0
-    for piece in decoder.feed(body):
-        size += len(piece)
-        _check(size, limit)
-        out.append(piece)
-    if not decoder.whole:
-        raise ValueError("cut off")
-    return b"".join(out)
+    try:
+        for piece in decoder.feed(body):
+            size += len(piece)
+            _check(size, limit)
+            out.append(piece)
+    except DecodesToMore:
+        raise
+    except Exception:  # noqa: BLE001 - libraries have errors of their own
+        return False
+    return decoder.whole
 
 
 def _check(size: int, limit: int) -> None:

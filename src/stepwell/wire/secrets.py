@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stepwell.wire.constants import MAX_FETCH_BODY
-from stepwell.wire.encodings import CannotDecode, DecodesToMore, decode
+from stepwell.wire.encodings import DecodesToMore, decoded_as_far
 from stepwell.wire.fetch import FetchBroken, FetchOutcome, FetchRequest, FetchResponse, Header
 from stepwell.wire.fetch_headers import find, find_all
 from stepwell.wire.fetch_urls import place
@@ -225,21 +225,18 @@ def _scrub_body(response: FetchResponse, hidden: list[bytes], limit: int) -> Fet
     if response.stored is not None:
         return response  # it was cleaned on its way
     codings = find_all(response.headers, "content-encoding")
-    try:
-        plain = decode(response.body, codings, limit) if codings else response.body
-    except DecodesToMore:
-        raise
-    except CannotDecode:
-        plain = response.body
-    if not any(needle in plain for needle in hidden):
-        return response
+    plain = decoded_as_far(response.body, codings, limit) if codings else response.body
+    if plain is not response.body and any(needle in plain for needle in hidden):
+        stale = ("content-encoding", "content-length")
+        headers = tuple(pair for pair in response.headers if pair[0].lower() not in stale)
+        return replace(response, body=_starred(plain, hidden), headers=headers)
+    return replace(response, body=_starred(response.body, hidden))
+
+
+def _starred(body: bytes, hidden: list[bytes]) -> bytes:
     for needle in hidden:
-        plain = plain.replace(needle, b"*" * len(needle))
-    if not codings:
-        return replace(response, body=plain)
-    stale = ("content-encoding", "content-length")
-    headers = tuple(pair for pair in response.headers if pair[0].lower() not in stale)
-    return replace(response, body=plain, headers=headers)
+        body = body.replace(needle, b"*" * len(needle))
+    return body
 
 
 def _unseen(asked: FetchRequest, response: FetchResponse, problem: DecodesToMore) -> FetchBroken:
