@@ -87,6 +87,22 @@ async def test_a_thread_that_goes_on_holds_up_no_one_who_is_before_it(run: Any, 
     assert result.output == ["0", "1"]
 
 
+async def test_a_thread_that_waits_for_the_request_itself_is_not_waited_for(run: Any, api: Any) -> None:
+    """Neither by that request nor by others, which may be what it takes to go on."""
+
+    async def f(ctx: stepwell.Context) -> Any:
+        loop = asyncio.get_running_loop()
+
+        def bridge() -> str:
+            return asyncio.run_coroutine_threadsafe(by_httpx2(f"{api.url}/weather", 0), loop).result(20)
+
+        return await asyncio.gather(asyncio.to_thread(bridge), by_httpx2(f"{api.url}/weather", 1))
+
+    result = await run(f)
+    assert result.output == ["0", "1"]
+    assert api.stats.paths == {"/weather": 2}
+
+
 async def test_one_who_is_cancelled_while_it_waits_for_its_turn_holds_up_nobody(run: Any, api: Any) -> None:
     go_on = threading.Event()
 

@@ -9,7 +9,10 @@ import asyncio
 
 from stepwell.sdk.drivers import introspect
 from stepwell.sdk.drivers.introspect import AnyFuture, AnyTask
+from stepwell.sdk.drivers.settle import Patience
 from stepwell.sdk.drivers.waits import Owned
+
+_LONGEST_S = Patience().real
 
 
 class Turns:
@@ -32,13 +35,19 @@ class Turns:
         turn = self._taking[task] = asyncio.get_running_loop().create_future()
         try:
             while (before := self._before(task)) is not None:
-                await asyncio.wait([before])
+                ended, _ = await asyncio.wait([before], timeout=_LONGEST_S)
+                if not ended:
+                    break
         finally:
             del self._taking[task]
             turn.set_result(None)
 
     def _before(self, task: AnyTask) -> AnyFuture | None:
-        """What the first such task waits for."""
+        """What the first such task waits for; None where its thread may be waiting for this very request."""
+        found = self._first(task)
+        return None if found is None or self._owned.bridged() else found
+
+    def _first(self, task: AnyTask) -> AnyFuture | None:
         for other in self._owned.active:
             if other is task:
                 break

@@ -128,10 +128,13 @@ class Owned:
             return not crowd.mixed
         return introspect.shielded(future) is None and not introspect.from_thread(future)
 
+    def bridged(self) -> bool:
+        """Whether a thread may itself be waiting for a step: for a task of the run that it has begun."""
+        return any(introspect.for_thread(task) for task in (*self.active, *self.parked))
+
     def _thread(self, working: Wait) -> Wait:
-        """A thread is at work, unless it may itself be waiting for a step: for a task of the run that it has begun."""
-        bridged = any(introspect.for_thread(task) for task in (*self.active, *self.parked))
-        return Wait.UNKNOWN if bridged else working
+        """A thread is at work, or waits as the run does."""
+        return Wait.UNKNOWN if self.bridged() else working
 
     def _future(self, future: AnyFuture) -> Wait | None:
         """What the future itself says; None when it says nothing."""
