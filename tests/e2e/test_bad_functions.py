@@ -36,7 +36,7 @@ UNWRITABLE = {
     "a circle": (circle, "contains itself"),
     "not a number": (lambda: {"x": float("nan")}, "a NaN or an infinity at $['x']"),
     "too much": (lambda: "x" * (4 * 1024 * 1024), "more than the limit of 4194304"),
-    "a surrogate": (lambda: "\ud800", "str at $"),
+    "a surrogate": (lambda: "\ud800", "a text at $ that is no Unicode"),
 }
 
 
